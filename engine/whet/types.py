@@ -1,0 +1,114 @@
+"""The few records every module speaks in.
+
+Shape suffixes: Q queries, N documents of the corpus, M judgments, K negatives a row, D dimensions, R rows of negatives.
+A *row* is a position in the corpus or query table (int64); an *id* is the user's own string.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+
+class ScoredDoc(NamedTuple):
+    """One line of a run: a document, its score for a query."""
+
+    query_id: str
+    doc_id: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Qrels:
+    """Relevance judgments of one split, sorted by query row, then document row.
+
+    `relevance_M` is graded; at least 1 means relevant, 0 or less judged not relevant.
+    """
+
+    query_rows_M: np.ndarray
+    doc_rows_M: np.ndarray
+    relevance_M: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.query_rows_M)
+
+    @property
+    def query_rows(self) -> np.ndarray:
+        """The judged query rows, ascending, each once."""
+        return np.unique(self.query_rows_M)
+
+    def only(self, keep_M: np.ndarray) -> Qrels:
+        """The judgments where `keep_M` is true."""
+        return Qrels(self.query_rows_M[keep_M], self.doc_rows_M[keep_M], self.relevance_M[keep_M])
+
+    def relevant(self, at_least: float = 1.0) -> Qrels:
+        """Only the judgments that say relevant."""
+        return self.only(self.relevance_M >= at_least)
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Ids and their vectors, row by row: `vectors` is float32 [N, D], possibly a memory map."""
+
+    ids: Sequence[str]
+    vectors: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def take(self, rows: np.ndarray) -> Embeddings:
+        """The given rows, in the given order."""
+        return Embeddings([self.ids[int(row)] for row in rows], np.asarray(self.vectors[rows]))
+
+
+@dataclass(frozen=True)
+class Positives:
+    """The one table of known positives, for mining and for masking false negatives in a batch.
+
+    CSR over query rows: query q's positives are `doc_rows_P[offsets_Q1[q]:offsets_Q1[q + 1]]`, ascending.
+    `group_of_N` numbers documents of equal normalised text alike, so that a positive's duplicates count as it.
+    """
+
+    offsets_Q1: np.ndarray
+    doc_rows_P: np.ndarray
+    group_of_N: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets_Q1) - 1
+
+    def of(self, query_row: int) -> np.ndarray:
+        """Document rows of one query's positives."""
+        return self.doc_rows_P[self.offsets_Q1[query_row] : self.offsets_Q1[query_row + 1]]
+
+    def take(self, query_rows: np.ndarray) -> Positives:
+        """The table of the given queries only, renumbered 0, 1, ... in the order given."""
+        parts = [self.of(int(row)) for row in query_rows]
+        offsets_Q1 = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+        rows = np.concatenate(parts) if parts else np.empty(0, np.int64)
+        return Positives(offsets_Q1, rows.astype(np.int64), self.group_of_N)
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """Mined negatives: row r belongs to query `query_rows_R[r]`, best first, short rows padded.
+
+    `doc_rows_RK` is -1 where a row is short (and `scores_RK` NaN there). `positive_scores_R` is the reference
+    score the window was set from; `ranks_RK` counts from 0 over the whole corpus before any filter, -1 where unknown.
+    """
+
+    query_rows_R: np.ndarray
+    doc_rows_RK: np.ndarray
+    scores_RK: np.ndarray
+    ranks_RK: np.ndarray
+    positive_scores_R: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.query_rows_R)
+
+    @property
+    def found_R(self) -> np.ndarray:
+        """How many negatives each row holds."""
+        return (self.doc_rows_RK >= 0).sum(axis=1)

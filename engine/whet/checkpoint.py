@@ -1,0 +1,127 @@
+"""Folders that are whole or absent: the commit protocol of every checkpoint, segment and model.
+
+Files are written to `NAME.tmp` and synced, `manifest.json` with each file's size and sha256 is written last, and one
+rename makes the folder appear. What a reader opens it verifies first; what does not verify is never used.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from whet.errors import CheckpointError
+from whet.progress import say
+
+MANIFEST = "manifest.json"
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file that is either as before or wholly new, also after a power cut."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_bytes(content.encode() if isinstance(content, str) else content)
+    _sync(draft)
+    os.replace(draft, path)
+    _sync(path.parent)
+
+
+@contextmanager
+def commit_folder(target: Path, facts: dict[str, Any] | None = None) -> Iterator[Path]:
+    """Fill the yielded draft folder; it becomes `target` at the end of the block, or not at all.
+
+    `facts` go into the manifest. An existing `target` is replaced.
+    """
+    draft = target.with_name(target.name + ".tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    yield draft
+    files = {}
+    for file in sorted(path for path in draft.rglob("*") if path.is_file()):
+        _sync(file)
+        name = file.relative_to(draft).as_posix()
+        files[name] = {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
+    manifest = json.dumps({"facts": facts or {}, "files": files}, indent=1)
+    write_atomically(draft / MANIFEST, manifest)
+    if target.exists():
+        shutil.rmtree(target)
+    os.rename(draft, target)
+    _sync(target.parent)
+
+
+def verify_folder(folder: Path) -> dict[str, Any]:
+    """Check every file against the manifest and return its facts; CheckpointError names the first bad file."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files, facts = manifest["files"], manifest["facts"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} has no readable manifest; it was not finished.") from error
+    for name, said in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(f"{path} is missing, though the manifest lists it.")
+        if path.stat().st_size != said["bytes"] or file_sha256(path) != said["sha256"]:
+            raise CheckpointError(f"{path} is damaged: its bytes differ from the manifest's sha256.")
+    return facts
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """The last checkpoint under `folder` that verifies; damaged ones are skipped with a warning."""
+    for candidate in sorted(folder.glob("step_*"), reverse=True):
+        if candidate.suffix == ".tmp":
+            continue
+        try:
+            verify_folder(candidate)
+        except CheckpointError as error:
+            say(f"Skipping a checkpoint: {error}")
+            continue
+        return candidate
+    return None
+
+
+def keep_newest(folder: Path, count: int) -> None:
+    """Delete all but the newest `count` checkpoints, oldest first."""
+    whole = sorted(path for path in folder.glob("step_*") if path.suffix != ".tmp")
+    for old in whole[:-count]:
+        shutil.rmtree(old)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run folder; a second job on it is refused and told the first one's process id.
+
+    The lock dies with its process, also by kill -9.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise CheckpointError(
+                f"{folder} is in use by process {file.read().strip() or '?'}. "
+                "Wait for it, stop it, or choose another output folder."
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,93 @@
+"""Encode a table of texts into vectors, resumable, never the same text twice.
+
+Shape suffixes: N texts, D dimensions.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from whet.config import EncodeConfig
+from whet.model.inference import choose_device, choose_precision, encode_texts
+from whet.progress import track
+from whet.store import EmbeddingStore, text_keys
+from whet.types import Embeddings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from whet.model.encoder import Encoder
+
+BLOCK = 8192  # texts a segment: what a kill can cost
+MEMORY_BYTES = 2 << 30  # more vectors than this are kept in a file and memory-mapped
+
+
+class Texts(Protocol):
+    """What is encoded: a table of ids and texts (whet.data.table.TextTable)."""
+
+    def __len__(self) -> int: ...
+    @property
+    def ids(self) -> Sequence[str]: ...
+    def texts(self, rows: np.ndarray | Sequence[int]) -> list[str]: ...
+
+
+def encode_table(
+    encoder: Encoder,
+    table: Texts,
+    *,
+    kind: str,
+    store: Path,
+    config: EncodeConfig | None = None,
+    rows: np.ndarray | None = None,
+) -> Embeddings:
+    """Vectors float32 [N, D] of the table's texts (or of the given rows of it), in order.
+
+    Texts already in the store are read from it; new ones are committed in segments of 8,192, so that an
+    interrupted call goes on where it was. Over 2 GiB the result is a memory map inside the store.
+    """
+    config = config or EncodeConfig()
+    rows = np.arange(len(table)) if rows is None else np.asarray(rows)
+    precision = choose_precision(config, choose_device(config))
+    vectors = EmbeddingStore(
+        store,
+        encoder.fingerprint(),
+        prompt=encoder.recipe.prompt(kind),
+        precision=precision,
+        dimension=encoder.dimension,
+    )
+    keys_N = _keys(table, rows)
+    first_N = np.zeros(len(rows), bool)
+    first_N[np.unique(keys_N, return_index=True)[1]] = True
+    missing = np.flatnonzero(first_N & (vectors.find(keys_N)[0] < 0))
+    title = f"Encoding {'queries' if kind == 'query' else 'documents'}"
+    found = int(first_N.sum()) - len(missing)
+    with track(title, int(first_N.sum()), "texts", done=found) as advance:
+        for start in range(0, len(missing), BLOCK):
+            block = missing[start : start + BLOCK]
+            texts = table.texts(rows[block])
+            vectors.add(keys_N[block], encode_texts(encoder, texts, kind, config, advance))
+    out_ND = _room_for(len(rows), encoder.dimension, vectors.folder)
+    for start in range(0, len(rows), BLOCK):
+        vectors.gather(keys_N[start : start + BLOCK], out_ND[start : start + BLOCK])
+    ids = table.ids
+    return Embeddings(ids if len(rows) == len(table) else [ids[int(row)] for row in rows], out_ND)
+
+
+def _keys(table: Texts, rows: np.ndarray) -> np.ndarray:
+    parts = [
+        text_keys(table.texts(rows[start : start + BLOCK])) for start in range(0, len(rows), BLOCK)
+    ]
+    return np.concatenate(parts) if parts else text_keys([])
+
+
+def _room_for(count: int, dimension: int, folder: Path) -> np.ndarray:
+    if count * dimension * 4 <= MEMORY_BYTES:
+        return np.empty((count, dimension), np.float32)
+    import tempfile
+
+    # The name is gone at once; the pages live as long as the array.
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp") as file:
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=(count, dimension))

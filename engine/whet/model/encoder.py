@@ -1,0 +1,198 @@
+"""An encoder: texts in, vectors out, trainable, saved so that sentence-transformers opens it.
+
+Shape suffixes: B texts, L tokens, D dimensions, N texts in all.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from whet.config import EncodeConfig, ModelConfig
+from whet.errors import ConfigError, EnvironmentRefused
+from whet.model import folder as folders
+from whet.model.pooling import POOLINGS, to_unit_length
+
+
+class Encoder(nn.Module):
+    """A transformer, its tokenizer, and the recipe that makes one vector of its token vectors."""
+
+    def __init__(self, backbone: nn.Module, tokenizer: Any, recipe: folders.Recipe, source: Path):
+        super().__init__()
+        self.backbone = backbone
+        self.tokenizer = tokenizer
+        self.recipe = recipe
+        self.source = source
+        self.dimension: int = backbone.config.hidden_size  # type: ignore[union-attr,assignment]
+        pad = tokenizer.pad_token_id
+        self.pad_id: int = 0 if pad is None else pad
+
+    @classmethod
+    def load(cls, model: ModelConfig | str = "minilm") -> Encoder:
+        """Open a sentence-transformers or Hugging Face folder or name, or the packaged "minilm".
+
+        Weights are read from safetensors only. Raises ConfigError for a folder that is no such model and
+        EnvironmentRefused where the model hub cannot be reached.
+        """
+        from transformers import AutoTokenizer
+
+        config = ModelConfig(name=model) if isinstance(model, str) else model
+        folder = folders.find_folder(config)
+        inner = folders.backbone_folder(folder)
+        backbone = _load_backbone(inner, config)
+        tokenizer = AutoTokenizer.from_pretrained(
+            inner, trust_remote_code=config.trust_remote_code, local_files_only=True
+        )
+        positions = getattr(backbone.config, "max_position_embeddings", None)
+        longest = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
+        recipe = folders.read_recipe(folder, config, longest=int(min(longest, 1 << 20)))
+        encoder = cls(backbone, tokenizer, recipe, inner)
+        return encoder.with_lora(config) if config.lora_rank else encoder
+
+    def with_lora(self, config: ModelConfig) -> Encoder:
+        """Freeze the weights and train low-rank updates of every linear layer (LoRA, arXiv 2106.09685)."""
+        try:
+            from peft import LoraConfig, get_peft_model
+        except ImportError as error:
+            raise EnvironmentRefused(
+                'model.lora_rank needs the package peft. Run `pip install "whet[lora]"`.'
+            ) from error
+        lora = LoraConfig(
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha,  # type: ignore[arg-type]
+            target_modules="all-linear",
+        )
+        self.backbone = get_peft_model(self.backbone, lora)  # type: ignore[arg-type]
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def tokenize(self, texts: Sequence[str], kind: str) -> list[list[int]]:
+        """Token ids of each text behind its prompt, cut to the recipe's length."""
+        prompt = self.recipe.prompt(kind)
+        batch = [prompt + text for text in texts] if prompt else list(texts)
+        if not batch:
+            return []
+        return self.tokenizer(
+            batch,
+            truncation=True,
+            max_length=self.recipe.max_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+
+    def forward_tokens(self, tokens: Sequence[Sequence[int]]) -> Tensor:
+        """Vectors [B, D] of tokenised texts, padded on the right to the longest of them."""
+        lengths = [len(ids) for ids in tokens]
+        ids_BL = torch.full((len(tokens), max(lengths)), self.pad_id, dtype=torch.long)
+        mask_BL = torch.zeros_like(ids_BL)
+        for row, (ids, length) in enumerate(zip(tokens, lengths, strict=True)):
+            ids_BL[row, :length] = torch.tensor(ids)
+            mask_BL[row, :length] = 1
+        return self(ids_BL.to(self.device), mask_BL.to(self.device))
+
+    def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
+        """Vectors [B, D], float32, of unit length where the recipe says so."""
+        full = bool(mask_BL.all())  # without padding attention can take its fast path
+        token_BLD = self.backbone(
+            input_ids=ids_BL, attention_mask=None if full else mask_BL
+        ).last_hidden_state
+        vector_BD = POOLINGS[self.recipe.pooling](token_BLD, mask_BL).float()
+        return to_unit_length(vector_BD) if self.recipe.normalize else vector_BD
+
+    def encode(
+        self, texts: Sequence[str], *, kind: str = "document", config: EncodeConfig | None = None
+    ) -> np.ndarray:
+        """Vectors float32 [N, D] of texts of one kind ("query" or "document")."""
+        from whet.model.inference import encode_texts
+
+        if kind not in ("query", "document"):
+            raise ConfigError(f"kind={kind!r} is unknown. Say 'query' or 'document'.")
+        return encode_texts(self, texts, kind, config or EncodeConfig())
+
+    def fingerprint(self) -> str:
+        """A hash of all that decides a vector except the text: weights, tokenizer, pooling, prompts, length."""
+        digest = hashlib.sha256(repr(sorted(asdict(self.recipe).items())).encode())
+        said = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        for transient in ("truncation", "padding"):  # set anew by every call
+            said.pop(transient, None)
+        digest.update(json.dumps(said, sort_keys=True).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            plain = tensor.detach().cpu().contiguous()
+            digest.update(plain.view(torch.uint8).numpy().data if plain.numel() else b"")
+        return digest.hexdigest()
+
+    def save(self, target: str | Path, card: str = "") -> Path:
+        """Write the model to a new folder, whole or not at all; LoRA weights are merged.
+
+        `card` becomes its README.md. Raises ConfigError when the folder is there already.
+        """
+        target = Path(target)
+        if target.exists():
+            raise ConfigError(f"{target} exists already. Choose another folder, or move it away.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".saving-") as scratch:
+            draft = Path(scratch) / "model"
+            draft.mkdir()
+            _merged(self.backbone).save_pretrained(draft)
+            folders.copy_tokenizer(self.source, draft)
+            folders.write_recipe(draft, self.recipe, self.dimension)
+            (draft / "README.md").write_text(card, encoding="utf-8")
+            os.rename(draft, target)
+        return target
+
+
+def _merged(backbone: Any) -> Any:
+    return copy.deepcopy(backbone).merge_and_unload() if hasattr(backbone, "peft_config") else backbone
+
+
+def _load_backbone(folder: Path, config: ModelConfig) -> nn.Module:
+    from transformers import AutoConfig, AutoModel
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    trust = config.trust_remote_code
+    if not any(folder.glob("*.safetensors")):
+        raise ConfigError(
+            f"{folder} has no .safetensors file; pickled weights can run code and are not read. "
+            "Convert them once with transformers' save_pretrained."
+        )
+    settings = AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+    backbone = AutoModel.from_pretrained(
+        folder,
+        config=settings,
+        use_safetensors=True,
+        trust_remote_code=trust,
+        local_files_only=True,
+        dtype=torch.float32,
+    )
+    if config.dropout is not None:
+        _set_dropout(backbone, config.dropout)
+    return backbone
+
+
+def _set_dropout(backbone: nn.Module, dropout: float) -> None:
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"model.dropout={dropout} is out of range. Choose 0 or more, under 1.")
+    for module in backbone.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
+        for name in ("attention_dropout", "dropout_prob"):  # some attentions read a plain number
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, dropout)

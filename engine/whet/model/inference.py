@@ -1,0 +1,86 @@
+"""Texts to vectors, fast: sorted by length, batched by tokens instead of by count.
+
+Shape suffixes: N texts, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from whet.config import EncodeConfig
+from whet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from whet.model.encoder import Encoder
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CPU_BATCH_TOKENS = 2048  # more falls out of the caches: measured 4,900 tokens/s at 1,024, 3,800 at 16,384
+GPU_BATCH_TOKENS = 65_536
+
+
+def choose_device(config: EncodeConfig) -> torch.device:
+    """The device asked for, else a GPU where there is one, else the CPU."""
+    if config.device is not None:
+        return torch.device(config.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def choose_precision(config: EncodeConfig, device: torch.device) -> str:
+    """fp32, bf16 or fp16: as asked, else the best this device has in hardware."""
+    if config.precision in PRECISIONS:
+        return config.precision
+    if config.precision != "auto":
+        raise ConfigError(
+            f"encode.precision={config.precision} is unknown. Choose auto, {', '.join(PRECISIONS)}."
+        )
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def token_batches(lengths: Sequence[int] | np.ndarray, budget: int) -> Iterator[np.ndarray]:
+    """Positions of texts, longest first, in batches of at most `budget` tokens with padding (at least one text)."""
+    lengths_N = np.asarray(lengths)
+    order_N = np.argsort(-lengths_N, kind="stable")
+    start = 0
+    while start < len(order_N):
+        size = max(1, budget // max(1, int(lengths_N[order_N[start]])))
+        yield order_N[start : start + size]
+        start += size
+
+
+def encode_texts(
+    encoder: Encoder,
+    texts: Sequence[str],
+    kind: str,
+    config: EncodeConfig,
+    done: Callable[[int], None] = lambda count: None,
+) -> np.ndarray:
+    """Vectors float32 [N, D]; `done` is told the number of texts after each batch.
+
+    The encoder goes back to the mode (train or eval) it was in.
+    """
+    device = choose_device(config)
+    precision = choose_precision(config, device)
+    budget = config.batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)
+    cast: AbstractContextManager = nullcontext()
+    if precision != "fp32":
+        cast = torch.autocast(device.type, dtype=PRECISIONS[precision])
+    vector_ND = np.empty((len(texts), encoder.dimension), np.float32)
+    tokens = encoder.tokenize(texts, kind)
+    was_training = encoder.training
+    encoder.to(device).eval()
+    try:
+        with torch.inference_mode(), cast:
+            for rows in token_batches([len(ids) for ids in tokens], budget):
+                vector_BD = encoder.forward_tokens([tokens[row] for row in rows])
+                vector_ND[rows] = vector_BD.float().cpu().numpy()
+                done(len(rows))
+    finally:
+        encoder.train(was_training)
+    return vector_ND

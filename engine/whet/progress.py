@@ -1,0 +1,82 @@
+"""Long work shows a bar with rate and time left; where nobody watches a terminal, a plain line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+LINE_EVERY_S = 30.0
+
+
+def say(text: str) -> None:
+    """Tell the user one thing, on stderr, so that stdout stays for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def track(title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[..., None]]:
+    """Show progress while the block runs; it calls `advance(count, **figures)`.
+
+    `done` counts what an earlier, interrupted run already did.
+    """
+    if sys.stderr.isatty():
+        with _bar(title, total, unit, done) as advance:
+            yield advance
+    else:
+        with _lines(title, total, unit, done) as advance:
+            yield advance
+
+
+@contextmanager
+def _bar(title: str, total: int, unit: str, done: int) -> Iterator[Callable[..., None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    start = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=total, completed=done, rate="", figures="")
+
+        def advance(count: int, **figures: float) -> None:
+            worked = bar.tasks[0].completed + count - done
+            rate = f"{worked / max(1e-9, time.monotonic() - start):,.0f} {unit}/s"
+            bar.update(task, advance=count, rate=rate, figures=_spell(figures))
+
+        yield advance
+
+
+@contextmanager
+def _lines(title: str, total: int, unit: str, done: int) -> Iterator[Callable[..., None]]:
+    start = last = time.monotonic()
+    now_done, latest = done, ""
+
+    def line() -> None:
+        spent = max(1e-9, time.monotonic() - start)
+        rate = (now_done - done) / spent
+        left = f"{(total - now_done) / rate:,.0f} s left" if rate and now_done < total else f"{spent:,.1f} s"
+        say(f"{title}: {now_done:,} of {total:,} {unit}, {rate:,.1f} {unit}/s, {left} {latest}".rstrip())
+
+    def advance(count: int, **figures: float) -> None:
+        nonlocal last, now_done, latest
+        now_done += count
+        latest = _spell(figures)
+        if time.monotonic() - last >= LINE_EVERY_S and now_done < total:
+            last = time.monotonic()
+            line()
+
+    yield advance
+    if now_done > done:
+        line()
+
+
+def _spell(figures: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())

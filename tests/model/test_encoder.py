@@ -1,0 +1,164 @@
+"""Encoders: what is read, what is written, and that every tool gets the same vectors from it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from whet.config import EncodeConfig, ModelConfig
+from whet.errors import ConfigError, EnvironmentRefused
+from whet.model.encoder import Encoder
+from whet.model.inference import token_batches
+
+TEXTS = ["bace difo", "", "guka lemi nopu " * 20, "x", "rase tivo zu", "bace"]
+
+
+def cosine_distance(one: np.ndarray, other: np.ndarray) -> float:
+    one = one / np.linalg.norm(one, axis=1, keepdims=True)
+    other = other / np.linalg.norm(other, axis=1, keepdims=True)
+    return float(np.abs(1 - (one.astype(np.float64) * other).sum(1)).max())
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_saved_model_opens_in_sentence_transformers(tiny_model, tmp_path, pooling, normalize):
+    from sentence_transformers import SentenceTransformer
+
+    config = ModelConfig(
+        str(tiny_model),
+        pooling=pooling,
+        normalize=normalize,
+        query_prompt="bace: ",
+        document_prompt="difo: ",
+        max_length=20,
+    )
+    encoder = Encoder.load(config)
+    folder = encoder.save(tmp_path / "saved", "# A card")
+    other = SentenceTransformer(str(folder), device="cpu")
+    for kind, theirs in (("query", other.encode_query), ("document", other.encode_document)):
+        assert cosine_distance(encoder.encode(TEXTS, kind=kind), theirs(TEXTS)) < 1e-6
+    again = Encoder.load(str(folder))
+    assert again.recipe == encoder.recipe
+    assert again.fingerprint() == encoder.fingerprint()
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_minilm_equals_sentence_transformers():
+    from sentence_transformers import SentenceTransformer
+
+    encoder = Encoder.load("minilm")
+    texts = ["how do I list files?", "", "ls -la | wc " * 200]
+    theirs = SentenceTransformer(str(encoder.source), device="cpu").encode(texts)
+    assert cosine_distance(encoder.encode(texts), theirs) < 1e-6
+
+
+def test_older_pooling_and_newer_pooling_are_read(tiny_model, tmp_path):
+    folder = tmp_path / "new"
+    shutil.copytree(tiny_model, folder)
+    (folder / "1_Pooling" / "config.json").write_text(
+        json.dumps({"embedding_dimension": 32, "pooling_mode": "cls"})
+    )
+    assert Encoder.load(str(folder)).recipe.pooling == "cls"
+    assert Encoder.load(str(tiny_model)).recipe.pooling == "mean"
+
+
+def test_vectors_do_not_depend_on_the_batch(tiny_model):
+    encoder = Encoder.load(str(tiny_model))
+    one_by_one = np.vstack([encoder.encode([text]) for text in TEXTS])
+    together = encoder.encode(TEXTS, config=EncodeConfig(batch_tokens=7))
+    assert np.abs(one_by_one - together).max() < 1e-6
+
+
+def test_fingerprint_follows_every_weight(tiny_model):
+    encoder = Encoder.load(str(tiny_model))
+    before = encoder.fingerprint()
+    encoder.encode(TEXTS)
+    assert encoder.fingerprint() == before
+    with torch.no_grad():
+        next(encoder.parameters()).view(-1)[3] += 1e-6
+    assert encoder.fingerprint() != before
+    other = Encoder.load(ModelConfig(str(tiny_model), document_prompt="x"))
+    assert other.fingerprint() != before
+
+
+def test_lora_trains_little_and_saves_merged(tiny_model, tmp_path):
+    encoder = Encoder.load(ModelConfig(str(tiny_model), lora_rank=4))
+    trained = [p for p in encoder.parameters() if p.requires_grad]
+    assert 0 < sum(p.numel() for p in trained) < 0.3 * sum(p.numel() for p in encoder.parameters())
+    with torch.no_grad():
+        for p in trained:
+            p.add_(0.05)
+    folder = encoder.save(tmp_path / "merged")
+    assert np.abs(Encoder.load(str(folder)).encode(TEXTS) - encoder.encode(TEXTS)).max() < 1e-5
+    assert np.abs(Encoder.load(str(tiny_model)).encode(TEXTS) - encoder.encode(TEXTS)).max() > 1e-3
+
+
+def test_dropout_is_set(tiny_model):
+    encoder = Encoder.load(ModelConfig(str(tiny_model), dropout=0.0)).train()
+    tokens = encoder.tokenize(TEXTS, "query")
+    assert torch.equal(encoder.forward_tokens(tokens), encoder.forward_tokens(tokens))
+
+
+def test_save_never_overwrites(tiny_model, tmp_path):
+    with pytest.raises(ConfigError, match="exists already. Choose another folder"):
+        Encoder.load(str(tiny_model)).save(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("owner/no-such-model", EnvironmentRefused, "the model hub gave no such model"),
+        ("no such model!", ConfigError, "neither a folder here nor a Hugging Face name"),
+    ],
+)
+def test_unknown_model(name, error, words):
+    with pytest.raises(error, match=words):
+        Encoder.load(name)
+
+
+def test_folder_that_is_no_model(tmp_path):
+    with pytest.raises(ConfigError, match="holds neither modules.json nor config.json"):
+        Encoder.load(str(tmp_path))
+
+
+def test_pickled_weights_are_refused(tiny_model, tmp_path):
+    folder = tmp_path / "pickled"
+    shutil.copytree(tiny_model, folder)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match="pickled weights can run code"):
+        Encoder.load(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_length": 10_000}, "model.max_length=10000: this model reads 1 to 32 tokens"),
+        ({"pooling": "max"}, "model.pooling=max is unknown"),
+        ({"dropout": 1.5}, "model.dropout=1.5 is out of range"),
+    ],
+)
+def test_options_out_of_range(tiny_model, options, words):
+    with pytest.raises(ConfigError, match=words):
+        Encoder.load(ModelConfig(str(tiny_model), **options))
+
+
+def test_unsupported_layer_is_named(tiny_model, tmp_path):
+    folder = tmp_path / "dense"
+    shutil.copytree(tiny_model, folder)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "x.models.Dense"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ConfigError, match="a x.models.Dense layer is not supported"):
+        Encoder.load(str(folder))
+
+
+def test_token_batches_hold_every_text_once_within_the_budget():
+    lengths = np.random.default_rng(0).integers(1, 40, 500)
+    batches = list(token_batches(lengths, 128))
+    assert sorted(np.concatenate(batches)) == list(range(500))
+    for rows in batches:
+        assert len(rows) == 1 or len(rows) * lengths[rows].max() <= 128
+    waste = 1 - lengths.sum() / sum(len(rows) * lengths[rows].max() for rows in batches)
+    assert waste < 0.05

@@ -1,0 +1,1 @@
+"""What is minimised, and how a batch too large for memory is."""

@@ -1,0 +1,1 @@
+"""Contrastive training on Lightning; nothing outside this package knows Lightning."""

@@ -1,0 +1,156 @@
+"""What happens around the steps: log lines, fresh negatives, checkpoints, and stopping when asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from whet.checkpoint import commit_folder, keep_newest, write_atomically
+from whet.config import FitConfig, RefreshConfig
+from whet.errors import ConfigError
+from whet.progress import say
+from whet.train.module import Contrastive
+from whet.types import Negatives
+
+STATE = "state.ckpt"
+
+
+class Log(L.Callback):
+    """One JSON line every few steps in `train_log.jsonl`, and progress on the screen."""
+
+    def __init__(self, path: Path, every: int, advance: Callable[..., None]) -> None:
+        self.path = path
+        self.every = every
+        self.advance = advance
+        self.figures: dict[str, float] = {}  # of the last refresh, once
+        self.mined_at = 0
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Drop lines of steps that will be done again."""
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= trainer.global_step]
+        write_atomically(self.path, "".join(line + "\n" for line in kept))
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write the step's figures."""
+        step = trainer.global_step
+        place = (step - 1) % module.order.steps_per_epoch
+        pairs = min(module.order.batch_size, module.order.pairs - place * module.order.batch_size)
+        self.advance(pairs, loss=module.last_loss)
+        if step % self.every and step != module.total_steps and not self.figures:
+            return
+        row = {
+            "step": step,
+            "epoch": round(step / module.order.steps_per_epoch, 4),
+            "loss": module.last_loss,
+            "lr": module.lr_schedulers().get_last_lr()[0],
+            "negatives_age_steps": step - self.mined_at,
+            **self.figures,
+        }
+        self.figures = {}
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+class Refresh(L.Callback):
+    """Mine again with the weights as they are, and swap the negatives between two steps.
+
+    `remine(step)` encodes, mines and saves; it returns the negatives and their overlap with the previous ones.
+    Optimizer and learning rate go on untouched.
+    """
+
+    def __init__(
+        self, config: RefreshConfig, remine: Callable[[int], tuple[Negatives, float]], log: Log
+    ) -> None:
+        if config.policy not in ("off", "steps", "epoch"):
+            raise ConfigError(
+                f"refresh.policy={config.policy} is unknown. Choose off, steps or epoch."
+            )
+        if config.policy == "steps" and config.every_n_steps < 1:
+            raise ConfigError(
+                f"refresh.every_n_steps={config.every_n_steps} is out of range. Choose 1 or more."
+            )
+        self.config = config
+        self.remine = remine
+        self.log = log
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, module: Contrastive, batch: Any, batch_idx: int
+    ) -> None:
+        """Before step t, where t is a multiple of the period."""
+        step = trainer.global_step
+        policy = self.config.policy
+        every = (
+            module.order.steps_per_epoch if policy == "epoch" else self.config.every_n_steps
+        )
+        if policy == "off" or step == 0 or step % every:
+            return
+        negatives, overlap = self.remine(step)
+        module.examples.set_negatives(negatives)
+        age = step - self.log.mined_at
+        self.log.mined_at = step
+        self.log.figures = {"refresh_overlap": overlap, "refresh_age_steps": age}
+        say(f"Step {step}: fresh negatives; the old ones were {age} steps old and {overlap:.0%} are the same.")
+
+
+class Checkpoints(L.Callback):
+    """Commit what a resume needs, every so many steps or seconds, and when the user interrupts."""
+
+    def __init__(self, folder: Path, config: FitConfig, log: Log) -> None:
+        self.folder = folder
+        self.every_steps = config.trainer.checkpoint_every_steps
+        self.every_s = config.trainer.checkpoint_every_s
+        self.log = log
+        self.saved_at = time.monotonic()
+        self.stop_signal = 0
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        """From now on Ctrl-C finishes the step and saves; a second one ends at once."""
+        self.saved_at = time.monotonic()
+        self.previous = {
+            number: signal.signal(number, self._asked_to_stop)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def _asked_to_stop(self, number: int, frame: Any) -> None:
+        if self.stop_signal:
+            os._exit(130)
+        self.stop_signal = number
+        say("Stopping after this step; once more to stop at once.")
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time."""
+        step = trainer.global_step
+        due = self.every_steps and step % self.every_steps == 0
+        due = due or time.monotonic() - self.saved_at >= self.every_s
+        if due or self.stop_signal:
+            self._save(trainer, step)
+        if self.stop_signal:
+            trainer.should_stop = True
+
+    def _save(self, trainer: L.Trainer, step: int) -> None:
+        facts = {"step": step, "negatives_step": self.log.mined_at}
+        with commit_folder(self.folder / f"step_{step:08d}", facts) as draft:
+            trainer.save_checkpoint(draft / STATE)
+        keep_newest(self.folder, 2)
+        self.saved_at = time.monotonic()
+
+    def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
+        """Give the signals back."""
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def on_exception(self, trainer: L.Trainer, module: Any, exception: BaseException) -> None:
+        """Give the signals back."""
+        self.on_train_end(trainer, module)

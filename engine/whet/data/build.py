@@ -1,0 +1,239 @@
+"""From a source to the converted folder in the cache: read once, in bounded memory, commit by
+renaming.
+ The folder is named by the content of the source files and by READER_VERSION, so it never goes
+stale. It is built with the rows at fault left out and the findings beside it; whether findings are
+refused is decided on loading.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from array import array
+from contextlib import suppress
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from whet.data.blocks import JUDGMENTS, BlockWriter
+from whet.data.findings import Findings, shown
+from whet.data.judgments import resolve
+from whet.data.records import Judgment, Reading, Source, Text
+from whet.data.table import TableWriter, TextTable, repeated_rows, save_array
+from whet.errors import DataError, EnvironmentRefused
+from whet.types import Qrels
+
+READER_VERSION = "1"  # raise it whenever the same files would be read differently
+_MANIFEST = "manifest.json"
+_STALE_S = 24 * 3600.0
+
+
+def cache_root() -> Path:
+    """Where converted data lies: $WHET_CACHE, else ~/.cache/whet."""
+    return Path(os.environ.get("WHET_CACHE") or Path.home() / ".cache" / "whet")
+
+
+def converted(source: Source, cache: Path) -> Path:
+    """The folder of `source`'s tables, built if it is not there yet. DataError if there is nothing
+    to build from.
+    """
+    root = cache / "data"
+    folder = root / _key(source)
+    if _whole(folder):
+        return folder
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _sweep(root)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=root))
+    except OSError as error:
+        remedy = "Set WHET_CACHE to a folder that can be written"
+        raise EnvironmentRefused(f"{root}: {error.strerror}. {remedy}.") from error
+    try:
+        _build(source, part)
+        _commit(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def _key(source: Source) -> str:
+    """What decides the result: format, file names, their bytes, and the reader."""
+    digest = sha256(f"{READER_VERSION}\0{source.kind}\0{source.fingerprint}".encode())
+    for path in source.files:
+        name = path.relative_to(source.root).as_posix()
+        try:
+            with open(path, "rb") as handle:
+                content = file_digest(handle, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}. Check its permissions.") from error
+        digest.update(f"\0{name}\0{content}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:32]
+
+
+def _build(source: Source, folder: Path) -> None:
+    reading = Reading()
+    spools = _Spools(folder)
+    spools.fill(source, reading)
+    corpus = _settle(spools, "corpus", source=source, reading=reading)
+    queries = _settle(spools, "queries", source=source, reading=reading)
+    if not len(corpus):
+        reading.findings.refuse(source.root.name)
+        raise DataError(
+            f"{source.root}: holds no document (looked in {source.corpus_name}). Give it some."
+        )
+    splits: list[str] = []
+    for split, file in sorted(reading.splits.items(), key=_split_rank):
+        if split in spools.judgments:
+            qrels = resolve(
+                spools.judgments[split].path, queries, corpus, source=source, reading=reading
+            )
+            if len(qrels):
+                _note_unanswered(qrels, queries, split, file, reading.findings)
+                columns_3M = np.stack([qrels.query_rows_M, qrels.doc_rows_M, qrels.relevance_M])
+                save_array(folder / f"split-{len(splits)}.npy", columns_3M)
+                splits.append(split)
+                continue
+        reading.findings.add("empty split", file, f"split {shown(split)} has no judgment to use")
+    if not reading.splits:
+        reading.findings.add("no judgments", source.root.name, "no query is judged")
+    shutil.rmtree(spools.folder)
+    about = {"kind": source.kind, "splits": splits, "findings": reading.findings.to_dict()}
+    _write_manifest(folder, about)
+
+
+def _split_rank(item: tuple[str, str]) -> tuple[int, str]:
+    """train, dev, test, then the others by name."""
+    usual = ("train", "dev", "test")
+    return usual.index(item[0]) if item[0] in usual else len(usual), item[0]
+
+
+class _Spools:
+    """Where one pass over the records leaves them: drafts of the two tables, judgments by split."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder
+        self.folder = folder / "spool"
+        self.folder.mkdir()
+        self.places = {"corpus": array("q"), "queries": array("q")}
+        self.texts = {name: TableWriter(self.folder / f"{name}.arrow") for name in self.places}
+        self.judgments: dict[str, BlockWriter] = {}
+
+    def fill(self, source: Source, reading: Reading) -> None:
+        """Read the source, once."""
+        for record in source.read(reading):
+            if isinstance(record, Text):
+                self.texts[record.table].add(record.id, record.text)
+                self.places[record.table].append(record.place)
+            else:
+                self._judge(record)
+        for writer in self.judgments.values():
+            writer.close()
+
+    def _judge(self, record: Judgment) -> None:
+        split = record.split
+        if split not in self.judgments:
+            path = self.folder / f"judgments-{len(self.judgments)}.arrow"
+            self.judgments[split] = BlockWriter(path, JUDGMENTS)
+        self.judgments[split].add(record[1:], len(record.query_id) + len(record.doc_id))
+
+
+def _settle(spools: _Spools, name: str, *, source: Source, reading: Reading) -> TextTable:
+    """The final table: the draft, without the later rows where ids repeat."""
+    draft = spools.texts[name].close()
+    again_R2 = repeated_rows(draft)
+    if source.repeats != "fine":
+        _note_repeats(draft, again_R2, spools.places[name], source=source, reading=reading)
+    final = spools.home / draft.path.name
+    if not len(again_R2):
+        for path in spools.folder.glob(f"{name}.*"):
+            path.rename(spools.home / path.name)
+        return TextTable(final)
+    keep_N = np.ones(len(draft), bool)
+    keep_N[again_R2[:, 0]] = False
+    writer, row = TableWriter(final), 0
+    for ids, texts in draft.blocks():
+        for id_, text, keep in zip(ids, texts, keep_N[row : row + len(ids)], strict=True):
+            if keep:
+                writer.add(id_, text)
+        row += len(ids)
+    return writer.close()
+
+
+def _note_repeats(
+    draft: TextTable, again_R2: np.ndarray, places: array[int], *, source: Source, reading: Reading
+) -> None:
+    for row, first in again_R2.tolist():
+        if source.repeats == "same text" and draft.text(row) == draft.text(first):
+            continue
+        before = reading.say(places[first])
+        what = f"id {shown(draft.id(row))} was used before, in {before}"
+        reading.add("duplicate id", places[row], what)
+
+
+def _note_unanswered(
+    qrels: Qrels, queries: TextTable, split: str, file: str, findings: Findings
+) -> None:
+    lost = np.setdiff1d(qrels.query_rows, qrels.relevant().query_rows)
+    if len(lost):
+        what = f"query {shown(queries.id(int(lost[0])))} of split {shown(split)}"
+        findings.add("query without a relevant document", file, what)
+        findings.more("query without a relevant document", len(lost) - 1)
+
+
+def _write_manifest(folder: Path, about: dict[str, Any]) -> None:
+    """The manifest, last of all, after everything it names has reached the disk."""
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    for name in sizes:
+        _sync(folder / name)
+    (folder / _MANIFEST).write_text(json.dumps({**about, "sizes": sizes}))
+    _sync(folder / _MANIFEST)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _commit(part: Path, folder: Path) -> None:
+    """Rename into place; where another process was first, its equal result stands."""
+    for _ in range(2):
+        try:
+            part.rename(folder)
+            return
+        except OSError:
+            if _whole(folder):
+                return
+            shutil.rmtree(
+                folder, ignore_errors=True
+            )  # torn by a full disk or a hand: not to be trusted
+    raise EnvironmentRefused(f"{folder}: cannot be written. Set WHET_CACHE to another folder.")
+
+
+def _whole(folder: Path) -> bool:
+    """True if the folder has its manifest and every file the size it had then."""
+    try:
+        sizes = read_manifest(folder)["sizes"]
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _sweep(root: Path) -> None:
+    """Take away what builds killed over a day ago left."""
+    for part in root.glob(".part-*"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > _STALE_S:
+                shutil.rmtree(part, ignore_errors=True)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What `converted` wrote down: kind, splits, findings, sizes."""
+    return json.loads((folder / _MANIFEST).read_text())

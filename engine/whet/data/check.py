@@ -1,0 +1,175 @@
+"""What `whet check` prints: findings, counts, text lengths and a few examples of a dataset.
+
+Shape suffixes: N rows of a table, C bytes of a block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from whet.data.findings import Findings, shown
+from whet.data.load import Dataset, load_dataset
+from whet.data.table import TextTable
+from whet.types import Qrels
+
+EXAMPLES = 3
+_SPACE = np.zeros(256, bool)
+_SPACE[list(b" \t\n\r\v\f")] = True
+
+
+@dataclass(frozen=True)
+class TableCounts:
+    """Rows of a table, how many of them repeat an earlier row's text, and words a text at some
+    percentiles.
+    """
+
+    rows: int
+    repeats: int
+    words: dict[str, int]
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """Judged queries, judgments, positives a judged query, and judgments of each grade."""
+
+    queries: int
+    judgments: int
+    mean_positives: float
+    most_positives: int
+    grades: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A dataset looked through. `findings.problems == 0` means it can be used as it is; printing
+    tells all.
+    """
+
+    dataset: Dataset
+    findings: Findings
+    corpus: TableCounts
+    queries: TableCounts
+    splits: dict[str, SplitCounts]
+
+    def __str__(self) -> str:
+        data = self.dataset
+        lines = [f"{data.path}: {data.kind}", _table_line("documents", self.corpus)]
+        if self.queries.rows:
+            lines.append(_table_line("queries", self.queries))
+        lines += [_split_line(name, counts) for name, counts in self.splits.items()]
+        lines += ["", str(self.findings)]
+        for name, qrels in list(data.splits.items())[:EXAMPLES]:
+            lines += ["", f"examples of {name}", *_examples(data, qrels)]
+        if not data.splits:
+            texts = data.corpus.texts(np.arange(min(EXAMPLES, len(data.corpus))))
+            lines += ["", "examples", *(f"  {shown(text, 100)}" for text in texts)]
+        return "\n".join(lines)
+
+
+def check_dataset(path: str, *, cache_dir: Path | None = None) -> Check:
+    """Read the dataset, leaving out what is at fault, and count. DataError if nothing can be read
+    from it at all.
+    """
+    data = load_dataset(path, on_problem="drop", cache_dir=cache_dir)
+    findings = Findings.from_dict(data.findings.to_dict())
+    _find_leaks(data, findings)
+    return Check(
+        dataset=data,
+        findings=findings,
+        corpus=_count_table(data.corpus),
+        queries=_count_table(data.queries),
+        splits={name: _count_split(qrels) for name, qrels in data.splits.items()},
+    )
+
+
+def word_counts(table: TextTable) -> np.ndarray:
+    """Words of each text, int64 [N], split at ASCII whitespace (a Chinese text counts as few)."""
+    counts = [_words(array) for array in table.text_arrays()]
+    return np.concatenate(counts) if counts else np.empty(0, np.int64)
+
+
+def _words(array: Any) -> np.ndarray:
+    """Counted on the bytes: 10 times as fast as splitting strings."""
+    _, offset_buffer, data_buffer = array.buffers()
+    first = array.offset
+    offset_N1 = np.frombuffer(offset_buffer, np.int32)[first : first + len(array) + 1].astype(
+        np.int64
+    )
+    data_C = np.frombuffer(data_buffer, np.uint8)[offset_N1[0] : offset_N1[-1]]
+    begin_N = offset_N1[:-1] - offset_N1[0]
+    space_C = _SPACE[data_C]
+    starts_C = ~space_C
+    starts_C[1:] &= space_C[:-1]
+    starts_C[begin_N] = ~space_C[begin_N]
+    return np.diff(np.searchsorted(np.flatnonzero(starts_C), offset_N1 - offset_N1[0]))
+
+
+def _count_table(table: TextTable) -> TableCounts:
+    words_N = word_counts(table)
+    group_N = np.asarray(table.group_of_N())
+    marks = {"median": 50, "90 %": 90, "99 %": 99, "most": 100}
+    at = np.percentile(words_N, list(marks.values())) if len(words_N) else np.zeros(len(marks))
+    return TableCounts(
+        rows=len(table),
+        repeats=int((group_N != np.arange(len(group_N))).sum()),
+        words={name: round(value) for name, value in zip(marks, at.tolist(), strict=True)},
+    )
+
+
+def _count_split(qrels: Qrels) -> SplitCounts:
+    relevant = np.unique(qrels.relevant().query_rows_M, return_counts=True)[1]
+    grades, counts = np.unique(qrels.relevance_M, return_counts=True)
+    queries = len(qrels.query_rows)
+    return SplitCounts(
+        queries=queries,
+        judgments=len(qrels),
+        mean_positives=float(relevant.sum()) / queries,
+        most_positives=int(relevant.max(initial=0)),
+        grades=dict(zip(grades.tolist(), counts.tolist(), strict=True)),
+    )
+
+
+def _find_leaks(data: Dataset, findings: Findings) -> None:
+    """Query texts in train that another split has too (after normalising)."""
+    if "train" not in data.splits or len(data.splits) < 2:
+        return
+    group_Q = np.asarray(data.queries.group_of_N())
+    train = np.unique(group_Q[data.splits["train"].query_rows])
+    for name, qrels in data.splits.items():
+        leaked = np.intersect1d(train, group_Q[qrels.query_rows])
+        if name != "train" and len(leaked):
+            text = shown(data.queries.text(int(leaked[0])))
+            findings.add("query in train and in another split", f"split {name}", text)
+            findings.more("query in train and in another split", len(leaked) - 1)
+
+
+def _table_line(name: str, counts: TableCounts) -> str:
+    words = ", ".join(f"{mark} {count:,}" for mark, count in counts.words.items())
+    twins = f"; {counts.repeats:,} repeat the text of another" if counts.repeats else ""
+    return f"  {name:<10} {counts.rows:>9,}   words: {words}{twins}"
+
+
+def _split_line(name: str, counts: SplitCounts) -> str:
+    grades = ", ".join(f"{grade}: {count:,}" for grade, count in counts.grades.items())
+    return (
+        f"  split {name:<10} {counts.queries:,} queries, {counts.judgments:,} judgments"
+        f" (by grade {grades}); {counts.mean_positives:.2f} positives a query,"
+        f" at most {counts.most_positives:,}"
+    )
+
+
+def _examples(data: Dataset, qrels: Qrels) -> list[str]:
+    """The first judgments of the first few queries."""
+    lines = []
+    for query in qrels.query_rows[:EXAMPLES].tolist():
+        mine = qrels.only(qrels.query_rows_M == query)
+        lines.append(f"  {data.queries.id(query)}: {shown(data.queries.text(query), 100)}")
+        for doc, grade in list(zip(mine.doc_rows_M, mine.relevance_M, strict=True))[:2]:
+            lines.append(
+                f"    {grade} {data.corpus.id(int(doc))}: {shown(data.corpus.text(int(doc)), 90)}"
+            )
+    return lines

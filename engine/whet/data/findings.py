@@ -1,0 +1,140 @@
+"""What was found wrong or odd in a dataset: every case counted, the first few of each kind kept to
+show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from whet.errors import DataError
+
+SHOWN_OF_A_KIND = 5
+_DROP = "or pass data.on_problem=drop."
+
+# kind -> (severity, what to do about it); a problem stops loading, a warning or a note is only told
+KINDS: dict[str, tuple[str, str]] = {
+    "bad UTF-8": ("problem", f"Save the file as UTF-8, {_DROP}"),
+    "line too long": ("problem", f"Put one row on one line of at most 16 MiB, {_DROP}"),
+    "bad JSON": ("problem", f"Write one JSON object a line, {_DROP}"),
+    "bad CSV": ("problem", f"Quote the fields as RFC 4180 says, {_DROP}"),
+    "missing field": ("problem", f"Add the field, {_DROP}"),
+    "bad id": ("problem", f"Give the row an id of printable text, {_DROP}"),
+    "duplicate id": (
+        "problem",
+        "Give each row its own id, or pass data.on_problem=drop to keep the first.",
+    ),
+    "empty text": ("problem", f"Fill the text in or take the row out, {_DROP}"),
+    "text that is not a string": ("problem", f"Write the text as a string, {_DROP}"),
+    "text with NUL or lone surrogate": ("problem", f"Take the character out, {_DROP}"),
+    "bad judgment": ("problem", f"Write query id, document id and a whole number, {_DROP}"),
+    "bad relevance": ("problem", f"Write a whole number, 0 for not relevant, {_DROP}"),
+    "unknown document": ("problem", "Fix the id, or pass data.on_problem=drop."),
+    "unknown query": ("problem", "Fix the id, or pass data.on_problem=drop."),
+    "conflicting judgments": (
+        "problem",
+        "Keep one of them, or pass data.on_problem=drop to keep the first.",
+    ),
+    "empty split": (
+        "problem",
+        "Add judgments or take the file away, or pass data.on_problem=drop.",
+    ),
+    "no judgments": (
+        "warning",
+        "It can be checked and encoded; training and evaluation need judgments.",
+    ),
+    "query in train and in another split": ("warning", "Take it out of train: the score flatters."),
+    "positive also given as negative": ("warning", "Kept as positive."),
+    "repeated judgment": ("note", "Counted once."),
+    "columns by order": ("note", "Name them query, positive, negative to be sure."),
+    "no header": ("note", "Add a header line with query, positive, negative to be sure."),
+    "query without a relevant document": ("note", "It is not trained on and scores 0."),
+}
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """`value` as it goes into a message: quoted, at most about `limit` characters."""
+    text = repr(value[: limit + 1] if isinstance(value, (str, bytes)) else value)
+    return text if len(text) <= limit + 2 else f"{text[: limit - 1]}...{text[0]}"
+
+
+@dataclass
+class Found:
+    """All cases of one kind: how many, and the first few sentences."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Findings:
+    """Kind of finding -> its cases. Printing it shows all kinds, worst first."""
+
+    found: dict[str, Found] = field(default_factory=dict)
+
+    def add(self, kind: str, where: str, what: str) -> None:
+        """Count one case of `kind` (a key of KINDS); the first few keep their sentence."""
+        case = self.found.setdefault(kind, Found())
+        case.count += 1
+        if len(case.examples) < SHOWN_OF_A_KIND:
+            case.examples.append(f"{where}: {what}")
+
+    def more(self, kind: str, count: int) -> None:
+        """Count `count` further cases of `kind` without sentences."""
+        self.found.setdefault(kind, Found()).count += count
+
+    def count(self, kind: str) -> int:
+        """How many cases of one kind there are."""
+        return self.found[kind].count if kind in self.found else 0
+
+    def of(self, severity: str) -> list[str]:
+        """The kinds found of one severity (problem, warning or note), in the order of KINDS."""
+        return [kind for kind in KINDS if kind in self.found and KINDS[kind][0] == severity]
+
+    @property
+    def problems(self) -> int:
+        """How many problems there are: 0 means the data can be used as it is."""
+        return sum(self.count(kind) for kind in self.of("problem"))
+
+    def describe(self, kind: str) -> str:
+        """All that is known of one kind: one line, or several where there are several cases."""
+        case, remedy = self.found[kind], KINDS[kind][1]
+        if case.count == 1 and case.examples:
+            return f"{_sentence(case.examples[0])} {remedy}"
+        lines = [f"{kind} ({case.count:,}): {remedy}", *(f"  {line}" for line in case.examples)]
+        if case.count > len(case.examples):
+            lines.append(f"  and {case.count - len(case.examples):,} more")
+        return "\n".join(lines)
+
+    def refuse(self, name: str) -> None:
+        """Raise DataError with every problem, if there is any; one problem is one line."""
+        kinds = self.of("problem")
+        if not kinds:
+            return
+        told = "\n".join(self.describe(kind) for kind in kinds)
+        if self.problems == 1:
+            raise DataError(told)
+        raise DataError(f"{name} has {self.problems:,} problems:\n{told}")
+
+    def __str__(self) -> str:
+        parts = []
+        for severity in ("problem", "warning", "note"):
+            kinds = self.of(severity)
+            if kinds:
+                total = sum(self.count(kind) for kind in kinds)
+                parts.append(f"{total:,} {severity}{'s' if total > 1 else ''}")
+                parts += ["  " + self.describe(kind).replace("\n", "\n  ") for kind in kinds]
+        return "\n".join(parts) if parts else "no problems"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {kind: asdict(case) for kind, case in self.found.items()}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Findings:
+        """The inverse of `to_dict`."""
+        return cls({kind: Found(**case) for kind, case in plain.items()})
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else text + "."

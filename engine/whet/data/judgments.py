@@ -1,0 +1,96 @@
+"""From judgments that name ids to Qrels that name rows.
+
+Shape suffixes: M judgments.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from whet.data.findings import SHOWN_OF_A_KIND, shown
+from whet.data.records import Reading, Source
+from whet.data.table import TextTable
+from whet.types import Qrels
+
+
+def resolve(
+    spool: Path, queries: TextTable, corpus: TextTable, *, source: Source, reading: Reading
+) -> Qrels:
+    """The judgments of one split (an Arrow file of query, doc, relevance, place) as rows.
+
+    Unknown ids and judgments given twice go to the findings and are left out.
+    """
+    columns: list[np.ndarray] = []
+    blocks = pa.ipc.open_file(pa.memory_map(str(spool)))
+    for number in range(blocks.num_record_batches):
+        batch = blocks.get_batch(number)
+        query_ids, doc_ids = batch.column(0).to_pylist(), batch.column(1).to_pylist()
+        relevance_M, place_M = batch.column(2).to_numpy(), batch.column(3).to_numpy()
+        query_M, doc_M = queries.rows_of(query_ids), corpus.rows_of(doc_ids)
+        lost_q, lost_d = np.flatnonzero(query_M < 0), np.flatnonzero(doc_M < 0)
+        size = f"{source.queries_name} ({len(queries):,} queries)"
+        _unknown("query", query_ids, place_M, lost_q, size, reading=reading)
+        size = f"{source.corpus_name} ({len(corpus):,} docs)"
+        _unknown("document", doc_ids, place_M, lost_d, size, reading=reading)
+        known_M = (query_M >= 0) & (doc_M >= 0)
+        columns.append(np.stack([query_M, doc_M, relevance_M, place_M])[:, known_M])
+    rows_4M = np.concatenate(columns, axis=1) if columns else np.empty((4, 0), np.int64)
+    return _sorted_once(rows_4M, queries, corpus, source=source, reading=reading)
+
+
+def _unknown(
+    what: str,
+    ids: list[str],
+    place_M: np.ndarray,
+    lost: np.ndarray,
+    home: str,
+    *,
+    reading: Reading,
+) -> None:
+    word = "doc" if what == "document" else what
+    for row in lost[:SHOWN_OF_A_KIND].tolist():
+        reading.add(
+            f"unknown {what}", int(place_M[row]), f"{word} {shown(ids[row])} is not in {home}"
+        )
+    if len(lost) > SHOWN_OF_A_KIND:
+        reading.findings.more(f"unknown {what}", len(lost) - SHOWN_OF_A_KIND)
+
+
+def _sorted_once(
+    rows_4M: np.ndarray, queries: TextTable, corpus: TextTable, *, source: Source, reading: Reading
+) -> Qrels:
+    """Sort by query, document, and keep one judgment a pair.
+
+    Judgments that were written down (repeats refused) must agree, and the first is kept; those
+    implied by pairs and triplets may differ, and the highest is kept: who is a positive once is no
+    negative.
+    """
+    implied = source.repeats != "refuse"
+    query_M, doc_M, relevance_M, place_M = rows_4M
+    rank_M = -relevance_M if implied else np.arange(len(query_M))
+    order = np.lexsort((rank_M, doc_M, query_M))
+    query_M, doc_M, relevance_M, place_M = rows_4M[:, order]
+    again_M = np.zeros(len(order), bool)
+    again_M[1:] = (query_M[1:] == query_M[:-1]) & (doc_M[1:] == doc_M[:-1])
+    first_M = np.maximum.accumulate(np.where(again_M, 0, np.arange(len(order))))
+    differs_M = again_M & (relevance_M != relevance_M[first_M])
+    kind = "positive also given as negative" if implied else "conflicting judgments"
+    for at in np.flatnonzero(differs_M)[:SHOWN_OF_A_KIND].tolist():
+        first = int(first_M[at])
+        pair = f"{shown(queries.id(int(query_M[at])))}, {shown(corpus.id(int(doc_M[at])))}"
+        if implied:
+            pair = shown(corpus.text(int(doc_M[at])))
+        grades = f"has relevance {relevance_M[at]} here and {relevance_M[first]} in"
+        reading.add(kind, int(place_M[at]), f"{pair} {grades} {reading.say(int(place_M[first]))}")
+    if differs_M.sum() > SHOWN_OF_A_KIND:
+        reading.findings.more(kind, int(differs_M.sum()) - SHOWN_OF_A_KIND)
+    repeated = int((again_M & ~differs_M).sum())
+    if repeated and not implied:
+        example = int(np.flatnonzero(again_M & ~differs_M)[0])
+        reading.add("repeated judgment", int(place_M[example]), "was given before, alike")
+        reading.findings.more("repeated judgment", repeated - 1)
+    keep_M = ~again_M
+    return Qrels(query_M[keep_M], doc_M[keep_M], relevance_M[keep_M])

@@ -1,0 +1,98 @@
+"""What every reader yields, and what it reads with: two records, the places they came from, the
+findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from whet.data.findings import Findings, shown
+from whet.data.text import text_fault
+
+_LINE_BITS = 40  # a place is file number << 40 | line number, one int64
+
+
+class Text(NamedTuple):
+    """A document or a query. `table` is "corpus" or "queries"; `place` says where it was read."""
+
+    table: str
+    id: str
+    text: str
+    place: int
+
+
+class Judgment(NamedTuple):
+    """How relevant a document is to a query in one split (0 or less: judged not relevant)."""
+
+    split: str
+    query_id: str
+    doc_id: str
+    relevance: int
+    place: int
+
+
+Record = Text | Judgment
+
+
+@dataclass
+class Reading:
+    """One pass over a source: collects findings, and numbers the files so that a place is one
+    integer.
+    """
+
+    findings: Findings = field(default_factory=Findings)
+    files: list[tuple[str, str]] = field(default_factory=list)
+    splits: dict[str, str] = field(default_factory=dict)
+
+    def file(self, name: str, unit: str = "line") -> int:
+        """The place of line 0 of a new file; add a line (or row) number to it."""
+        self.files.append((name, unit))
+        return (len(self.files) - 1) << _LINE_BITS
+
+    def split(self, name: str, file: str) -> str:
+        """Announce a split, so that an empty one is noticed; `file` is named then."""
+        self.splits.setdefault(name, file)
+        return name
+
+    def say(self, place: int) -> str:
+        """A place in words: `corpus.jsonl line 17`."""
+        name, unit = self.files[place >> _LINE_BITS]
+        number = place & ((1 << _LINE_BITS) - 1)
+        return f"{name} {unit} {number:,}" if number else name
+
+    def add(self, kind: str, place: int, what: str) -> None:
+        """One finding at a place."""
+        self.findings.add(kind, self.say(place), what)
+
+    def usable(self, text: object, place: int, name: str) -> bool:
+        """True if `text` can be used; else the reason is noted, naming it `name`."""
+        fault = text_fault(text)
+        if fault is None:
+            return True
+        what = f"{name} is empty" if fault == "empty text" else f"{name} is {shown(text)}"
+        if fault.startswith("text with"):
+            what = f"{name} holds a NUL or half a surrogate pair: {shown(text)}"
+        self.add(fault, place, what)
+        return False
+
+
+@dataclass(frozen=True)
+class Source:
+    """Data of a known format, not read yet.
+
+    `files` decide its content (relative to `root`), or `fingerprint` where there are none.
+    `repeats` says what an id given twice means: "refuse", "same text" (fine when the texts agree)
+    or "fine".
+    """
+
+    kind: str
+    root: Path
+    files: tuple[Path, ...]
+    read: Callable[[Reading], Iterator[Record]]
+    repeats: str = "refuse"
+    fingerprint: str = ""
+    corpus_name: str = "the corpus"
+    queries_name: str = "the queries"

@@ -1,0 +1,240 @@
+"""A table of ids and texts on disk, memory-mapped: a corpus larger than memory works.
+
+Shape suffixes: N rows of the table, B blocks of its Arrow file, M ids asked for.
+ Beside `corpus.arrow` lie `corpus.json` (rows and digest), `corpus.hashes.npy` and
+`corpus.rows.npy` (the id index: the 64-bit hashes of all ids ascending, and their rows) and, once
+asked for, `corpus.groups.npy`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+
+from whet.data.blocks import TEXTS, BlockWriter
+from whet.data.text import hash64, normalise
+from whet.errors import DataError
+
+_IDS, _TEXTS = 0, 1  # columns
+
+
+class TextTable:
+    """Rows of `id` and `text`, read from an Arrow file as they are needed. Pickles as its path."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Open a table that `write_table` wrote. DataError if it is not whole."""
+        self.path = Path(path)
+        try:
+            facts = json.loads(_beside(self.path, "json").read_text())
+            blocks = pa.ipc.open_file(pa.memory_map(str(self.path))).read_all()
+            self._hashes_N = np.load(_beside(self.path, "hashes.npy"), mmap_mode="r")
+            self._rows_N = np.load(_beside(self.path, "rows.npy"), mmap_mode="r")
+        except (OSError, ValueError, pa.ArrowInvalid) as error:
+            raise DataError(f"{path}: not a whole table ({error}). Build it again.") from error
+        self.digest: str = facts["digest"]
+        self._columns_B = [blocks.column(name).chunks for name in ("id", "text")]
+        self._starts_B = np.cumsum([0] + [len(chunk) for chunk in self._columns_B[_IDS]])
+
+    def __len__(self) -> int:
+        return int(self._starts_B[-1])
+
+    def __reduce__(self) -> tuple[type[TextTable], tuple[Path]]:
+        return TextTable, (self.path,)
+
+    @property
+    def ids(self) -> IdView:
+        """All ids in row order, fetched one by one as they are indexed."""
+        return IdView(self)
+
+    def id(self, row: int) -> str:
+        """The id of a row (0 to len - 1)."""
+        return self._one(_IDS, row)
+
+    def text(self, row: int) -> str:
+        """The text of a row (0 to len - 1)."""
+        return self._one(_TEXTS, row)
+
+    def texts(self, rows: np.ndarray | Sequence[int]) -> list[str]:
+        """The texts of the given rows, in the order given."""
+        return self._many(_TEXTS, np.asarray(rows, np.int64))
+
+    def ids_of(self, rows: np.ndarray | Sequence[int]) -> list[str]:
+        """The ids of the given rows, in the order given."""
+        return self._many(_IDS, np.asarray(rows, np.int64))
+
+    def blocks(self) -> Iterator[tuple[list[str], list[str]]]:
+        """The whole table in order, (ids, texts) of a few thousand rows at a time."""
+        for ids, texts in zip(*self._columns_B, strict=True):
+            yield ids.to_pylist(), texts.to_pylist()
+
+    def text_arrays(self) -> list[pa.StringArray]:
+        """The texts as Arrow arrays, a block each, without copying."""
+        return self._columns_B[_TEXTS]
+
+    def rows_of(self, ids: Sequence[str]) -> np.ndarray:
+        """The row of each id, int64 [M], -1 where there is none."""
+        found_M = np.full(len(ids), -1, np.int64)
+        if not len(self) or not len(ids):
+            return found_M
+        hash_M = hash64(ids)
+        at_M = np.searchsorted(self._hashes_N, hash_M)
+        open_M = np.arange(len(ids))
+        while len(open_M):  # twice round at most, unless two ids share a 64-bit hash
+            at_M = np.minimum(at_M, len(self) - 1)
+            same_M = self._hashes_N[at_M] == hash_M[open_M]
+            open_M, at_M = open_M[same_M], at_M[same_M]
+            rows_M = np.asarray(self._rows_N[at_M])
+            wanted = [ids[int(i)] for i in open_M]
+            right_M = np.array(
+                [a == b for a, b in zip(self.ids_of(rows_M), wanted, strict=True)], dtype=bool
+            )
+            found_M[open_M[right_M]] = rows_M[right_M]
+            more_M = ~right_M & (at_M + 1 < len(self))
+            open_M, at_M = open_M[more_M], at_M[more_M] + 1
+        return found_M
+
+    def group_of_N(self) -> np.ndarray:
+        """For each row the smallest row whose text is equal after `normalise`, int64 [N].
+
+        Equality is judged by a 64-bit hash. Computed once, then kept beside the table.
+        """
+        cached = _beside(self.path, "groups.npy")
+        if cached.exists():
+            return np.load(cached, mmap_mode="r")
+        hashes = [hash64(map(normalise, texts)) for _, texts in self.blocks()]
+        hash_N = np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
+        _, first, inverse_N = np.unique(hash_N, return_index=True, return_inverse=True)
+        group_N = first.astype(np.int64)[inverse_N]
+        with suppress(OSError):  # a table in a folder we may only read works too, more slowly
+            save_array(cached, group_N)
+        return group_N
+
+    def _one(self, column: int, row: int) -> str:
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of a table of {len(self)} rows")
+        block = int(np.searchsorted(self._starts_B, row, side="right")) - 1
+        return self._columns_B[column][block][int(row - self._starts_B[block])].as_py()
+
+    def _many(self, column: int, rows_M: np.ndarray) -> list[str]:
+        if len(rows_M) and not 0 <= rows_M.min() <= rows_M.max() < len(self):
+            raise IndexError(
+                f"rows {rows_M.min()} to {rows_M.max()} of a table of {len(self)} rows"
+            )
+        block_M = np.searchsorted(self._starts_B, rows_M, side="right") - 1
+        order_M = np.argsort(block_M, kind="stable")
+        blocks, begins = np.unique(block_M[order_M], return_index=True)
+        values: list[str] = []
+        for block, part in zip(blocks, np.split(order_M, begins[1:]), strict=False):
+            offsets = pa.array(rows_M[part] - self._starts_B[block])
+            values += self._columns_B[column][block].take(offsets).to_pylist()
+        result = np.empty(len(rows_M), dtype=object)
+        result[order_M] = values
+        return result.tolist()
+
+
+class IdView(Sequence[str]):
+    """The ids of a table as a read-only sequence that holds none of them in memory."""
+
+    def __init__(self, table: TextTable) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return self._table.ids_of(np.arange(len(self))[index])
+        return self._table.id(index + len(self) if index < 0 else index)
+
+    def __iter__(self) -> Iterator[str]:
+        for ids, _ in self._table.blocks():
+            yield from ids
+
+
+class TableWriter:
+    """Writes a table row by row; only 8 bytes a row stay in memory, for the id index."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._digest = sha256()
+        self._hashes = [np.empty(0, np.uint64)]
+        self._writer = BlockWriter(path, TEXTS, on_block=self._see)
+
+    def add(self, id_: str, text: str) -> None:
+        """Append a row. Neither may hold NUL, which separates them in the digest."""
+        self._writer.add((id_, text), len(text))
+
+    def close(self) -> TextTable:
+        """Write the id index and the digest, and open the table."""
+        self._writer.close()
+        hash_N = np.concatenate(self._hashes)
+        order_N = np.argsort(hash_N, kind="stable")
+        save_array(_beside(self._path, "hashes.npy"), hash_N[order_N])
+        save_array(_beside(self._path, "rows.npy"), order_N.astype(np.int64))
+        facts = {"rows": len(hash_N), "digest": self._digest.hexdigest()}
+        _beside(self._path, "json").write_text(json.dumps(facts))
+        return TextTable(self._path)
+
+    def _see(self, columns: list[tuple[Any, ...]]) -> None:
+        pieces = [piece for row in zip(*columns, strict=True) for piece in row]
+        self._digest.update(("\0".join(pieces) + "\0").encode())
+        self._hashes.append(hash64(columns[_IDS]))
+
+
+def write_table(path: Path, rows: Iterable[tuple[str, str]]) -> TextTable:
+    """Write (id, text) rows to `path` (an .arrow file) and its side files, and open the table.
+
+    Ids must differ. The digest is the SHA-256 of `id NUL text NUL` of all rows in order.
+    """
+    writer = TableWriter(path)
+    for id_, text in rows:
+        writer.add(id_, text)
+    return writer.close()
+
+
+def repeated_rows(table: TextTable) -> np.ndarray:
+    """Rows whose id an earlier row has: int64 [R, 2] of (row, that first row), ascending."""
+    hash_N, row_N = table._hashes_N, table._rows_N
+    twin = np.asarray(hash_N[1:]) == np.asarray(hash_N[:-1])
+    member = np.flatnonzero(np.append(twin, False) | np.append(False, twin))
+    later, earlier = array("q"), array("q")
+    current, first_of = -1, dict[str, int]()
+    for start in range(0, len(member), 1 << 16):
+        part = member[start : start + (1 << 16)]
+        rows = np.asarray(row_N[part])
+        for key, row, id_ in zip(
+            hash_N[part].tolist(), rows.tolist(), table.ids_of(rows), strict=True
+        ):
+            if key != current:
+                current, first_of = key, {}
+            first = first_of.setdefault(id_, row)
+            if first != row:
+                later.append(row)
+                earlier.append(first)
+    pairs_R2 = np.stack([np.array(later, np.int64), np.array(earlier, np.int64)], axis=1)
+    return pairs_R2[np.argsort(pairs_R2[:, 0])]
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write an .npy file under a name of its own, then rename: a reader sees all of it or none."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with open(part, "wb") as handle:
+        np.save(handle, array, allow_pickle=False)
+    os.replace(part, path)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_suffix("." + suffix)

@@ -1,0 +1,60 @@
+# make demo and make test do all the set-up on a machine with Python 3.11 to 3.13: the first call installs
+# into .venv, later calls find it done. For a GPU: make setup TORCH_INDEX= EXTRAS=gpu,dev
+
+TORCH ?= torch==2.13.0
+# CPU builds, tried first: the plain Linux package brings gigabytes of CUDA. Empty: the plain package.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+EXTRAS ?= cpu,dev
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+STAMP := .venv/installed
+
+.PHONY: help setup demo test test-slow lint clean
+
+help:
+	@echo "make demo       make a model better on a small real data set (examples/nl2bash), under 10 minutes"
+	@echo "make test       all quick tests"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make lint       ruff, mypy, import rules, spelling"
+	@echo "make setup      only install, into .venv"
+	@echo "make clean      remove .venv and caches; runs/ stays"
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/whet fit experiment=demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow || [ $$? -eq 5 ] # 5: there are none
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@for python in "$$PYTHON" python3 python3.13 python3.12 python3.11; do \
+	  "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	    && break; python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Python 3.11, 3.12 or 3.13 is needed. Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path" >&2; \
+	  exit 4; \
+	fi; \
+	$(BIN)/python -c '' 2>/dev/null || "$$python" -m venv --clear .venv
+	@echo "Installing into .venv; this takes some minutes the first time."
+	@# without dependencies: those come in the second step, from the usual index and at the pinned versions
+	@[ -z "$(TORCH_INDEX)" ] || $(PIP) --retries 0 --timeout 15 install -qq --no-deps \
+	  --index-url "$(TORCH_INDEX)" "$(TORCH)" 2>/dev/null || echo "no answer from $(TORCH_INDEX)"
+	$(PIP) install -qq "$(TORCH)" -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@

@@ -1,0 +1,1 @@
+"""The command line of Whet; the only package that knows Hydra."""

@@ -1,0 +1,7 @@
+"""`python -m whet_launch fit ...` does what `whet fit ...` does."""
+
+import sys
+
+from whet_launch.cli import main
+
+sys.exit(main())

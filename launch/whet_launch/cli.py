@@ -1,0 +1,102 @@
+"""`whet VERB ...`: the verb, its help, and how errors are told.
+
+Nothing heavy is imported for help, version or a mistyped key; Hydra comes when a job is composed,
+torch when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from whet.errors import WhetError
+
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; `arguments` without the program's name, by default those of the process.
+
+    Returns the exit code: 0 done, 1 failed, 2 a mistake in the command, 3 data refused, 4
+    environment refused, 130 interrupted.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    return guarded(lambda: _dispatch(words))
+
+
+def guarded(action: Callable[[], int]) -> int:
+    """Do `action`; an error a user can act on is told without a traceback and becomes an exit code.
+
+    WHET_DEBUG=1 adds the traceback. An interrupted job may name its run folder as the argument of
+    KeyboardInterrupt.
+    """
+    try:
+        return action()
+    except WhetError as error:
+        return _tell(str(error), error.exit_code)
+    except KeyboardInterrupt as interrupt:
+        if interrupt.args:
+            return _tell(
+                f"interrupted. Go on with: whet fit resume={interrupt.args[0]}", INTERRUPTED
+            )
+        return _tell("interrupted. A fit goes on with: whet fit resume=RUN_FOLDER", INTERRUPTED)
+    except BrokenPipeError:  # `whet check ... | head`: nobody reads on, which is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _tell(f"{error}. WHET_DEBUG=1 shows where.", 1)
+
+
+def _tell(message: str, code: int) -> int:
+    if os.environ.get("WHET_DEBUG") == "1":
+        traceback.print_exc()
+    print(f"whet: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("--help", "-h", "help"):
+        from whet_launch.helptext import overview
+
+        print(overview(), end="")
+        return 0 if words else 2
+    if words[0] in ("--version", "-V"):
+        from whet_launch.version import versions
+
+        print(versions())
+        return 0
+    if words[0] in ("-sc", "--shell-completion"):
+        return _complete(words)
+    return _run_verb(words[0], words[1:])
+
+
+def _run_verb(name: str, words: list[str]) -> int:
+    from whet_launch.overrides import find_verb, to_hydra
+
+    verb = find_verb(name)
+    if {"--help", "-h"} & set(words):
+        from whet_launch.helptext import of_verb
+
+        print(of_verb(verb), end="")
+        return 0
+    arguments = to_hydra(verb, words)
+    from whet_launch.compose import run
+
+    return run(verb, arguments, guarded)
+
+
+def _complete(words: list[str]) -> int:
+    """The shell asks what may come next: a verb is ours to offer, the rest is Hydra's."""
+    from whet_launch.compose import run
+    from whet_launch.verbs import VERBS
+
+    typed = os.environ.get("COMP_LINE", "").split(" ")
+    if words[1:] and words[1].startswith("query="):
+        if len(typed) < 3 or typed[1] not in VERBS:
+            print(" ".join(VERBS))
+            return 0
+        os.environ["COMP_LINE"] = " ".join([typed[0], *typed[2:]])
+        return run(VERBS[typed[1]], words, guarded)
+    return run(VERBS["fit"], words, guarded)

@@ -1,0 +1,152 @@
+"""From arguments to a job: Hydra composes and checks the configuration for the verb's function.
+
+Hydra's own machinery does single runs, sweeps (`--multirun`), `--cfg`, `--info` and completion.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from whet.config import FitConfig
+from whet.errors import CheckpointError, ConfigError
+from whet_launch.options import keys_of
+from whet_launch.verbs import VERBS, Verb
+
+# what may differ when a run is resumed: where things are and how fast they go, not what is computed
+MAY_DIFFER = ("data.path", "encode.", "output", "resume", "trainer.checkpoint_", "trainer.log_")
+
+
+def run(verb: Verb, arguments: list[str], guarded: Callable[[Callable[[], int]], int]) -> int:
+    """Do what the arguments say; `guarded` tells a job's error and turns it into an exit code.
+
+    Returns the greatest exit code of the jobs. Raises ConfigError where no job can be composed.
+    """
+    _register()
+    codes: list[int] = []
+    bugs: list[Exception] = []
+
+    def job(config: DictConfig) -> None:
+        try:
+            codes.append(guarded(lambda: _job(verb, config)))
+        except Exception as error:  # kept from Hydra, which would add lines of its own
+            bugs.append(error)
+
+    main = hydra.main(version_base="1.3", config_path="pkg://whet_conf", config_name=verb.name)
+    argv = sys.argv
+    completing = bool({"-sc", "--shell-completion"} & set(arguments))
+    sys.argv = ["whet" if completing else f"whet {verb.name}", *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise its errors, not to print them
+    try:
+        main(job)()
+    except Exception as error:
+        raise ConfigError(_in_one_line(verb, error)) from error
+    finally:
+        sys.argv = argv
+    if bugs:
+        raise bugs[0]
+    return max(codes, default=0)
+
+
+def _register() -> None:
+    """Give Hydra the dataclasses to check against, as `fit_schema` and so on."""
+    for verb in VERBS.values():
+        ConfigStore.instance().store(name=f"{verb.name}_schema", node=verb.config)
+
+
+def _job(verb: Verb, composed: DictConfig) -> int:
+    config = typed(verb, composed)
+    job = HydraConfig.get()
+    if job.mode is RunMode.MULTIRUN and "output" in composed and config.output is None:
+        config.output = str(Path(job.sweep.dir) / str(job.sweep.subdir))
+        told = " ".join(job.overrides.task)
+        print(f"job {job.job.num}: {told} -> {config.output}", file=sys.stderr, flush=True)
+    module, _, name = verb.function.partition(":")
+    result = getattr(import_module(module), name)(config)
+    return result if isinstance(result, int) else 0
+
+
+def typed(verb: Verb, composed: DictConfig) -> Any:
+    """The verb's dataclass, filled; a resumed fit gets the configuration its run folder holds.
+
+    Raises ConfigError if a required option is missing or contradicts the resumed run.
+    """
+    if composed.get("resume") is not None:
+        composed = _resumed(composed)
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if "data.path" in missing:
+        raise ConfigError(
+            f"{verb.name} needs data. Say which: whet {verb.name} data=FOLDER, "
+            "or try experiment=demo in the repository's folder."
+            if verb.config is FitConfig
+            else f"{verb.name} needs data. Say which: whet {verb.name} data=FOLDER."
+        )
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} must be set. Write {missing[0]}=VALUE.")
+    return OmegaConf.to_object(composed)
+
+
+def _resumed(composed: DictConfig) -> DictConfig:
+    """The run's own configuration; what the command line asks for besides must agree with it."""
+    folder = Path(composed.resume)
+    if not (folder / "config.yaml").is_file():
+        raise CheckpointError(
+            f"{folder} holds no config.yaml, so it is no run folder. Name a folder that `whet fit` "
+            "wrote, such as one under runs/."
+        )
+    schema = OmegaConf.structured(FitConfig)
+    saved = OmegaConf.merge(schema, OmegaConf.load(folder / "config.yaml"))
+    asked = set(HydraConfig.get().overrides.task) if HydraConfig.initialized() else set()
+    named = {word.partition("=")[0].lstrip("+") for word in asked}
+    for key in keys_of(FitConfig):
+        here, there = (OmegaConf.select(config, key) for config in (composed, saved))
+        default = OmegaConf.select(schema, key, throw_on_missing=False)
+        if key.startswith(MAY_DIFFER):
+            if here != default and not OmegaConf.is_missing(composed, key):
+                OmegaConf.update(saved, key, here)
+        elif here != there and (here != default or key in named):
+            raise ConfigError(
+                f"{folder} was begun with {key}={there}, and this command says {here}. "
+                "A resumed run goes on as it was begun: leave the option out, or start a new run."
+            )
+    assert isinstance(saved, DictConfig)
+    return saved
+
+
+def _in_one_line(verb: Verb, error: BaseException) -> str:
+    """Hydra's or OmegaConf's complaint without its context lines, with what to do."""
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    for part in chain:
+        if isinstance(part, OmegaConfBaseException) and part.full_key:
+            option = keys_of(verb.config).get(part.full_key)
+            takes = f" It takes {option.kind}, by default {option.default}." if option else ""
+            return f"{part.full_key}: {_first_line(part)}{takes}"
+        if isinstance(part, OverrideParseException):
+            return (
+                f"{part.override!r} cannot be read as key=value. Lists are written [a,b]; text "
+                f"with commas or brackets needs quotes that the shell leaves, as in \"key='a, b'\"."
+            )
+    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    if "multirun" in text:
+        several = text.split("'")[1]  # "Ambiguous value for argument 'seed=1,2' ..."
+        text = f"{several} has several values. Add --multirun for a run of each"
+    return f"{text.rstrip('.')}. `whet {verb.name} --help` lists every option."
+
+
+def _first_line(error: BaseException) -> str:
+    line = str(error).strip().splitlines()[0].strip()
+    return line if line.endswith(".") else line + "."

@@ -1,0 +1,119 @@
+"""The options of a verb, read from the dataclasses of `whet.config`: key, default, comment."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, get_type_hints
+
+import whet.config
+
+
+@dataclass(frozen=True)
+class Option:
+    """One key a user can set; `kind` is "int", "str or null"...; `default` as one types it."""
+
+    key: str
+    kind: str
+    default: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """The options under one name ("" for the top level) and the YAML files for all of them."""
+
+    name: str
+    meaning: str
+    choices: list[str]
+    options: list[Option]
+
+
+@functools.cache
+def groups_of(config: type) -> list[Group]:
+    """The groups of a verb's dataclass in the order written, the top level last."""
+    hints = get_type_hints(config)
+    groups, top = [], []
+    for field in dataclasses.fields(config):
+        if dataclasses.is_dataclass(hints[field.name]):
+            groups.append(_group(field.name, hints[field.name]))
+        else:
+            top.append(_option(config, field, ""))
+    return [*groups, Group("", "The job itself.", [], top)]
+
+
+def keys_of(config: type) -> dict[str, Option]:
+    """Every key of a verb that takes a value of its own: `mining.relative_margin`, `seed`, ..."""
+    options = [option for group in groups_of(config) for option in group.options]
+    return {option.key: option for option in options}
+
+
+def group_names(config: type) -> list[str]:
+    """The names that stand for a YAML file of a verb: `mining` in `mining=naive`."""
+    names = [f.name for f in dataclasses.fields(config) if (conf() / f.name).is_dir()]
+    return [*names, "experiment"] if config is whet.config.FitConfig else names
+
+
+@functools.cache
+def choices_of(group: str) -> list[str]:
+    """The YAML files of a group, sorted: `["default", "naive", ...]`."""
+    names = [entry.name for entry in (conf() / group).iterdir()]
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+
+
+def headline(group: str, choice: str) -> str:
+    """The comment line of a YAML file after its command: what it is for."""
+    lines = (conf() / group / f"{choice}.yaml").read_text(encoding="utf-8").splitlines()
+    command = next(row for row, line in enumerate(lines) if line.startswith("# whet "))
+    return lines[command + 1].removeprefix("# ")
+
+
+def conf() -> Any:
+    """The folder of the YAML groups."""
+    return files("whet_conf")
+
+
+def _group(name: str, config: type) -> Group:
+    choices = choices_of(name) if (conf() / name).is_dir() else []
+    options = [_option(config, field, f"{name}.") for field in dataclasses.fields(config)]
+    return Group(name, inspect.cleandoc(config.__doc__ or ""), choices, options)
+
+
+def _option(config: type, field: dataclasses.Field[Any], prefix: str) -> Option:
+    annotation, comment = _written()[config.__name__, field.name]
+    kind = annotation.replace("Optional[", "").replace("]", "") if "Optional" in annotation else ""
+    return Option(
+        prefix + field.name, f"{kind} or null" if kind else annotation, _default(field), comment
+    )
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default_factory is not dataclasses.MISSING:
+        value = field.default_factory()
+        return "[" + ",".join(str(item) for item in value) + "]"
+    if isinstance(field.default, str):
+        return field.default
+    return json.dumps(field.default)
+
+
+@functools.cache
+def _written() -> dict[tuple[str, str], tuple[str, str]]:
+    """(class, field) -> (annotation, comment beside it), from the source of `whet.config`."""
+    source = inspect.getsource(whet.config)
+    lines = source.splitlines()
+    written = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef):
+            for part in node.body:
+                if isinstance(part, ast.AnnAssign):
+                    comment = lines[part.lineno - 1].partition("  # ")[2]
+                    written[node.name, ast.unparse(part.target)] = (
+                        ast.unparse(part.annotation),
+                        comment.strip(),
+                    )
+    return written

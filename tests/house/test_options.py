@@ -1,0 +1,53 @@
+"""What a user can set grows only by a visible change of options.txt, and all of it is explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from source import ROOT
+
+import whet.config
+from whet_launch.options import choices_of, group_names, groups_of
+from whet_launch.verbs import VERBS
+
+YAML = sorted((ROOT / "conf" / "whet_conf").rglob("*.yaml"))
+
+
+def _options() -> list[str]:
+    """Keys of groups once, keys of a verb's top level under its name."""
+    keys: dict[str, None] = {}
+    for verb in VERBS.values():
+        for group in groups_of(verb.config):
+            for option in group.options:
+                keys[option.key if group.name else f"{verb.name}: {option.key}"] = None
+    return list(keys)
+
+
+def test_the_options_are_the_frozen_ones() -> None:
+    frozen = (ROOT / "tests" / "house" / "options.txt").read_text(encoding="utf-8").splitlines()
+    assert _options() == frozen, "If the change is meant, change tests/house/options.txt too."
+
+
+def test_every_option_has_a_meaning() -> None:
+    groups = [group for verb in VERBS.values() for group in groups_of(verb.config)]
+    assert [option.key for group in groups for option in group.options if not option.meaning] == []
+    assert [group.name for group in groups if not group.meaning] == []
+
+
+def test_every_dataclass_group_has_yaml_files_and_the_reverse() -> None:
+    folders = {path.parent.name for path in YAML} - {"whet_conf"}
+    groups = set(group_names(whet.config.FitConfig))
+    assert folders == groups
+    assert all(choices_of(group) for group in groups)
+
+
+@pytest.mark.parametrize("path", YAML, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_yaml_file_opens_with_the_command_that_runs_it(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    first = lines[1] if lines[0] == "# @package _global_" else lines[0]
+    assert first.startswith("# whet ")
+    assert "_target_" not in path.read_text(encoding="utf-8")
+    if path.parent.name != "whet_conf":
+        chosen = f"{path.parent.name}={path.stem}"
+        assert f" {chosen}" in first

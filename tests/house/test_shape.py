@@ -1,0 +1,120 @@
+"""Small functions, short modules, typed and documented, and errors that say what to do."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+from source import Source, is_public, sources
+
+import whet.errors
+
+LONGEST_FUNCTION = 60
+LONGEST_MODULE = 400
+MOST_POSITIONAL = 5
+HOLE = "{}"  # what an f-string fills in
+each_file = pytest.mark.parametrize("source", sources(), ids=lambda source: source.path)
+
+
+@each_file
+def test_functions_are_short(source: Source) -> None:
+    lengths = {name: node.end_lineno - node.lineno + 1 for name, node in source.functions()}
+    assert {name: n for name, n in lengths.items() if n > LONGEST_FUNCTION} == {}
+
+
+@each_file
+def test_modules_are_short(source: Source) -> None:
+    assert source.text.count("\n") <= LONGEST_MODULE
+
+
+@each_file
+def test_few_arguments_are_positional(source: Source) -> None:
+    found = {}
+    for name, node in source.functions():
+        names = [arg.arg for arg in node.args.posonlyargs + node.args.args]
+        count = len(names) - (names[:1] in (["self"], ["cls"]))
+        if count > MOST_POSITIONAL and not _overrides_a_library(source, node):
+            found[name] = count
+    assert found == {}
+
+
+def _overrides_a_library(source: Source, node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Lightning's hooks have the arguments Lightning gives them."""
+    return source.path.startswith("engine/whet/train/") and node.name.startswith("on_")
+
+
+@each_file
+def test_public_functions_are_documented_and_typed(source: Source) -> None:
+    bare, untyped = [], []
+    for name, node in source.functions():
+        if not is_public(name):
+            continue
+        if not ast.get_docstring(node) and not _is_stub(node):
+            bare.append(name)
+        args = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        args += [arg for arg in (node.args.vararg, node.args.kwarg) if arg]
+        hinted = [arg.annotation for arg in args if arg.arg not in ("self", "cls")]
+        if node.returns is None or None in hinted:
+            untyped.append(name)
+    assert (bare, untyped) == ([], [])
+
+
+def _is_stub(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """An overload or a protocol's method: `...` is all there is."""
+    body = node.body[0]
+    return isinstance(body, ast.Expr) and isinstance(body.value, ast.Constant)
+
+
+@each_file
+def test_modules_are_documented(source: Source) -> None:
+    assert ast.get_docstring(source.tree)
+
+
+@each_file
+def test_nothing_runs_code_named_in_data(source: Source) -> None:
+    assert "_target_" not in source.text
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+            assert not (isinstance(node.value, ast.Constant) and node.value.value), (
+                f"{source.path}:{node.value.lineno} trusts remote code unasked"
+            )
+
+
+ERRORS = {
+    name
+    for name, kind in vars(whet.errors).items()
+    if isinstance(kind, type) and issubclass(kind, whet.errors.WhetError)
+}
+
+
+@each_file
+def test_errors_say_what_to_do(source: Source) -> None:
+    """A message has over 40 characters and a full stop: what is wrong, and then the remedy.
+
+    What an f-string fills in counts 20 characters; at the end it may be the remedy.
+    """
+    curt = []
+    for node in ast.walk(source.tree):
+        call = node.exc if isinstance(node, ast.Raise) else None
+        if (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Name)
+            and call.func.id in ERRORS
+        ):
+            told = _literal(call.args[0]) if call.args else ""
+            if told is not None and (
+                len(told.replace(HOLE, " " * 20)) <= 40
+                or ("." not in told and not told.endswith(HOLE))
+            ):
+                curt.append(f"line {call.lineno}: {told}")
+    assert curt == []
+
+
+def _literal(node: ast.expr) -> str | None:
+    """The text of a string or f-string; None where the message is made elsewhere."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        parts = [part.value if isinstance(part, ast.Constant) else HOLE for part in node.values]
+        return "".join(str(part) for part in parts)
+    return None

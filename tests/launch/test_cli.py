@@ -1,0 +1,240 @@
+"""The command line: what reaches the engine, and what a person reads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from whet.config import EncodeJobConfig, EvalConfig, FitConfig, MineConfig
+from whet.errors import DataError, EnvironmentRefused
+
+Whet = Callable[..., tuple[int, str, str]]
+
+
+def test_a_verb_gets_its_dataclass_with_the_overrides(calls: Any, whet: Whet) -> None:
+    words = ["data=my/data", "mining.relative_margin=0.1", "seed=3", "loss=symmetric"]
+    assert whet("fit", *words) == (0, "", "")
+    expected = FitConfig(seed=3)
+    expected.data.path = "my/data"
+    expected.mining.relative_margin = 0.1
+    expected.loss.symmetric = True
+    assert calls == [expected]
+
+
+@pytest.mark.parametrize(
+    ("verb", "config"), [("mine", MineConfig), ("encode", EncodeJobConfig), ("eval", EvalConfig)]
+)
+def test_every_verb_has_its_own_options(calls: Any, whet: Whet, verb: str, config: type) -> None:
+    assert whet(verb, "my/data")[0] == 0  # a bare word is the data
+    expected = config()
+    expected.data.path = "my/data"
+    assert calls == [expected]
+
+
+def test_nothing_is_written_and_the_folder_stays(calls: Any, whet: Whet, tmp_path: Path) -> None:
+    calls.answer = lambda config: calls.append(Path.cwd())
+    assert whet("fit", "data=x")[0] == 0
+    assert calls[1] == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_runs_each_job_in_its_own_folder(calls: Any, whet: Whet, tmp_path: Path) -> None:
+    code, _, err = whet("fit", "data=x", "mining=default,naive", "seed=1,2", "-m")
+    assert code == 0
+    assert [(c.mining.relative_margin, c.seed) for c in calls] == [
+        (0.05, 1),
+        (0.05, 2),
+        (None, 1),
+        (None, 2),
+    ]
+    (sweep,) = (tmp_path / "runs").iterdir()
+    assert sweep.name.endswith("_sweep")
+    assert [c.output for c in calls] == [f"runs/{sweep.name}/{n}" for n in range(4)]
+    assert "job 2: data.path='x' mining=naive seed=1" in err
+
+
+def test_a_sweep_goes_into_the_output_folder(calls: Any, whet: Whet, tmp_path: Path) -> None:
+    assert whet("fit", "data=x", "seed=1,2", "output=here", "-m")[0] == 0
+    assert [c.output for c in calls] == ["here/0", "here/1"]
+
+
+def test_a_sweep_goes_on_after_a_refused_job(calls: Any, whet: Whet) -> None:
+    def refuse_first(config: FitConfig) -> None:
+        if config.seed == 1:
+            raise DataError("corpus.jsonl line 3: no text. Fill it in.")
+
+    calls.answer = refuse_first
+    code, _, err = whet("fit", "data=x", "seed=1,2", "-m")
+    assert code == DataError.exit_code
+    assert [c.seed for c in calls] == [1, 2]
+    assert "whet: corpus.jsonl line 3: no text. Fill it in.\n" in err
+
+
+MISTAKES = [
+    (["fti"], "no verb 'fti'. Did you mean fit?"),
+    (["fit", "mining.relativ_margin=1"], "Did you mean mining.relative_margin?"),
+    (["fit", "relative_margin=1"], "Did you mean mining.relative_margin?"),
+    (["fit", "learning_rte=1"], "Did you mean trainer.learning_rate?"),
+    (["fit", "sede=1"], "Did you mean seed?"),
+    (["encode", "mining.num_negatives=3"], "no option 'mining.num_negatives'"),
+    (["fit", "mining=naiv"], "no mining=naiv. Did you mean mining=naive?"),
+    (["fit", "experiment=dmo"], "Did you mean experiment=demo?"),
+    (["fit", "data=nl2bsh"], "no such folder here. Did you mean data=nl2bash?"),
+    (["fit", "model=minlm", "data=x"], "Did you mean model=minilm?"),
+    (["fit", "data=x", "mining=naive,off"], "mining=naive,off has several values. Add --multirun"),
+    (["fit", "data=x", "seed=1,2"], "seed=1,2 has several values. Add --multirun"),
+    (["fit", "data=x", "mining.num_negatives=abc"], "It takes int, by default 1."),
+    (["fit", "data=x", "model.normalize=perhaps"], "It takes bool or null, by default null."),
+    (["fit", "data=x", "evaluate.measures=nDCG@10"], "It takes list[str]"),
+    (["fit", "data=x", "seed=[1"], "'seed=[1' cannot be read as key=value."),
+    (["fit", "data=x", "seed=1,x", "-m"], "seed: Value 'x'"),
+    (["fit", "data=x", "hydra.run.dirr=1"], "hydra.run.dirr: Key 'dirr' not in 'RunDir'."),
+    (["fit", "--seed", "3"], "Write seed=VALUE instead of --seed."),
+    (["fit", "--multrun"], "no flag --multrun. Did you mean --multirun?"),
+    (["fit", "--cfg", "jab"], "write --cfg job"),
+    (["fit", "one", "two"], "'one' and 'two' both stand where one data path is expected."),
+    (["fit", "seed"], "seed needs a value. Write seed=VALUE."),
+    (["fit"], "fit needs data. Say which: whet fit data=FOLDER"),
+    (["fit", "data=x", "-m", "model=minilm,./y"], "mixes names of settings with paths."),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), MISTAKES, ids=[" ".join(m[0]) for m in MISTAKES])
+def test_a_mistake_is_told_in_one_line(calls: Any, whet: Whet, words: list[str], said: str) -> None:
+    code, out, err = whet(*words)
+    assert (code, out, calls) == (2, "", [])
+    assert err.startswith("whet: ") and said in err
+    assert err.count("\n") == 1, err
+
+
+def test_errors_carry_their_own_exit_code(calls: Any, whet: Whet) -> None:
+    def refuse(config: FitConfig) -> None:
+        raise EnvironmentRefused("faiss is missing. pip install faiss-cpu.")
+
+    calls.answer = refuse
+    assert whet("fit", "data=x") == (4, "", "whet: faiss is missing. pip install faiss-cpu.\n")
+
+
+def test_debug_adds_the_traceback(calls: Any, whet: Whet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHET_DEBUG", "1")
+    code, _, err = whet("fit", "sede=1")
+    assert code == 2
+    assert err.startswith("Traceback") and err.endswith("lists all.\n")
+
+
+def test_an_interrupt_says_how_to_go_on(calls: Any, whet: Whet) -> None:
+    def interrupt(config: FitConfig) -> None:
+        raise KeyboardInterrupt("runs/now")
+
+    calls.answer = interrupt
+    code, _, err = whet("fit", "data=x")
+    assert (code, err) == (130, "whet: interrupted. Go on with: whet fit resume=runs/now\n")
+
+
+def test_a_bug_keeps_its_traceback(calls: Any, whet: Whet) -> None:
+    def fail(config: FitConfig) -> None:
+        raise ZeroDivisionError("a bug")
+
+    calls.answer = fail
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        whet("fit", "data=x")
+
+
+def test_check_prints_what_is_found(whet: Whet, tiny_data: Path, tmp_path: Path) -> None:
+    code, out, err = whet("check", str(tiny_data))
+    assert (code, err) == (0, "")
+    assert "120" in out
+    code, _, err = whet("check", str(tmp_path / "nothing"))
+    assert code == DataError.exit_code
+    assert err.startswith("whet: ") and "nothing" in err
+
+
+def test_check_answers_3_when_there_are_problems(whet: Whet, tmp_path: Path) -> None:
+    rows = ['{"_id": "d1", "text": "a"}', '{"_id": "d1", "text": "b"}']
+    (tmp_path / "corpus.jsonl").write_text("\n".join(rows) + "\n")
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q1", "text": "a"}\n')
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
+    code, out, _ = whet("check", str(tmp_path))
+    assert code == DataError.exit_code
+    assert "corpus.jsonl line 2" in out
+
+
+def test_the_configuration_can_be_printed(calls: Any, whet: Whet) -> None:
+    code, out, _ = whet("fit", "data=my data, of mine", "--cfg", "job", "-p", "data")
+    assert (code, calls) == (0, [])
+    assert "path: my data, of mine\n" in out
+
+
+def test_own_yaml_groups_are_found(calls: Any, whet: Whet, tmp_path: Path) -> None:
+    (tmp_path / "own" / "mining").mkdir(parents=True)
+    (tmp_path / "own" / "mining" / "mine.yaml").write_text("num_negatives: 9\n")
+    assert whet("fit", "data=x", "mining=mine", "--config-dir=own")[0] == 0
+    assert calls[0].mining.num_negatives == 9
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("whet f", "fit mine encode eval check"),
+        ("whet fit refresh=", "refresh=epoch refresh=off refresh=steps"),
+        ("whet mine mining.num", "mining.num_negatives="),
+    ],
+)
+def test_the_shell_completes(
+    whet: Whet, monkeypatch: pytest.MonkeyPatch, line: str, offered: str
+) -> None:
+    monkeypatch.setenv("COMP_LINE", line)
+    assert whet("-sc", "query=bash") == (0, f"{offered}\n", "")
+
+
+def test_completion_installs_under_our_name(whet: Whet) -> None:
+    code, out, _ = whet("-sc", "install=bash")
+    assert code == 0
+    assert out.rstrip().endswith("-F hydra_bash_completion whet")
+
+
+def test_help_shows_every_option_with_its_meaning(whet: Whet) -> None:
+    code, out, _ = whet("fit", "--help")
+    assert code == 0
+    assert (
+        "  mining.relative_margin  0.05       the same as a share of the positive's score\n" in out
+    )
+    assert "  mining=default | margin | naive | off | random | shifted\n" in out
+    assert "  experiment=demo " in out
+    assert max(len(line) for line in out.splitlines()) <= 100
+
+
+def test_no_words_is_a_mistake_and_help_is_none(whet: Whet) -> None:
+    assert whet()[0] == 2
+    code, out, _ = whet("--help")
+    assert code == 0
+    assert all(f"\n  {verb} " in out for verb in ("fit", "mine", "encode", "eval", "check"))
+
+
+def test_version_names_torch(whet: Whet) -> None:
+    import torch
+
+    code, out, _ = whet("--version")
+    assert code == 0
+    cuda = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
+    assert f"torch {torch.__version__} ({cuda})" in out
+
+
+def test_the_module_and_a_closed_pipe(tiny_data: Path) -> None:
+    command = f"{sys.executable} -m whet_launch check {tiny_data} | head -1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert str(tiny_data) in done.stdout

@@ -1,0 +1,86 @@
+"""The YAML groups and the dataclasses say the same; a resumed run keeps its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from whet.config import FitConfig
+from whet_launch.options import choices_of, group_names
+from whet_launch.verbs import VERBS
+
+Whet = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize("verb", [name for name in VERBS if name != "check"])
+def test_the_yaml_defaults_are_the_dataclass_defaults(calls: Any, whet: Whet, verb: str) -> None:
+    assert whet(verb, "data=x")[0] == 0
+    expected = VERBS[verb].config()
+    expected.data.path = "x"
+    assert calls == [expected]
+
+
+CHOICES = [(group, name) for group in group_names(FitConfig) for name in choices_of(group)]
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_yaml_file_composes(calls: Any, whet: Whet, group: str, choice: str) -> None:
+    data = [] if group in ("data", "experiment") else ["data=x"]
+    assert whet("fit", f"{group}={choice}", *data) == (0, "", "")
+    assert isinstance(calls[0], FitConfig) and calls[0].data.path != "???"
+
+
+def test_naive_mining_has_no_margin(calls: Any, whet: Whet) -> None:
+    whet("fit", "data=x", "mining=naive")
+    assert calls[0].mining.relative_margin is None
+    assert calls[0].refresh.policy == "off"  # YAML would read a bare off as false
+
+
+def _begun(folder: Path, config: FitConfig) -> Path:
+    folder.mkdir()
+    OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
+    return folder
+
+
+def _run_config() -> FitConfig:
+    config = FitConfig(seed=5)
+    config.data.path = "my/data"
+    config.mining.num_negatives = 4
+    return config
+
+
+def test_resume_takes_the_configuration_of_the_run(calls: Any, whet: Whet, tmp_path: Path) -> None:
+    run = _begun(tmp_path / "run", _run_config())
+    assert whet("fit", f"resume={run}")[0] == 0
+    expected = _run_config()
+    expected.resume = str(run)
+    assert calls == [expected]
+
+
+def test_the_same_command_resumes(calls: Any, whet: Whet, tmp_path: Path) -> None:
+    run = _begun(tmp_path / "run", _run_config())
+    words = ["data=my/data", "mining.num_negatives=4", "seed=5", f"resume={run}"]
+    assert whet("fit", *words)[0] == 0
+    assert calls[0].mining.num_negatives == 4
+
+
+def test_resume_may_move_data_but_not_change_the_job(
+    calls: Any, whet: Whet, tmp_path: Path
+) -> None:
+    run = _begun(tmp_path / "run", _run_config())
+    assert whet("fit", "data=moved", f"resume={run}")[0] == 0
+    assert calls[0].data.path == "moved"
+    for word in ("mining.num_negatives=3", "seed=0", "mining=shifted"):
+        code, _, err = whet("fit", word, f"resume={run}")
+        assert code == 2
+        assert "A resumed run goes on as it was begun" in err
+
+
+def test_resume_needs_a_run_folder(calls: Any, whet: Whet, tmp_path: Path) -> None:
+    code, _, err = whet("fit", f"resume={tmp_path}")
+    assert code == 1
+    assert "holds no config.yaml" in err

@@ -1,0 +1,58 @@
+"""Words of the command line become overrides that Hydra reads as they were meant."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whet_launch.overrides import to_hydra
+from whet_launch.verbs import VERBS
+
+
+def _read(words: list[str]) -> list[object]:
+    return [override.value() for override in OverridesParser.create().parse_overrides(words)]
+
+
+@pytest.mark.parametrize(
+    ("word", "becomes"),
+    [
+        ("data=my/data", "data.path='my/data'"),
+        ("my/data", "data.path='my/data'"),
+        ("data=nl2bash", "data=nl2bash"),
+        ("data=./nl2bash", "data.path='./nl2bash'"),
+        ("model=bge_small", "model=bge_small"),
+        ("model=BAAI/bge-small-en-v1.5", "model.name='BAAI/bge-small-en-v1.5'"),
+        ("+experiment=demo", "+experiment=demo"),
+        ("mining=off", "mining=off"),
+        ("seed=1", "seed=1"),
+        ("output=null", "output=null"),
+        ("output=2024", "output='2024'"),
+        ("output=~/run", f"output='{Path.home()}/run'"),
+        ("hydra.verbose=true", "hydra.verbose=true"),
+        ("evaluate.measures=[nDCG@10]", "evaluate.measures=[nDCG@10]"),
+    ],
+)
+def test_words_become_overrides(word: str, becomes: str) -> None:
+    assert to_hydra(VERBS["fit"], [word]) == [becomes]
+
+
+TEXT = st.text(
+    st.sampled_from(string.ascii_letters + string.digits + " ,=:'\"\\/()[]{}~.$%é-+"), min_size=1
+)
+
+
+@given(TEXT.filter(lambda text: text != "null" and "${" not in text and text[0] not in "~{"))
+def test_hydra_reads_text_as_it_was_typed(text: str) -> None:
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    if not quoted:  # text in quotes is already in Hydra's grammar
+        assert _read(to_hydra(VERBS["fit"], [f"model.query_prompt={text}"])) == [text]
+
+
+def test_a_sweep_splits_at_commas() -> None:
+    words = to_hydra(VERBS["fit"], ["-m", "data=a b,c", "mining.sampling=top,random"])
+    assert words == ["-m", "data.path='a b','c'", "mining.sampling='top','random'"]

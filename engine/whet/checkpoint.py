@@ -80,7 +80,9 @@ def verify_folder(folder: Path) -> dict[str, Any]:
         if not path.is_file():
             raise CheckpointError(f"{path} is missing, though the manifest lists it.")
         if path.stat().st_size != said["bytes"] or file_sha256(path) != said["sha256"]:
-            raise CheckpointError(f"{path} is damaged: its bytes differ from the manifest's sha256.")
+            raise CheckpointError(
+                f"{path} is damaged: its bytes differ from the manifest's sha256."
+            )
     return facts
 
 

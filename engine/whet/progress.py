@@ -32,7 +32,13 @@ def track(title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable
 @contextmanager
 def _bar(title: str, total: int, unit: str, done: int) -> Iterator[Callable[..., None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description:<22}"),
@@ -62,8 +68,14 @@ def _lines(title: str, total: int, unit: str, done: int) -> Iterator[Callable[..
     def line() -> None:
         spent = max(1e-9, time.monotonic() - start)
         rate = (now_done - done) / spent
-        left = f"{(total - now_done) / rate:,.0f} s left" if rate and now_done < total else f"{spent:,.1f} s"
-        say(f"{title}: {now_done:,} of {total:,} {unit}, {rate:,.1f} {unit}/s, {left} {latest}".rstrip())
+        left = (
+            f"{(total - now_done) / rate:,.0f} s left"
+            if rate and now_done < total
+            else f"{spent:,.1f} s"
+        )
+        say(
+            f"{title}: {now_done:,} of {total:,} {unit}, {rate:,.1f} {unit}/s, {left} {latest}".rstrip()
+        )
 
     def advance(count: int, **figures: float) -> None:
         nonlocal last, now_done, latest

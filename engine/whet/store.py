@@ -28,6 +28,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("WHET_CACHE") or Path.home() / ".cache" / "whet")
 
 
+def embeddings_folder() -> Path:
+    """The store every job shares."""
+    return cache_folder() / "embeddings"
+
+
 def text_keys(texts: Sequence[str]) -> np.ndarray:
     """A 16-byte hash of each text."""
     hashes = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
@@ -37,7 +42,9 @@ def text_keys(texts: Sequence[str]) -> np.ndarray:
 class EmbeddingStore:
     """Vectors of one encoder, found by text."""
 
-    def __init__(self, root: Path, fingerprint: str, *, prompt: str, precision: str, dimension: int):
+    def __init__(
+        self, root: Path, fingerprint: str, *, prompt: str, precision: str, dimension: int
+    ):
         spelled = json.dumps([fingerprint, prompt, precision, dimension])
         self.folder = root / hashlib.sha256(spelled.encode()).hexdigest()[:32]
         self.folder.mkdir(parents=True, exist_ok=True)

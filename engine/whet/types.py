@@ -86,7 +86,9 @@ class Positives:
     def take(self, query_rows: np.ndarray) -> Positives:
         """The table of the given queries only, renumbered 0, 1, ... in the order given."""
         parts = [self.of(int(row)) for row in query_rows]
-        offsets_Q1 = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+        offsets_Q1 = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(
+            np.int64
+        )
         rows = np.concatenate(parts) if parts else np.empty(0, np.int64)
         return Positives(offsets_Q1, rows.astype(np.int64), self.group_of_N)
 

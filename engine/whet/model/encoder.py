@@ -37,6 +37,7 @@ class Encoder(nn.Module):
         self.dimension: int = backbone.config.hidden_size  # type: ignore[union-attr,assignment]
         pad = tokenizer.pad_token_id
         self.pad_id: int = 0 if pad is None else pad
+        self.eval()  # as its backbone comes; whoever trains says so
 
     @classmethod
     def load(cls, model: ModelConfig | str = "minilm") -> Encoder:
@@ -159,7 +160,9 @@ class Encoder(nn.Module):
 
 
 def _merged(backbone: Any) -> Any:
-    return copy.deepcopy(backbone).merge_and_unload() if hasattr(backbone, "peft_config") else backbone
+    return (
+        copy.deepcopy(backbone).merge_and_unload() if hasattr(backbone, "peft_config") else backbone
+    )
 
 
 def _load_backbone(folder: Path, config: ModelConfig) -> nn.Module:

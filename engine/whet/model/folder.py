@@ -97,7 +97,9 @@ def _from_hub(config: ModelConfig) -> Path:
             f"model.name={config.name}: neither a folder here nor a Hugging Face name. "
             "Check the path, or use minilm."
         ) from error
-    except Exception as error:  # the hub client raises a dozen unrelated types when it cannot reach it
+    except (
+        Exception
+    ) as error:  # the hub client raises a dozen unrelated types when it cannot reach it
         raise EnvironmentRefused(
             f"model.name={config.name}: no such folder here, and the model hub gave no such model "
             f"({type(error).__name__}). Check the name and the network, or use model.name=minilm."

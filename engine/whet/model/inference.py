@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from whet.model.encoder import Encoder
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-CPU_BATCH_TOKENS = 2048  # more falls out of the caches: measured 4,900 tokens/s at 1,024, 3,800 at 16,384
+CPU_BATCH_TOKENS = (
+    2048  # more falls out of the caches: measured 4,900 tokens/s at 1,024, 3,800 at 16,384
+)
 GPU_BATCH_TOKENS = 65_536
 
 

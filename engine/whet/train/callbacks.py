@@ -69,7 +69,7 @@ class Refresh(L.Callback):
     """
 
     def __init__(
-        self, config: RefreshConfig, remine: Callable[[int], tuple[Negatives, float]], log: Log
+        self, config: RefreshConfig, remine: Callable[[int], tuple[Negatives, float]], train_log: Log
     ) -> None:
         if config.policy not in ("off", "steps", "epoch"):
             raise ConfigError(
@@ -81,7 +81,7 @@ class Refresh(L.Callback):
             )
         self.config = config
         self.remine = remine
-        self.log = log
+        self.train_log = train_log
 
     def on_train_batch_start(
         self, trainer: L.Trainer, module: Contrastive, batch: Any, batch_idx: int
@@ -89,27 +89,27 @@ class Refresh(L.Callback):
         """Before step t, where t is a multiple of the period."""
         step = trainer.global_step
         policy = self.config.policy
-        every = (
-            module.order.steps_per_epoch if policy == "epoch" else self.config.every_n_steps
-        )
+        every = module.order.steps_per_epoch if policy == "epoch" else self.config.every_n_steps
         if policy == "off" or step == 0 or step % every:
             return
         negatives, overlap = self.remine(step)
         module.examples.set_negatives(negatives)
-        age = step - self.log.mined_at
-        self.log.mined_at = step
-        self.log.figures = {"refresh_overlap": overlap, "refresh_age_steps": age}
-        say(f"Step {step}: fresh negatives; the old ones were {age} steps old and {overlap:.0%} are the same.")
+        age = step - self.train_log.mined_at
+        self.train_log.mined_at = step
+        self.train_log.figures = {"refresh_overlap": overlap, "refresh_age_steps": age}
+        say(
+            f"Step {step}: fresh negatives; the old ones were {age} steps old and {overlap:.0%} are the same."
+        )
 
 
 class Checkpoints(L.Callback):
     """Commit what a resume needs, every so many steps or seconds, and when the user interrupts."""
 
-    def __init__(self, folder: Path, config: FitConfig, log: Log) -> None:
+    def __init__(self, folder: Path, config: FitConfig, train_log: Log) -> None:
         self.folder = folder
         self.every_steps = config.trainer.checkpoint_every_steps
         self.every_s = config.trainer.checkpoint_every_s
-        self.log = log
+        self.train_log = train_log
         self.saved_at = time.monotonic()
         self.stop_signal = 0
 
@@ -140,7 +140,7 @@ class Checkpoints(L.Callback):
             trainer.should_stop = True
 
     def _save(self, trainer: L.Trainer, step: int) -> None:
-        facts = {"step": step, "negatives_step": self.log.mined_at}
+        facts = {"step": step, "negatives_step": self.train_log.mined_at}
         with commit_folder(self.folder / f"step_{step:08d}", facts) as draft:
             trainer.save_checkpoint(draft / STATE)
         keep_newest(self.folder, 2)

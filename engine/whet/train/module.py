@@ -23,14 +23,18 @@ from whet.model.inference import token_batches
 from whet.train.examples import Batch, Examples
 
 MEMORY_SHARE = 0.3  # of the device, for the activations of one backward
-BYTES_A_UNIT = 68  # activations a token, layer and hidden unit in float32 (Korthikanti et al., 2205.05198)
+BYTES_A_UNIT = (
+    68  # activations a token, layer and hidden unit in float32 (Korthikanti et al., 2205.05198)
+)
 CHUNK_TOKENS = {"cpu": 2048, "cuda": 16_384}
 
 
 class Contrastive(L.LightningModule):
     """InfoNCE on an encoder. Which pairs a step sees, and its dropout, depend on (seed, step) alone."""
 
-    def __init__(self, encoder: Encoder, examples: Examples, order: Order, config: FitConfig) -> None:
+    def __init__(
+        self, encoder: Encoder, examples: Examples, order: Order, config: FitConfig
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.encoder = encoder
@@ -50,6 +54,7 @@ class Contrastive(L.LightningModule):
         """One optimizer step; its pairs follow from `global_step`, so the loader only counts."""
         step = self.global_step
         torch.manual_seed(step_seed(self.config.seed, step))
+        self.encoder.train()
         batch = self.examples.batch(self.order.step(step), self.encoder)
         optimizer: Any = self.optimizers()
         optimizer.zero_grad(set_to_none=True)
@@ -67,7 +72,9 @@ class Contrastive(L.LightningModule):
         scheduler: Any = self.lr_schedulers()
         scheduler.step()
         self.last_loss = float(loss)
-        self.log_dict({"loss": loss, "gradient_norm": norm, "epoch_": float(self.order.epoch_of(step))})
+        self.log_dict(
+            {"loss": loss, "gradient_norm": norm, "epoch_": float(self.order.epoch_of(step))}
+        )
 
     def _backward(self, batch: Batch) -> Tensor:
         lengths = [len(ids) for ids in batch.tokens]
@@ -94,7 +101,9 @@ class Contrastive(L.LightningModule):
                 )
 
         if self._cached(sum(lengths)):
-            return backward_cached(forward, len(chunks), loss_of, self.manual_backward, device=device)
+            return backward_cached(
+                forward, len(chunks), loss_of, self.manual_backward, device=device
+            )
         return backward_whole(forward, len(chunks), loss_of, self.manual_backward)
 
     def _cached(self, tokens: int) -> bool:
@@ -121,7 +130,10 @@ class Contrastive(L.LightningModule):
             return min((step + 1) / warm, max(0.0, (total - step) / max(1, total - warm)))
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
 
 def step_seed(seed: int, step: int) -> int:

@@ -68,7 +68,9 @@ def train(
     """
     trainer_config = config.trainer
     if min(trainer_config.batch_size, trainer_config.max_epochs) < 1:
-        raise ConfigError("trainer.batch_size and trainer.max_epochs must be 1 or more. Raise them.")
+        raise ConfigError(
+            "trainer.batch_size and trainer.max_epochs must be 1 or more. Raise them."
+        )
     order = Order(len(examples), trainer_config.batch_size, config.seed)
     module = Contrastive(encoder, examples, order, config)
     total_pairs = sum(len(order.step(step)) for step in range(module.total_steps))
@@ -80,7 +82,10 @@ def train(
         log.mined_at = resume.negatives_step if resume else 0
         checkpoints = Checkpoints(folder / "checkpoints", config, log)
         trainer = _trainer(
-            config, folder, [log, Refresh(config.refresh, remine, log), checkpoints], module.total_steps
+            config,
+            folder,
+            [log, Refresh(config.refresh, remine, log), checkpoints],
+            module.total_steps,
         )
         _quietly(
             trainer.fit,

@@ -1,0 +1,104 @@
+"""What `whet mine`, `whet encode` and `whet eval` do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+
+from whet.checkpoint import commit_folder, write_atomically
+from whet.config import EncodeJobConfig, EvalConfig, MineConfig, ModelConfig
+from whet.data.load import load_dataset
+from whet.data.positives import positives_of
+from whet.encode import encode_table
+from whet.errors import ConfigError, DataError
+from whet.mine import export_negatives, write_negatives
+from whet.model.encoder import Encoder
+from whet.progress import say
+from whet.report import write_report
+from whet.run_folder import Stopwatch, new_folder, write_config
+from whet.stages import (
+    eval_qrels,
+    judge,
+    mine_with,
+    training_qrels,
+    write_comparison,
+    write_judged,
+    write_mining_report,
+)
+from whet.store import embeddings_folder
+
+
+def evaluate_command(config: EvalConfig) -> None:
+    """`whet eval`: judge the model, and with a baseline compare the two."""
+    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    qrels = eval_qrels(data, config.data.eval_split)
+    models = {"model": Encoder.load(config.model)}
+    if config.baseline is not None:
+        models = {"baseline": Encoder.load(ModelConfig(name=config.baseline)), **models}
+    folder = new_folder(config.output, f"{data.name}_eval")
+    write_config(folder, config)
+    facts = {"data": {"name": data.name, "digest": data.digest}}
+    watch = Stopwatch(folder, facts)
+    store, found = embeddings_folder(), {}
+    for name, encoder in models.items():
+        found[name] = judge(
+            encoder, data, qrels, store=store, config=config.evaluate, encode=config.encode
+        )
+    write_judged(folder, data, qrels, found)
+    if config.baseline is None:
+        for measure, value in found["model"].scores.means.items():
+            print(f"{measure:<10} {value:.4f}")
+    else:
+        base, model = found["baseline"], found["model"]
+        print(write_comparison(folder, data, qrels, base, model, config=config.evaluate))
+    watch.stage("evaluate")
+    say(f"Report: {write_report(folder)}")
+
+
+def encode_command(config: EncodeJobConfig) -> None:
+    """`whet encode`: vectors.npy (float32 [N, D]) and ids.txt, row by row."""
+    if config.kind not in ("query", "document"):
+        raise ConfigError(f"kind={config.kind} is unknown. Say kind=query or kind=document.")
+    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    table = data.queries if config.kind == "query" else data.corpus
+    if not len(table):
+        raise DataError(f"{data.path} holds no text of kind {config.kind}. Nothing to encode.")
+    encoder = Encoder.load(config.model)
+    store = embeddings_folder()
+    found = encode_table(encoder, table, kind=config.kind, store=store, config=config.encode)
+    target = new_folder(config.output, f"{data.name}_encode") / "vectors"
+    facts = {"config": asdict(config), "data": data.digest, "model": encoder.fingerprint()}
+    with commit_folder(target, facts) as draft:
+        np.save(draft / "vectors.npy", found.vectors)
+        (draft / "ids.txt").write_text("".join(f"{name}\n" for name in found.ids), encoding="utf-8")
+    print(f"{target}: {len(found):,} vectors of {encoder.dimension} dimensions")
+
+
+def mine_command(config: MineConfig) -> None:
+    """`whet mine`: hard negatives of the train split, in the formats asked for, and their report."""
+    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    train = training_qrels(data, config.data.train_split)
+    positives = positives_of(train, data.queries, data.corpus)
+    encoder = Encoder.load(config.model)
+    mined = mine_with(
+        encoder,
+        data,
+        train,
+        positives,
+        store=embeddings_folder(),
+        policy=config.mining,
+        encode=config.encode,
+    )
+    folder = new_folder(config.output, f"{data.name}_mine")
+    write_config(folder, config)
+    tables = {"queries": data.queries, "corpus": data.corpus, "positives": positives}
+    made_of = {"model": encoder.fingerprint(), "data": data.digest}
+    write_negatives(folder / "negatives.parquet", mined, **tables, **made_of)
+    for name in config.formats:
+        written = export_negatives(folder, name, mined.negatives, **tables)
+        say(f"{name}: {', '.join(str(path) for path in written)}")
+    write_mining_report(folder / "mining_report.json", mined, data)
+    write_atomically(folder / "mining_report.txt", f"{mined.report}\n")
+    print(mined.report)
+    say(f"Negatives: {folder / 'negatives.parquet'}\nReport: {write_report(folder)}")

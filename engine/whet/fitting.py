@@ -1,0 +1,272 @@
+"""The whole story of `whet fit`: judge the base model, mine, train, judge again, write it all down.
+
+Shape suffixes: Q queries, N documents, D dimensions.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import whet
+from whet.card import model_card
+from whet.checkpoint import locked, write_atomically
+from whet.config import FitConfig
+from whet.data.holdout import eval_split_name, hold_out
+from whet.data.load import Dataset, load_dataset
+from whet.data.positives import positives_of
+from whet.errors import CheckpointError, ConfigError
+from whet.evaluate import Comparison, Evaluation
+from whet.mine import Mined, overlap, read_negatives, write_negatives
+from whet.model.encoder import Encoder
+from whet.progress import say
+from whet.report import write_report
+from whet.run_folder import Stopwatch, new_folder, write_config
+from whet.stages import (
+    judge,
+    mine_with,
+    training_qrels,
+    write_comparison,
+    write_judged,
+    write_mining_report,
+)
+from whet.store import embeddings_folder
+from whet.types import Negatives, Positives, Qrels
+
+SCRATCH = ".scratch"  # embeddings of weights that are still changing; gone when the job is done
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished job: where everything lies, and how the model did."""
+
+    folder: Path
+    comparison: Comparison
+
+    @property
+    def model(self) -> Path:
+        """The tuned model's folder."""
+        return self.folder / "model"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage of one job needs."""
+
+    config: FitConfig
+    folder: Path
+    data: Dataset
+    train: Qrels
+    eval: Qrels
+    positives: Positives
+
+
+def fit_job(config: FitConfig) -> Run:
+    """Do the job, or go on with the one in `config.resume`; the results lie in the run folder.
+
+    Raises DataError, ConfigError or CheckpointError for what the user can mend, and KeyboardInterrupt (whose
+    argument is the run folder) when interrupted with a checkpoint written.
+    """
+    if config.refresh.policy != "off" and config.mining.num_negatives == 0:
+        raise ConfigError(
+            f"refresh.policy={config.refresh.policy} needs negatives to refresh, and mining.num_negatives is 0. "
+            "Raise it, or set refresh.policy=off."
+        )
+    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    train, judged = splits_of(data, config)
+    resumed = config.resume is not None
+    folder = Path(config.resume) if resumed else new_folder(config.output, data.name)
+    with locked(folder):
+        if resumed:
+            _same_data(folder, data)
+        else:
+            write_config(folder, config)
+        positives = positives_of(train, data.queries, data.corpus)
+        job = Job(config, folder, data, train, judged, positives)
+        say(f"Run folder: {folder}")
+        return _stages(job)
+
+
+def splits_of(data: Dataset, config: FitConfig) -> tuple[Qrels, Qrels]:
+    """The judgments to learn from and those to judge by; a tenth is held out where there is no test or dev."""
+    train = training_qrels(data, config.data.train_split)
+    name = config.data.eval_split or eval_split_name(data)
+    if name is None:
+        train, judged = hold_out(train, data.queries)
+        say(
+            f"No test or dev split: {len(judged.query_rows):,} train queries are held out to judge by."
+        )
+        return train, judged
+    return train, data.split(name)
+
+
+def _same_data(folder: Path, data: Dataset) -> None:
+    path = folder / "environment.json"
+    said = json.loads(path.read_text())["data"]["digest"] if path.exists() else data.digest
+    if said != data.digest:
+        raise CheckpointError(
+            f"{folder} was begun with other data: {data.path} has changed since. "
+            "Restore the data, or start a new run."
+        )
+
+
+def _stages(job: Job) -> Run:
+    import torch
+
+    torch.manual_seed(job.config.seed)  # decides the start of a LoRA
+    encoder = Encoder.load(job.config.model)
+    fingerprint = encoder.fingerprint()
+    watch = Stopwatch(job.folder, _facts(job, fingerprint))
+    base = _judge(job, encoder, embeddings_folder(), "base")
+    watch.stage("judge the base model")
+    done = job.folder / "model"
+    if not done.exists():
+        first = _first_negatives(job, encoder)
+        watch.stage("mine")
+        _train(job, encoder, first)
+        watch.stage("train")
+        encoder.save(done)
+    shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
+    encoder = Encoder.load(replace(job.config.model, name=str(done), lora_rank=0, revision=None))
+    tuned = _judge(job, encoder, job.folder / SCRATCH, "tuned")
+    watch.stage("judge the tuned model")
+    comparison = write_comparison(
+        job.folder, job.data, job.eval, base, tuned, config=job.config.evaluate
+    )
+    write_atomically(done / "README.md", _card(job, encoder, comparison, fingerprint))
+    write_judged(job.folder, job.data, job.eval, {"base": base, "tuned": tuned})
+    shutil.rmtree(job.folder / SCRATCH, ignore_errors=True)
+    say(f"\n{comparison}\n\nModel:  {done}\nReport: {write_report(job.folder)}")
+    return Run(job.folder, comparison)
+
+
+def _facts(job: Job, fingerprint: str) -> dict[str, Any]:
+    data = job.data
+    return {
+        "data": {
+            "name": data.name,
+            "path": data.path,
+            "digest": data.digest,
+            "documents": len(data.corpus),
+            "queries": len(data.queries),
+            "train pairs": len(job.train.relevant()),
+            "judged queries": len(job.eval.query_rows),
+        },
+        "model": {"name": job.config.model.name, "fingerprint": fingerprint},
+    }
+
+
+def _judge(job: Job, encoder: Encoder, store: Path, name: str) -> Evaluation:
+    config = job.config
+    found = judge(
+        encoder, job.data, job.eval, store=store, config=config.evaluate, encode=config.encode
+    )
+    main, value = next(iter(found.scores.means.items()))
+    say(f"{name}: {main} {value:.4f} on {len(job.eval.query_rows):,} queries")
+    return found
+
+
+def _mine(job: Job, encoder: Encoder, store: Path, step: int) -> Mined:
+    mined = mine_with(
+        encoder,
+        job.data,
+        job.train,
+        job.positives,
+        store=store,
+        policy=job.config.mining,
+        encode=job.config.encode,
+        refresh=step,
+    )
+    write_negatives(
+        _negatives_path(job, step),
+        mined,
+        queries=job.data.queries,
+        corpus=job.data.corpus,
+        positives=job.positives,
+        model=encoder.fingerprint(),
+        data=job.data.digest,
+    )
+    write_mining_report(job.folder / "mining_report.json", mined, job.data)
+    return mined
+
+
+def _negatives_path(job: Job, step: int) -> Path:
+    return job.folder / "negatives" / f"step_{step:08d}.parquet"
+
+
+def _first_negatives(job: Job, encoder: Encoder) -> Negatives | None:
+    if job.config.mining.num_negatives == 0:
+        return None
+    if _negatives_path(job, 0).exists():
+        return _stored_negatives(job, 0)
+    mined = _mine(job, encoder, embeddings_folder(), 0)
+    say(str(mined.report))
+    return mined.negatives
+
+
+def _stored_negatives(job: Job, step: int) -> Negatives:
+    return read_negatives(
+        _negatives_path(job, step),
+        queries=job.data.queries,
+        corpus=job.data.corpus,
+        data=job.data.digest,
+    )
+
+
+def _train(job: Job, encoder: Encoder, first: Negatives | None) -> None:
+    from whet.train.examples import Examples
+    from whet.train.run import find_resume, train
+
+    resume = find_resume(job.folder / "checkpoints")
+    examples = Examples(job.train, job.positives, queries=job.data.queries, corpus=job.data.corpus)
+    current = first
+    if resume is not None and resume.negatives_step:
+        current = _stored_negatives(job, resume.negatives_step)
+    if current is not None:
+        examples.set_negatives(current)
+
+    def remine(step: int) -> tuple[Negatives, float]:
+        nonlocal current
+        mined = _mine(job, encoder, job.folder / SCRATCH, step)
+        shutil.rmtree(job.folder / SCRATCH)
+        shared = overlap(current, mined.negatives) if current is not None else 0.0
+        current = mined.negatives
+        return current, shared
+
+    finished = train(encoder, examples, job.config, folder=job.folder, remine=remine, resume=resume)
+    if not finished:
+        raise KeyboardInterrupt(str(job.folder))
+
+
+def _card(job: Job, encoder: Encoder, comparison: Comparison, fingerprint: str) -> str:
+    config, mining = job.config, job.config.mining
+    pairs = len(job.train.relevant())
+    epochs = -(-pairs // config.trainer.batch_size) * config.trainer.max_epochs
+    steps = epochs if config.trainer.max_steps < 0 else min(epochs, config.trainer.max_steps)
+    window = f"relative margin {mining.relative_margin}, absolute margin {mining.absolute_margin}"
+    facts = {
+        "name": config.model.name,
+        "data": job.data.name,
+        "version": whet.__version__,
+        "pairs": pairs,
+        "docs": len(job.data.corpus),
+        "steps": steps,
+        "batch_size": config.trainer.batch_size,
+        "queries": len(job.eval.query_rows),
+        "verdict": comparison.verdict(),
+        "digest": job.data.digest,
+        "fingerprint": fingerprint,
+        "dimension": encoder.dimension,
+        "pooling": encoder.recipe.pooling,
+        "max_length": encoder.recipe.max_length,
+        "negatives": f"{mining.num_negatives} a query, {window}"
+        if mining.num_negatives
+        else "in batch",
+        "temperature": config.loss.temperature,
+        "learning_rate": config.trainer.learning_rate,
+        "seed": config.seed,
+    }
+    return model_card(facts, comparison.to_dict()["rows"])

@@ -1,0 +1,95 @@
+"""What a job leaves: one folder with its configuration, its environment, its results.
+
+config.yaml, environment.json, train_log.jsonl, tb/, checkpoints/ (until the job is done), negatives/,
+mining_report.json, model/, trec/, metrics.json, comparison.json, per_query.jsonl, report.html.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from whet.checkpoint import write_atomically
+from whet.errors import ConfigError
+
+PACKAGES = (
+    "whet",
+    "torch",
+    "lightning",
+    "transformers",
+    "tokenizers",
+    "faiss-cpu",
+    "faiss-gpu",
+    "numpy",
+)
+
+
+def new_folder(output: str | None, name: str) -> Path:
+    """Make the folder asked for, or runs/<date>_<time>_<name>. ConfigError if it holds something already."""
+    if output is None:
+        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        base = Path("runs") / f"{stamp}_{name}"
+        folder = base
+        number = 2
+        while folder.exists():
+            folder = base.with_name(f"{base.name}_{number}")
+            number += 1
+    else:
+        folder = Path(output)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(
+                f"output={output} holds something already. Choose another folder, or add "
+                f"resume={output} if it is an interrupted run."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_config(folder: Path, config: Any) -> None:
+    """Write the resolved configuration as YAML."""
+    import yaml
+
+    assert is_dataclass(config) and not isinstance(config, type)
+    text = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
+    write_atomically(folder / "config.yaml", text)
+
+
+def versions() -> dict[str, str]:
+    """The versions that may change a result, of those packages that are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class Stopwatch:
+    """Seconds a stage, kept in environment.json across interruptions."""
+
+    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
+        self.path = folder / "environment.json"
+        before = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.facts = {**facts, "versions": versions(), "seconds": before.get("seconds", {})}
+        self.start = time.monotonic()
+        write_json(self.path, self.facts)
+
+    def stage(self, name: str) -> None:
+        """The stage that ran until now is over."""
+        now = time.monotonic()
+        seconds = self.facts["seconds"]
+        seconds[name] = round(seconds.get(name, 0.0) + now - self.start, 2)
+        self.start = now
+        write_json(self.path, self.facts)

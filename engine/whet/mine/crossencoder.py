@@ -1,0 +1,115 @@
+"""A cross-encoder reads query and document together: slower and better than a dot product, for
+rescoring candidates.
+
+Shape suffixes: M pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from whet.config import MiningConfig
+from whet.errors import ConfigError
+from whet.mine.propose import Rescore
+
+BATCH_TOKENS = 16_384  # tokens a forward pass, padding counted
+BLOCK_PAIRS = 16_384  # pairs tokenised at a time
+
+
+class Texts(Protocol):
+    """Texts by row (whet.data.table.TextTable)."""
+
+    def texts(self, rows: np.ndarray | Sequence[int]) -> list[str]: ...
+
+
+class CrossEncoder:
+    """A Hugging Face sequence classifier with one output (a score) or two (the second is
+    "relevant").
+
+    One output goes through a sigmoid, as sentence-transformers does, unless the model's config says
+    Identity; of two, the score is the probability of the second. So scores are mostly 0 to 1 and
+    margins mean what they mean for cosines.
+    """
+
+    def __init__(self, name: str, *, device: str | None = None) -> None:
+        import torch
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
+            self._model: Any = AutoModelForSequenceClassification.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            first_line = str(error).splitlines()[0]
+            raise ConfigError(
+                f"mining.cross_encoder={name} cannot be loaded ({first_line}). "
+                "Give a folder or name of a sequence-classification model."
+            ) from error
+        outputs = self._model.config.num_labels
+        if outputs not in (1, 2):
+            raise ConfigError(
+                f"mining.cross_encoder={name} has {outputs} outputs, a reranker has 1 or 2. Give "
+                "another."
+            )
+        self._model.to(device).eval()
+        self._device = device
+        said = getattr(self._model.config, "sentence_transformers", None) or {}
+        self._raw = str(said.get("activation_fn", "")).endswith("Identity")
+        limit = getattr(self._model.config, "max_position_embeddings", 512)
+        self._max_length = min(self._tokenizer.model_max_length, limit)
+
+    def scores(self, queries: list[str], documents: list[str]) -> np.ndarray:
+        """Float32 [M] of the pairs (queries[m], documents[m]), in batches of like length."""
+        import torch
+
+        encoded = self._tokenizer(
+            queries, documents, truncation="longest_first", max_length=self._max_length
+        )
+        length_M = np.array([len(ids) for ids in encoded["input_ids"]])
+        score_M = np.empty(len(queries), np.float32)
+        order = np.argsort(-length_M, kind="stable")
+        while len(order):
+            batch = order[: max(1, BATCH_TOKENS // int(length_M[order[0]]))]
+            order = order[len(batch) :]
+            inputs = {name: [values[int(m)] for m in batch] for name, values in encoded.items()}
+            padded = self._tokenizer.pad(inputs, return_tensors="pt").to(self._device)
+            with torch.inference_mode():
+                logits_BO = self._model(**padded).logits.float()
+            score_M[batch] = self._activate(logits_BO).cpu().numpy()
+        return score_M
+
+    def _activate(self, logits_BO: Any) -> Any:
+        if logits_BO.shape[1] == 2:
+            return logits_BO.softmax(-1)[:, 1]
+        return logits_BO[:, 0] if self._raw else logits_BO[:, 0].sigmoid()
+
+
+def mining_rescorer(
+    policy: MiningConfig,
+    queries: Texts,
+    corpus: Texts,
+    query_rows_Q: np.ndarray,
+    *,
+    device: str | None = None,
+) -> Rescore | None:
+    """The `rescore` that `mine` takes under this policy; None where it names no cross-encoder.
+
+    Query i of the mining is row `query_rows_Q[i]` of the table `queries`.
+    """
+    if policy.cross_encoder is None:
+        return None
+    model = CrossEncoder(policy.cross_encoder, device=device)
+
+    def rescore(query_M: np.ndarray, doc_rows_M: np.ndarray) -> np.ndarray:
+        score_M = np.empty(len(query_M), np.float32)
+        for at in range(0, len(query_M), BLOCK_PAIRS):
+            block = slice(at, at + BLOCK_PAIRS)
+            query_texts = queries.texts(query_rows_Q[query_M[block]])
+            score_M[block] = model.scores(query_texts, corpus.texts(doc_rows_M[block]))
+        return score_M
+
+    return rescore

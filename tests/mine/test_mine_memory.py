@@ -1,0 +1,39 @@
+"""Memory does not grow with the corpus: a memory-mapped one is read a tile at a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource, sys
+import numpy as np
+from whet.mine.search import windowed_search
+import torch
+
+path, backend, rows, dimension, queries = sys.argv[1], sys.argv[2], 400_000, 16, 256
+corpus = np.lib.format.open_memmap(path, "w+", np.float32, (rows, dimension))
+rng = np.random.default_rng(0)
+for at in range(0, rows, 50_000):
+    corpus[at : at + 50_000] = rng.standard_normal((50_000, dimension), dtype=np.float32)
+corpus.flush()
+del corpus
+query = rng.standard_normal((queries, dimension), dtype=np.float32)
+small = rng.standard_normal((3000, dimension), dtype=np.float32)
+ceiling = np.full(queries, 8.0, np.float32)
+windowed_search(query, small, 20, ceiling_Q=ceiling, backend=backend)  # libraries and buffers
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = windowed_search(query, np.load(path, mmap_mode="r"), 20, ceiling_Q=ceiling, backend=backend)
+assert (found.top.rows_Qk >= 0).all()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("backend", ["blas", "faiss"])
+def test_peak_memory_is_far_below_one_score_matrix(tmp_path, backend):
+    """256 x 400,000 scores would be 400 MiB; the 25 MiB file's pages may count as ours."""
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "corpus.npy"), backend]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) / 1024 < 100

@@ -1,0 +1,251 @@
+"""Every backend against the oracle, to the bit, and the oracle against a plain loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from whet.mine.search import windowed_search
+from whet_kernels.mine_tiled import Tiling, mine_topk_tiled
+from whet_kernels.mine_topk import mine_topk, mine_topk_reference
+from whet_kernels.topk_window import Exclude, window_of
+
+NONE = {"ceiling_Q": None, "floor_Q": None, "exclude": None}
+
+
+def tiled(tiling):
+    def run(query, corpus, k, **window):
+        checked = window_of(query, corpus, k, **{**NONE, **window})
+        return mine_topk_tiled(query, corpus, k, checked, tiling)
+
+    return run
+
+
+def through_search(backend):
+    def run(query, corpus, k, **window):
+        return windowed_search(query, corpus, k, **window, backend=backend).top
+
+    return run
+
+
+BACKENDS = {
+    "mine_topk": mine_topk,
+    "tiles of 7 rows, 3 queries, no slack": tiled(Tiling(7, 3, 0)),
+    "tiles of 100 rows": tiled(Tiling(100, 1000, 4)),
+    "blas": through_search("blas"),
+    "faiss": through_search("faiss"),
+}
+every_backend = pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS.keys())
+
+
+def assert_same(found, expected):
+    for name, a, b in zip(expected._fields, expected, found, strict=True):
+        assert a.dtype == b.dtype, name
+        assert np.array_equal(a, b, equal_nan=a.dtype == np.float32), name
+
+
+def exclude_of(lists):
+    offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in lists])]).astype(np.int64)
+    return Exclude(offsets, np.concatenate([np.asarray(rows, np.int64) for rows in lists]))
+
+
+def vectors(rng, kind, count, dimension):
+    if kind == "ties":
+        return rng.integers(-2, 3, (count, dimension)).astype(np.float32)
+    values = rng.standard_normal((count, dimension)).astype(np.float32)
+    if kind == "unit":
+        return values / np.linalg.norm(values, axis=1, keepdims=True)
+    if kind == "duplicates":
+        return values[rng.integers(0, max(1, count // 10), count)]
+    if kind == "zeros":
+        values[rng.random(count) < 0.5] = 0
+    if kind == "any norm":
+        values *= np.float32(10) ** rng.integers(-20, 15, (count, 1))
+    return values
+
+
+def a_window(rng, scores, count, rows):
+    """Thresholds that often equal a score, and exclusions from none to all, with repeats."""
+    window = {}
+    if rng.random() < 0.6:
+        window["ceiling_Q"] = rng.choice(np.append(scores, np.float32(np.inf)), count)
+    if rng.random() < 0.5:
+        window["floor_Q"] = rng.choice(np.append(scores, np.float32(-np.inf)), count)
+    if rng.random() < 0.6:
+        sizes = rng.integers(0, rows + 5, count)
+        window["exclude"] = exclude_of([rng.integers(0, rows, size) for size in sizes])
+    return window
+
+
+@every_backend
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    queries=st.integers(1, 8),
+    rows=st.integers(1, 300),
+    dimension=st.sampled_from([1, 2, 31, 47, 123]),
+    k=st.sampled_from([1, 3, 17, 400]),
+    kind=st.sampled_from(["unit", "ties", "duplicates", "zeros", "any norm"]),
+)
+def test_equals_the_oracle(backend, seed, queries, rows, dimension, k, kind):
+    rng = np.random.default_rng(seed)
+    query, corpus = (vectors(rng, kind, n, dimension) for n in (queries, rows))
+    scores = mine_topk_reference(query, corpus, rows).scores_Qk.ravel()
+    window = a_window(rng, scores, queries, rows)
+    expected = mine_topk_reference(query, corpus, k, **window)
+    assert_same(backend(query, corpus, k, **window), expected)
+
+
+@every_backend
+def test_odd_shape(backend):
+    rng = np.random.default_rng(0)
+    query, corpus = vectors(rng, "unit", 47, 123), vectors(rng, "unit", 31, 123)
+    assert_same(backend(query, corpus, 5), mine_topk_reference(query, corpus, 5))
+
+
+@every_backend
+def test_a_corpus_of_one_vector(backend):
+    """Nothing certifies here: every row ties with the k-th. The answer is the first rows."""
+    query = np.ones((4, 31), np.float32)
+    corpus = np.ones((3000, 31), np.float32)
+    found = backend(query, corpus, 5, exclude=exclude_of([[0, 2]] * 4))
+    assert found.rows_Qk.tolist() == [[1, 3, 4, 5, 6]] * 4
+
+
+@every_backend
+def test_many_rows_equal_to_the_ceiling(backend):
+    corpus = np.repeat(np.float32([[0.5], [0.25]]), 1000, axis=0)
+    found = backend(np.ones((2, 1), np.float32), corpus, 2, ceiling_Q=np.float32([0.5, 0.4999]))
+    assert found.rows_Qk.tolist() == [[0, 1], [1000, 1001]]
+    assert found.above_Q.tolist() == [0, 1000]
+
+
+@every_backend
+def test_hundreds_of_exclusions_at_the_top(backend):
+    """The survivors of a query are all there even if its best thousand rows are excluded."""
+    rng = np.random.default_rng(0)
+    query, corpus = vectors(rng, "unit", 6, 31), vectors(rng, "unit", 2000, 31)
+    best = mine_topk_reference(query, corpus, 1000).rows_Qk
+    exclude = exclude_of([best[0], best[1][:150], [], best[3][:1], best[4][:700], best[5][5:400]])
+    expected = mine_topk_reference(query, corpus, 12, exclude=exclude)
+    assert (expected.rows_Qk >= 0).all()
+    assert_same(backend(query, corpus, 12, exclude=exclude), expected)
+
+
+@every_backend
+def test_ceiling_under_most_of_the_corpus(backend):
+    """Where most rows are false negatives a fixed depth comes back empty; this does not."""
+    rng = np.random.default_rng(0)
+    query, corpus = vectors(rng, "unit", 5, 31), vectors(rng, "unit", 3000, 31)
+    ceiling = mine_topk_reference(query, corpus, 2900).scores_Qk[:, -1].copy()
+    expected = mine_topk_reference(query, corpus, 20, ceiling_Q=ceiling)
+    assert (expected.above_Q == 2899).all()
+    assert (expected.rows_Qk >= 0).all()
+    assert_same(backend(query, corpus, 20, ceiling_Q=ceiling), expected)
+
+
+@pytest.mark.parametrize("deep", [0, 40, 300])
+def test_faiss_hands_over_to_the_tiles_where_its_depth_is_not_enough(deep):
+    """300 queries, of which the first `deep` have 400 rows above the ceiling."""
+    import faiss
+
+    rng = np.random.default_rng(0)
+    query, corpus = vectors(rng, "unit", 300, 31), vectors(rng, "unit", 1500, 31)
+    sorted_QN = mine_topk_reference(query, corpus, 401).scores_Qk
+    ceiling = np.where(np.arange(300) < deep, sorted_QN[:, 400], sorted_QN[:, 10])
+    expected = mine_topk_reference(query, corpus, 5, ceiling_Q=ceiling)
+    before = faiss.cvar.distance_compute_blas_threshold
+    assert_same(BACKENDS["faiss"](query, corpus, 5, ceiling_Q=ceiling), expected)
+    assert faiss.cvar.distance_compute_blas_threshold == before
+
+
+def test_auto_says_why(tmp_path):
+    rng = np.random.default_rng(0)
+    query, corpus = vectors(rng, "unit", 3, 8), vectors(rng, "unit", 90, 8)
+    np.save(tmp_path / "corpus.npy", corpus)
+    mapped = np.load(tmp_path / "corpus.npy", mmap_mode="r")
+    assert windowed_search(query, corpus, 3).backend == "faiss"
+    for found, why in [
+        (windowed_search(query, mapped, 3), "memory map"),
+        (windowed_search(query, corpus, 3, floor_Q=np.zeros(3, np.float32)), "min_score"),
+        (windowed_search(query, corpus, 2500), "2,500 a query"),
+        (windowed_search(query, corpus, 3, backend="blas"), "asked for"),
+    ]:
+        assert found.backend == "blas"
+        assert why in found.why
+
+
+@every_backend
+def test_more_than_faiss_gives_on_a_gpu(backend):
+    rng = np.random.default_rng(0)
+    query, corpus = vectors(rng, "unit", 2, 8), vectors(rng, "unit", 2600, 8)
+    expected = mine_topk_reference(query, corpus, 2500)
+    assert_same(backend(query, corpus, 2500), expected)
+
+
+@every_backend
+def test_empty_corpus_and_no_queries(backend):
+    found = backend(np.ones((2, 3), np.float32), np.ones((0, 3), np.float32), 4)
+    assert (found.rows_Qk == -1).all()
+    assert np.isnan(found.scores_Qk).all()
+    assert backend(np.ones((0, 3), np.float32), np.ones((5, 3), np.float32), 4).rows_Qk.size == 0
+
+
+def test_threads_tiles_and_query_subsets_do_not_change_a_bit():
+    rng = np.random.default_rng(0)
+    query, corpus = vectors(rng, "unit", 40, 47), vectors(rng, "unit", 1999, 47)
+    ceiling = mine_topk_reference(query, corpus, 30).scores_Qk[:, -1].copy()
+    expected = mine_topk_reference(query, corpus, 10, ceiling_Q=ceiling)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for rows in (170, 1999):
+                run = tiled(Tiling(rows, 16, 8))
+                assert_same(run(query, corpus, 10, ceiling_Q=ceiling), expected)
+    finally:
+        torch.set_num_threads(before)
+    some = rng.permutation(40)[:7]
+    for backend in BACKENDS.values():
+        found = backend(query[some], corpus, 10, ceiling_Q=ceiling[some])
+        assert np.array_equal(found.scores_Qk, expected.scores_Qk[some])
+        assert np.array_equal(found.rows_Qk, expected.rows_Qk[some])
+
+
+def test_lower_matmul_precision_of_a_training_run_does_not_reach_the_scores():
+    rng = np.random.default_rng(0)
+    query, corpus = vectors(rng, "unit", 8, 384), vectors(rng, "unit", 500, 384)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        assert_same(mine_topk(query, corpus, 9), mine_topk_reference(query, corpus, 9))
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        ({"ceiling_Q": np.zeros(2)}, "ceiling_Q must be float32"),
+        ({"ceiling_Q": np.zeros(3, np.float32)}, "ceiling_Q must be float32"),
+        ({"floor_Q": np.float32([0, np.nan])}, "without NaN"),
+        ({"exclude": Exclude(np.array([0, 1]), np.array([0]))}, "must have 2"),
+        ({"exclude": Exclude(np.array([0, 1, 1]), np.array([9]))}, "outside the corpus of 9"),
+    ],
+)
+def test_a_window_that_does_not_fit_is_refused(window, message):
+    query, corpus = np.ones((2, 3), np.float32), np.ones((9, 3), np.float32)
+    with pytest.raises(ValueError, match=message):
+        mine_topk(query, corpus, 1, **window)
+
+
+def test_half_precision_corpus_is_widened_exactly(tmp_path):
+    rng = np.random.default_rng(0)
+    query, corpus = vectors(rng, "unit", 5, 47), vectors(rng, "unit", 300, 47).astype(np.float16)
+    expected = mine_topk_reference(query, corpus.astype(np.float32), 9)
+    np.save(tmp_path / "half.npy", corpus)
+    assert_same(mine_topk(query, np.load(tmp_path / "half.npy", mmap_mode="r"), 9), expected)

@@ -1,4 +1,6 @@
-"""The embedding store: nothing stale, nothing twice, nothing torn; and checkpoints' commit protocol."""
+"""The embedding store: nothing stale, nothing twice, nothing torn; and checkpoints' commit
+protocol.
+"""
 
 import json
 import os
@@ -186,8 +188,9 @@ def test_second_job_on_a_run_folder_is_refused(tmp_path):
         [sys.executable, "-c", holder, str(tmp_path)], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(CheckpointError, match=f"in use by process {process.pid}"), locked(
-            tmp_path
+        with (
+            pytest.raises(CheckpointError, match=f"in use by process {process.pid}"),
+            locked(tmp_path),
         ):
             pass
         process.kill()

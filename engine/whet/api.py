@@ -38,8 +38,8 @@ def fit(
 ) -> Run:
     """Make a model better at searching `data`: a folder, a file, or a Hugging Face datasets name.
 
-    `options` are the groups of FitConfig as dicts, and its single values: `mining={"num_negatives": 4}`,
-    `seed=1`. Returns the run: its folder, the tuned model, base against tuned.
+    `options` are the groups of FitConfig as dicts, and its single values: `mining={"num_negatives":
+    4}`, `seed=1`. Returns the run: its folder, the tuned model, base against tuned.
 
     Raises DataError for data that cannot be used and ConfigError for an unknown option.
     """
@@ -122,7 +122,9 @@ def check_command(config: CheckConfig) -> int:
 
 
 def configured(config: Config, options: dict[str, Any]) -> Config:
-    """Set the named options, groups given as dicts. ConfigError names the nearest right name of a wrong one."""
+    """Set the named options, groups given as dicts. ConfigError names the nearest right name of a
+    wrong one.
+    """
     assert is_dataclass(config)
     names = [field.name for field in fields(config)]
     for name, value in options.items():

@@ -12,8 +12,9 @@ tags: [sentence-transformers, sentence-similarity, feature-extraction, whet]
 
 # {name}, sharpened on {data}
 
-A {dimension}-dimensional embedding model. Started from `{name}` and trained by Whet {version} on {pairs:,} (query,
-relevant document) pairs of {data} ({docs:,} documents), {steps:,} steps of {batch_size}.
+A {dimension}-dimensional embedding model. Started from `{name}` and trained by Whet {version} on
+{pairs:,} (query, relevant document) pairs of {data} ({docs:,} documents), {steps:,} steps of
+{batch_size}.
 
 {table}
 

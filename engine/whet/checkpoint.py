@@ -1,7 +1,8 @@
 """Folders that are whole or absent: the commit protocol of every checkpoint, segment and model.
 
-Files are written to `NAME.tmp` and synced, `manifest.json` with each file's size and sha256 is written last, and one
-rename makes the folder appear. What a reader opens it verifies first; what does not verify is never used.
+Files are written to `NAME.tmp` and synced, `manifest.json` with each file's size and sha256 is
+written last, and one rename makes the folder appear. What a reader opens it verifies first; what
+does not verify is never used.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def commit_folder(target: Path, facts: dict[str, Any] | None = None) -> Iterator
 
 
 def verify_folder(folder: Path) -> dict[str, Any]:
-    """Check every file against the manifest and return its facts; CheckpointError names the first bad file."""
+    """Check every file against the manifest and return its facts; CheckpointError names the first
+    bad file.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files, facts = manifest["files"], manifest["facts"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,9 @@ def encode_command(config: EncodeJobConfig) -> None:
 
 
 def mine_command(config: MineConfig) -> None:
-    """`whet mine`: hard negatives of the train split, in the formats asked for, and their report."""
+    """`whet mine`: hard negatives of the train split, in the formats asked for, and their
+    report.
+    """
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
     train = training_qrels(data, config.data.train_split)
     positives = positives_of(train, data.queries, data.corpus)
@@ -92,13 +95,17 @@ def mine_command(config: MineConfig) -> None:
     )
     folder = new_folder(config.output, f"{data.name}_mine")
     write_config(folder, config)
-    tables = {"queries": data.queries, "corpus": data.corpus, "positives": positives}
-    made_of = {"model": encoder.fingerprint(), "data": data.digest}
-    write_negatives(folder / "negatives.parquet", mined, **tables, **made_of)
+    tables: dict[str, Any] = {
+        "queries": data.queries,
+        "corpus": data.corpus,
+        "positives": positives,
+    }
+    path = folder / "negatives.parquet"
+    write_negatives(path, mined, **tables, model=encoder.fingerprint(), data=data.digest)
     for name in config.formats:
         written = export_negatives(folder, name, mined.negatives, **tables)
         say(f"{name}: {', '.join(str(path) for path in written)}")
     write_mining_report(folder / "mining_report.json", mined, data)
     write_atomically(folder / "mining_report.txt", f"{mined.report}\n")
     print(mined.report)
-    say(f"Negatives: {folder / 'negatives.parquet'}\nReport: {write_report(folder)}")
+    say(f"Negatives: {path}\nReport: {write_report(folder)}")

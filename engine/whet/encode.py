@@ -45,8 +45,9 @@ def encode_table(
 ) -> Embeddings:
     """Vectors float32 [N, D] of the table's texts (or of the given rows of it), in order.
 
-    Texts already in the store are read from it; new ones are committed in segments of 8,192, so that an
-    interrupted call goes on where it was. Over 2 GiB the result is a memory map inside the store.
+    Texts already in the store are read from it; new ones are committed in segments of 8,192, so
+    that an interrupted call goes on where it was. Over 2 GiB the result is a memory map inside the
+    store.
     """
     config = config or EncodeConfig()
     rows = np.arange(len(table)) if rows is None else np.asarray(rows)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import whet
 from whet.card import model_card
-from whet.checkpoint import locked, write_atomically
+from whet.checkpoint import locked
 from whet.config import FitConfig
 from whet.data.holdout import eval_split_name, hold_out
 from whet.data.load import Dataset, load_dataset
@@ -67,21 +67,21 @@ class Job:
 def fit_job(config: FitConfig) -> Run:
     """Do the job, or go on with the one in `config.resume`; the results lie in the run folder.
 
-    Raises DataError, ConfigError or CheckpointError for what the user can mend, and KeyboardInterrupt (whose
-    argument is the run folder) when interrupted with a checkpoint written.
+    Raises DataError, ConfigError or CheckpointError for what the user can mend, and
+    KeyboardInterrupt (whose argument is the run folder) when interrupted with a checkpoint written.
     """
     if config.refresh.policy != "off" and config.mining.num_negatives == 0:
         raise ConfigError(
-            f"refresh.policy={config.refresh.policy} needs negatives to refresh, and mining.num_negatives is 0. "
-            "Raise it, or set refresh.policy=off."
+            f"refresh.policy={config.refresh.policy} needs negatives to refresh, and "
+            "mining.num_negatives is 0. Raise it, or set refresh.policy=off."
         )
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
     train, judged = splits_of(data, config)
-    resumed = config.resume is not None
-    folder = Path(config.resume) if resumed else new_folder(config.output, data.name)
+    resume = config.resume
+    folder = new_folder(config.output, data.name) if resume is None else Path(resume)
     with locked(folder):
-        if resumed:
-            _same_data(folder, data)
+        if resume is not None:
+            _can_resume(folder, data)
         else:
             write_config(folder, config)
         positives = positives_of(train, data.queries, data.corpus)
@@ -91,19 +91,25 @@ def fit_job(config: FitConfig) -> Run:
 
 
 def splits_of(data: Dataset, config: FitConfig) -> tuple[Qrels, Qrels]:
-    """The judgments to learn from and those to judge by; a tenth is held out where there is no test or dev."""
+    """The judgments to learn from and those to judge by; a tenth is held out where there is no
+    test or dev.
+    """
     train = training_qrels(data, config.data.train_split)
     name = config.data.eval_split or eval_split_name(data)
     if name is None:
         train, judged = hold_out(train, data.queries)
-        say(
-            f"No test or dev split: {len(judged.query_rows):,} train queries are held out to judge by."
-        )
+        count = len(judged.query_rows)
+        say(f"No test or dev split: {count:,} train queries are held out to judge by.")
         return train, judged
     return train, data.split(name)
 
 
-def _same_data(folder: Path, data: Dataset) -> None:
+def _can_resume(folder: Path, data: Dataset) -> None:
+    if (folder / "model").exists():
+        raise ConfigError(
+            f"resume={folder}: that run is finished, its model is in {folder / 'model'}. "
+            "Start a new run to train again."
+        )
     path = folder / "environment.json"
     said = json.loads(path.read_text())["data"]["digest"] if path.exists() else data.digest
     if said != data.digest:
@@ -122,25 +128,22 @@ def _stages(job: Job) -> Run:
     watch = Stopwatch(job.folder, _facts(job, fingerprint))
     base = _judge(job, encoder, embeddings_folder(), "base")
     watch.stage("judge the base model")
-    done = job.folder / "model"
-    if not done.exists():
-        first = _first_negatives(job, encoder)
-        watch.stage("mine")
-        _train(job, encoder, first)
-        watch.stage("train")
-        encoder.save(done)
-    shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
-    encoder = Encoder.load(replace(job.config.model, name=str(done), lora_rank=0, revision=None))
+    first = _first_negatives(job, encoder)
+    watch.stage("mine")
+    _train(job, encoder, first)
+    watch.stage("train")
     tuned = _judge(job, encoder, job.folder / SCRATCH, "tuned")
     watch.stage("judge the tuned model")
     comparison = write_comparison(
         job.folder, job.data, job.eval, base, tuned, config=job.config.evaluate
     )
-    write_atomically(done / "README.md", _card(job, encoder, comparison, fingerprint))
     write_judged(job.folder, job.data, job.eval, {"base": base, "tuned": tuned})
-    shutil.rmtree(job.folder / SCRATCH, ignore_errors=True)
-    say(f"\n{comparison}\n\nModel:  {done}\nReport: {write_report(job.folder)}")
-    return Run(job.folder, comparison)
+    run = Run(job.folder, comparison)
+    encoder.save(run.model, _card(job, encoder, comparison, fingerprint))
+    for done in (SCRATCH, "checkpoints"):
+        shutil.rmtree(job.folder / done, ignore_errors=True)
+    say(f"\n{comparison}\n\nModel:  {run.model}\nReport: {write_report(job.folder)}")
+    return run
 
 
 def _facts(job: Job, fingerprint: str) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Long work shows a bar with rate and time left; where nobody watches a terminal, a plain line now and then."""
+"""Long work shows a bar with rate and time left; where nobody watches a terminal, a plain line now
+and then.
+"""
 
 from __future__ import annotations
 
@@ -73,9 +75,8 @@ def _lines(title: str, total: int, unit: str, done: int) -> Iterator[Callable[..
             if rate and now_done < total
             else f"{spent:,.1f} s"
         )
-        say(
-            f"{title}: {now_done:,} of {total:,} {unit}, {rate:,.1f} {unit}/s, {left} {latest}".rstrip()
-        )
+        count = f"{now_done:,} of {total:,} {unit}"
+        say(f"{title}: {count}, {rate:,.1f} {unit}/s, {left} {latest}".rstrip())
 
     def advance(count: int, **figures: float) -> None:
         nonlocal last, now_done, latest

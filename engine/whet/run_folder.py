@@ -1,7 +1,8 @@
 """What a job leaves: one folder with its configuration, its environment, its results.
 
-config.yaml, environment.json, train_log.jsonl, tb/, checkpoints/ (until the job is done), negatives/,
-mining_report.json, model/, trec/, metrics.json, comparison.json, per_query.jsonl, report.html.
+config.yaml, environment.json, train_log.jsonl, tb/, checkpoints/ (until the job is done),
+negatives/, mining_report.json, model/, trec/, metrics.json, comparison.json, per_query.jsonl,
+report.html.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ PACKAGES = (
 
 
 def new_folder(output: str | None, name: str) -> Path:
-    """Make the folder asked for, or runs/<date>_<time>_<name>. ConfigError if it holds something already."""
+    """Make the folder asked for, or runs/<date>_<time>_<name>. ConfigError if it holds something
+    already.
+    """
     if output is None:
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         base = Path("runs") / f"{stamp}_{name}"

@@ -23,6 +23,7 @@ from whet.evaluate import (
 from whet.mine import Mined, mining_rescorer
 from whet.mine.miner import mine
 from whet.model.encoder import Encoder
+from whet.report import with_texts
 from whet.run_folder import write_json
 from whet.types import Embeddings, Positives, Qrels
 
@@ -80,7 +81,9 @@ def mine_with(
     encode: EncodeConfig | None,
     refresh: int = 0,
 ) -> Mined:
-    """Hard negatives of every query with a relevant document; rows of the result are the query table's."""
+    """Hard negatives of every query with a relevant document; rows of the result are the query
+    table's.
+    """
     relevant = train.relevant()
     rows = relevant.query_rows
     queries, corpus = embed(encoder, data, relevant, store=store, config=encode)
@@ -91,8 +94,7 @@ def mine_with(
 
 def write_mining_report(path: Path, mined: Mined, data: Dataset) -> None:
     """Write the report as JSON, with a few rows' texts to read."""
-    samples = mined.report.sample_rows(data.queries, data.corpus)
-    write_json(path, {**mined.report.to_dict(), "sample_rows": samples})
+    write_json(path, with_texts(mined.report.to_dict(), data.queries, data.corpus))
 
 
 def write_judged(folder: Path, data: Dataset, qrels: Qrels, runs: dict[str, Evaluation]) -> None:

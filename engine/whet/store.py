@@ -1,8 +1,10 @@
-"""The embedding store: vectors addressed by what made them, so none is stale and none is computed twice.
+"""The embedding store: vectors addressed by what made them, so none is stale and none is computed
+twice.
 
-A store is one folder an encoder (its fingerprint, prompt and precision in the folder's name). It holds segments:
-`keys.npy` (16-byte hash of each text), `vectors.npy` (float32) and `manifest.json` with the files' hashes. A
-segment appears by one rename after its files are on disk, so a killed job leaves whole segments or none.
+A store is one folder an encoder (its fingerprint, prompt and precision in the folder's name). It
+holds segments: `keys.npy` (16-byte hash of each text), `vectors.npy` (float32) and `manifest.json`
+with the files' hashes. A segment appears by one rename after its files are on disk, so a killed job
+leaves whole segments or none.
 """
 
 from __future__ import annotations

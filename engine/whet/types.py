@@ -1,7 +1,8 @@
 """The few records every module speaks in.
 
-Shape suffixes: Q queries, N documents of the corpus, M judgments, K negatives a row, D dimensions, R rows of negatives.
-A *row* is a position in the corpus or query table (int64); an *id* is the user's own string.
+Shape suffixes: Q queries, N documents of the corpus, M judgments, K negatives a row, D dimensions,
+R rows of negatives. A *row* is a position in the corpus or query table (int64); an *id* is the
+user's own string.
 """
 
 from __future__ import annotations
@@ -68,8 +69,9 @@ class Embeddings:
 class Positives:
     """The one table of known positives, for mining and for masking false negatives in a batch.
 
-    CSR over query rows: query q's positives are `doc_rows_P[offsets_Q1[q]:offsets_Q1[q + 1]]`, ascending.
-    `group_of_N` numbers documents of equal normalised text alike, so that a positive's duplicates count as it.
+    CSR over query rows: query q's positives are `doc_rows_P[offsets_Q1[q]:offsets_Q1[q + 1]]`,
+    ascending. `group_of_N` numbers documents of equal normalised text alike, so that a positive's
+    duplicates count as it.
     """
 
     offsets_Q1: np.ndarray
@@ -97,8 +99,9 @@ class Positives:
 class Negatives:
     """Mined negatives: row r belongs to query `query_rows_R[r]`, best first, short rows padded.
 
-    `doc_rows_RK` is -1 where a row is short (and `scores_RK` NaN there). `positive_scores_R` is the reference
-    score the window was set from; `ranks_RK` counts from 0 over the whole corpus before any filter, -1 where unknown.
+    `doc_rows_RK` is -1 where a row is short (and `scores_RK` NaN there). `positive_scores_R` is the
+    reference score the window was set from; `ranks_RK` counts from 0 over the whole corpus before
+    any filter, -1 where unknown.
     """
 
     query_rows_R: np.ndarray

@@ -83,9 +83,7 @@ def test_matryoshka_is_the_mean_over_prefixes():
 def test_prefix_longer_than_the_vector_is_refused():
     targets = Targets(torch.tensor([0]), torch.tensor([[True]]))
     with pytest.raises(ConfigError, match=r"matryoshka_dims=\[9\].*8 dimensions. Give lengths"):
-        matryoshka_info_nce(
-            torch.ones(1, 8), torch.ones(1, 8), targets, dims=[9], temperature=0.1
-        )
+        matryoshka_info_nce(torch.ones(1, 8), torch.ones(1, 8), targets, dims=[9], temperature=0.1)
 
 
 def test_zero_vector_gets_no_gradient():

@@ -102,7 +102,7 @@ def test_dropout_is_set(tiny_model):
 
 
 def test_save_never_overwrites(tiny_model, tmp_path):
-    with pytest.raises(ConfigError, match="exists already. Choose another folder"):
+    with pytest.raises(ConfigError, match=r"exists already\. Choose another folder"):
         Encoder.load(str(tiny_model)).save(tmp_path)
 
 
@@ -119,7 +119,7 @@ def test_unknown_model(name, error, words):
 
 
 def test_folder_that_is_no_model(tmp_path):
-    with pytest.raises(ConfigError, match="holds neither modules.json nor config.json"):
+    with pytest.raises(ConfigError, match=r"holds neither modules\.json nor config\.json"):
         Encoder.load(str(tmp_path))
 
 
@@ -150,7 +150,7 @@ def test_unsupported_layer_is_named(tiny_model, tmp_path):
     modules = json.loads((folder / "modules.json").read_text())
     modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "x.models.Dense"})
     (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(ConfigError, match="a x.models.Dense layer is not supported"):
+    with pytest.raises(ConfigError, match=r"a x\.models\.Dense layer is not supported"):
         Encoder.load(str(folder))
 
 

@@ -40,7 +40,9 @@ def negatives(query_rows, doc_rows):
 
 
 def test_duplicates_and_same_queries_are_masked(tables, tiny_model):
-    """q0 likes d0 (and so its twin d3), q2 asks the same and likes d2: neither is ever q0's negative."""
+    """q0 likes d0 (and so its twin d3), q2 asks the same and likes d2: neither is ever q0's
+    negative.
+    """
     examples = examples_of(qrels((0, 0, 1), (1, 1, 1), (2, 2, 1)), tables)
     examples.set_negatives(negatives([0, 1, 2], [[4], [3], [4]]))
     batch = examples.batch(np.array([0, 1, 2]), Encoder.load(str(tiny_model)))

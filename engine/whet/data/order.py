@@ -1,5 +1,5 @@
-"""Which pairs make up step t: a pure function of (seed, epoch, position), so that a resumed run sees what an
-uninterrupted one sees, on any number of devices.
+"""Which pairs make up step t: a pure function of (seed, epoch, position), so that a resumed run
+sees what an uninterrupted one sees, on any number of devices.
 
 Shape suffixes: P pairs, B pairs a step.
 """

@@ -1,8 +1,10 @@
-"""Backward through a batch larger than memory, in chunks (GradCache: Gao et al., arXiv 2101.06983, section 3).
+"""Backward through a batch larger than memory, in chunks (GradCache: Gao et al., arXiv 2101.06983,
+section 3).
 
-1. Forward every chunk without keeping activations. 2. Loss over all vectors; keep its gradient with respect to
-them. 3. Forward each chunk again, with the same randomness, and push its part of that gradient through.
-Activations of one chunk are alive at a time; the gradient is that of the whole batch.
+1. Forward every chunk without keeping activations. 2. Loss over all vectors; keep its gradient with
+respect to them. 3. Forward each chunk again, with the same randomness, and push its part of that
+gradient through. Activations of one chunk are alive at a time; the gradient is that of the whole
+batch.
 
 Shape suffixes: N texts of the batch, D dimensions.
 """
@@ -20,7 +22,9 @@ Forward = Callable[[int], Tensor]  # chunk number -> its vectors [n, D]
 
 @contextmanager
 def _replayed(state: list[Tensor], device: torch.device) -> Iterator[None]:
-    """Run the block with the random state it had; afterwards randomness goes on as if it had not run."""
+    """Run the block with the random state it had; afterwards randomness goes on as if it had not
+    run.
+    """
     after = _random_state(device)
     _set_random_state(state, device)
     yield
@@ -44,7 +48,9 @@ def backward_whole(
     loss_of: Callable[[Tensor], Tensor],
     backward: Callable[[Tensor], None],
 ) -> Tensor:
-    """Forward all chunks, then one backward; every activation is alive at once. Returns the loss, detached."""
+    """Forward all chunks, then one backward; every activation is alive at once. Returns the loss,
+    detached.
+    """
     loss = loss_of(torch.cat([forward(chunk) for chunk in range(chunks)]))
     backward(loss)
     return loss.detach()
@@ -58,7 +64,8 @@ def backward_cached(
     *,
     device: torch.device,
 ) -> Tensor:
-    """The same gradients and loss as `backward_whole`, with one chunk's activations alive at a time.
+    """The same gradients and loss as `backward_whole`, with one chunk's activations alive at a
+    time.
 
     `backward` runs the loss's backward (it may scale it, as mixed precision does).
     """

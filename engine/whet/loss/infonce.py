@@ -20,8 +20,9 @@ from whet.model.pooling import to_unit_length
 class Targets:
     """What of the B x C similarities is positive and what must not count.
 
-    `column_B` is each pair's positive among the candidates. `known_BC` marks every known positive of the
-    pair's query (and its duplicates), the pair's own included: none of them is ever a negative.
+    `column_B` is each pair's positive among the candidates. `known_BC` marks every known positive
+    of the pair's query (and its duplicates), the pair's own included: none of them is ever a
+    negative.
     """
 
     column_B: Tensor
@@ -33,13 +34,19 @@ class Targets:
 
 
 def info_nce(
-    query_BD: Tensor, doc_CD: Tensor, targets: Targets, *, temperature: float, symmetric: bool = False
+    query_BD: Tensor,
+    doc_CD: Tensor,
+    targets: Targets,
+    *,
+    temperature: float,
+    symmetric: bool = False,
 ) -> Tensor:
     """Mean over pairs of -log( e^(s+/t) / (e^(s+/t) + sum over negatives of e^(s-/t)) ), a scalar.
 
-    van den Oord et al., arXiv 1807.03748, equation 4, with in-batch negatives as in DPR (arXiv 2004.04906,
-    section 3.2). A query's other known positives leave the sum. With `symmetric` the mean of it and of the
-    same with each positive against all queries, leaving out queries the document is also relevant to.
+    van den Oord et al., arXiv 1807.03748, equation 4, with in-batch negatives as in DPR (arXiv
+    2004.04906, section 3.2). A query's other known positives leave the sum. With `symmetric` the
+    mean of it and of the same with each positive against all queries, leaving out queries the
+    document is also relevant to.
     """
     logit_BC = query_BD @ doc_CD.T / temperature
     own_BC = F.one_hot(targets.column_B, doc_CD.shape[0]).bool()
@@ -66,10 +73,11 @@ def matryoshka_info_nce(
     temperature: float,
     symmetric: bool = False,
 ) -> Tensor:
-    """InfoNCE averaged over the whole vectors and their prefixes of the given lengths, each made unit length.
+    """InfoNCE averaged over the whole vectors and their prefixes of the given lengths, each made
+    unit length.
 
-    Matryoshka representation learning (Kusupati et al., arXiv 2205.13147, equation 1, equal weights).
-    Raises ConfigError for a prefix longer than the vector.
+    Matryoshka representation learning (Kusupati et al., arXiv 2205.13147, equation 1, equal
+    weights). Raises ConfigError for a prefix longer than the vector.
     """
     full = query_BD.shape[1]
     if any(not 0 < dim <= full for dim in dims):

@@ -8,8 +8,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from whet.checkpoint import commit_folder
 from whet.config import EncodeConfig, ModelConfig
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.model import folder as folders
@@ -43,8 +42,8 @@ class Encoder(nn.Module):
     def load(cls, model: ModelConfig | str = "minilm") -> Encoder:
         """Open a sentence-transformers or Hugging Face folder or name, or the packaged "minilm".
 
-        Weights are read from safetensors only. Raises ConfigError for a folder that is no such model and
-        EnvironmentRefused where the model hub cannot be reached.
+        Weights are read from safetensors only. Raises ConfigError for a folder that is no such
+        model and EnvironmentRefused where the model hub cannot be reached.
         """
         from transformers import AutoTokenizer
 
@@ -62,7 +61,9 @@ class Encoder(nn.Module):
         return encoder.with_lora(config) if config.lora_rank else encoder
 
     def with_lora(self, config: ModelConfig) -> Encoder:
-        """Freeze the weights and train low-rank updates of every linear layer (LoRA, arXiv 2106.09685)."""
+        """Freeze the weights and train low-rank updates of every linear layer (LoRA, arXiv
+        2106.09685).
+        """
         try:
             from peft import LoraConfig, get_peft_model
         except ImportError as error:
@@ -74,7 +75,7 @@ class Encoder(nn.Module):
             lora_alpha=config.lora_alpha,  # type: ignore[arg-type]
             target_modules="all-linear",
         )
-        self.backbone = get_peft_model(self.backbone, lora)  # type: ignore[arg-type]
+        self.backbone = get_peft_model(self.backbone, lora)
         return self
 
     @property
@@ -127,7 +128,9 @@ class Encoder(nn.Module):
         return encode_texts(self, texts, kind, config or EncodeConfig())
 
     def fingerprint(self) -> str:
-        """A hash of all that decides a vector except the text: weights, tokenizer, pooling, prompts, length."""
+        """A hash of all that decides a vector except the text: weights, tokenizer, pooling,
+        prompts, length.
+        """
         digest = hashlib.sha256(repr(sorted(asdict(self.recipe).items())).encode())
         said = json.loads(self.tokenizer.backend_tokenizer.to_str())
         for transient in ("truncation", "padding"):  # set anew by every call
@@ -147,15 +150,11 @@ class Encoder(nn.Module):
         target = Path(target)
         if target.exists():
             raise ConfigError(f"{target} exists already. Choose another folder, or move it away.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".saving-") as scratch:
-            draft = Path(scratch) / "model"
-            draft.mkdir()
+        with commit_folder(target, {"fingerprint": self.fingerprint()}) as draft:
             _merged(self.backbone).save_pretrained(draft)
             folders.copy_tokenizer(self.source, draft)
             folders.write_recipe(draft, self.recipe, self.dimension)
             (draft / "README.md").write_text(card, encoding="utf-8")
-            os.rename(draft, target)
         return target
 
 

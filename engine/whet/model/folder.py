@@ -1,7 +1,8 @@
-"""Model folders: finding them, reading what they say of pooling, and writing one every tool can open.
+"""Model folders: finding them, reading what they say of pooling, and writing one every tool can
+open.
 
-The layout is sentence-transformers'. Written files keep the older spelling of the pooling options, since
-sentence-transformers before 5.4 and text-embeddings-inference read nothing else.
+The layout is sentence-transformers'. Written files keep the older spelling of the pooling options,
+since sentence-transformers before 5.4 and text-embeddings-inference read nothing else.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class Recipe:
 
 
 def find_folder(config: ModelConfig) -> Path:
-    """The folder of a model given as "minilm", a folder, or a Hugging Face name (then downloaded)."""
+    """The folder of a model given as "minilm", a folder, or a Hugging Face name (then
+    downloaded).
+    """
     if config.name == "minilm":
         return _packaged_minilm()
     folder = Path(config.name).expanduser()
@@ -64,8 +67,8 @@ def find_folder(config: ModelConfig) -> Path:
             folder = folder / "model"  # a run folder holds its model one level down
         if not any((folder / name).is_file() for name in ("modules.json", "config.json")):
             raise ConfigError(
-                f"model.name={config.name}: that folder holds neither modules.json nor config.json. "
-                "Give a sentence-transformers or Hugging Face model folder, or a run folder."
+                f"model.name={config.name}: that folder holds neither modules.json nor "
+                "config.json. Give a sentence-transformers or Hugging Face folder, or a run folder."
             )
         return folder
     return _from_hub(config)
@@ -124,7 +127,8 @@ def _modules(folder: Path) -> list[dict[str, str]]:
 
 
 def read_recipe(folder: Path, config: ModelConfig, *, longest: int) -> Recipe:
-    """What the folder says, with the user's options on top; `longest` is the backbone's own limit in tokens.
+    """What the folder says, with the user's options on top; `longest` is the backbone's own limit
+    in tokens.
 
     A plain transformer without modules.json is pooled by mean and normalised.
     """
@@ -193,8 +197,8 @@ def write_recipe(folder: Path, recipe: Recipe, dimension: int) -> None:
     flags = {flag: name == recipe.pooling for name, flag in POOLING_FLAGS.items()}
     pooling = {"word_embedding_dimension": dimension, **flags, **dict.fromkeys(OTHER_FLAGS, False)}
     prompts = {"query": recipe.query_prompt, "document": recipe.document_prompt}
-    for module in modules[1:]:
-        (folder / module["path"]).mkdir(exist_ok=True)
+    for i, kind in list(enumerate(kinds))[1:]:
+        (folder / f"{i}_{kind}").mkdir(exist_ok=True)
     _write_json(folder / "modules.json", modules)
     _write_json(folder / "1_Pooling" / "config.json", {**pooling, "include_prompt": True})
     _write_json(

@@ -46,7 +46,9 @@ def choose_precision(config: EncodeConfig, device: torch.device) -> str:
 
 
 def token_batches(lengths: Sequence[int] | np.ndarray, budget: int) -> Iterator[np.ndarray]:
-    """Positions of texts, longest first, in batches of at most `budget` tokens with padding (at least one text)."""
+    """Positions of texts, longest first, in batches of at most `budget` tokens with padding (at
+    least one text).
+    """
     lengths_N = np.asarray(lengths)
     order_N = np.argsort(-lengths_N, kind="stable")
     start = 0

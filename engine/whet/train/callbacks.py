@@ -1,4 +1,6 @@
-"""What happens around the steps: log lines, fresh negatives, checkpoints, and stopping when asked."""
+"""What happens around the steps: log lines, fresh negatives, checkpoints, and stopping when
+asked.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,6 @@ from whet.checkpoint import commit_folder, keep_newest, write_atomically
 from whet.config import FitConfig, RefreshConfig
 from whet.errors import ConfigError
 from whet.progress import say
-from whet.train.module import Contrastive
 from whet.types import Negatives
 
 STATE = "state.ckpt"
@@ -64,12 +65,15 @@ class Log(L.Callback):
 class Refresh(L.Callback):
     """Mine again with the weights as they are, and swap the negatives between two steps.
 
-    `remine(step)` encodes, mines and saves; it returns the negatives and their overlap with the previous ones.
-    Optimizer and learning rate go on untouched.
+    `remine(step)` encodes, mines and saves; it returns the negatives and their overlap with the
+    previous ones. Optimizer and learning rate go on untouched.
     """
 
     def __init__(
-        self, config: RefreshConfig, remine: Callable[[int], tuple[Negatives, float]], train_log: Log
+        self,
+        config: RefreshConfig,
+        remine: Callable[[int], tuple[Negatives, float]],
+        train_log: Log,
     ) -> None:
         if config.policy not in ("off", "steps", "epoch"):
             raise ConfigError(
@@ -84,7 +88,7 @@ class Refresh(L.Callback):
         self.train_log = train_log
 
     def on_train_batch_start(
-        self, trainer: L.Trainer, module: Contrastive, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Before step t, where t is a multiple of the period."""
         step = trainer.global_step
@@ -97,9 +101,7 @@ class Refresh(L.Callback):
         age = step - self.train_log.mined_at
         self.train_log.mined_at = step
         self.train_log.figures = {"refresh_overlap": overlap, "refresh_age_steps": age}
-        say(
-            f"Step {step}: fresh negatives; the old ones were {age} steps old and {overlap:.0%} are the same."
-        )
+        say(f"Step {step}: new negatives; {overlap:.0%} of them are those of {age} steps ago.")
 
 
 class Checkpoints(L.Callback):
@@ -112,6 +114,7 @@ class Checkpoints(L.Callback):
         self.train_log = train_log
         self.saved_at = time.monotonic()
         self.stop_signal = 0
+        self.previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         """From now on Ctrl-C finishes the step and saves; a second one ends at once."""
@@ -134,7 +137,7 @@ class Checkpoints(L.Callback):
         step = trainer.global_step
         due = self.every_steps and step % self.every_steps == 0
         due = due or time.monotonic() - self.saved_at >= self.every_s
-        if due or self.stop_signal:
+        if due and step < module.total_steps:
             self._save(trainer, step)
         if self.stop_signal:
             trainer.should_stop = True
@@ -147,10 +150,14 @@ class Checkpoints(L.Callback):
         self.saved_at = time.monotonic()
 
     def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
-        """Give the signals back."""
+        """Save what was reached, so that judging can be interrupted too; give signals back."""
+        self._save(trainer, trainer.global_step)
+        self._restore_signals()
+
+    def _restore_signals(self) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
 
     def on_exception(self, trainer: L.Trainer, module: Any, exception: BaseException) -> None:
         """Give the signals back."""
-        self.on_train_end(trainer, module)
+        self._restore_signals()

@@ -1,6 +1,8 @@
-"""From pair numbers to what a step computes on: unique texts, and which similarities may count as negative.
+"""From pair numbers to what a step computes on: unique texts, and which similarities may count as
+negative.
 
-Shape suffixes: P pairs in all, B pairs a step, K negatives a pair, C candidate documents of a step, N corpus.
+Shape suffixes: P pairs in all, B pairs a step, K negatives a pair, C candidate documents of a step,
+N corpus.
 """
 
 from __future__ import annotations
@@ -56,7 +58,9 @@ def known_positives(
 
 
 def _judged_negatives(qrels: Qrels, query_rows_P: np.ndarray) -> np.ndarray:
-    """The first few documents judged not relevant to each pair's query, -1 where there are fewer."""
+    """The first few documents judged not relevant to each pair's query, -1 where there are
+    fewer.
+    """
     judged = qrels.only(qrels.relevance_M < 1)
     first_P = np.searchsorted(judged.query_rows_M, query_rows_P, side="left")
     last_P = np.searchsorted(judged.query_rows_M, query_rows_P, side="right")
@@ -85,10 +89,11 @@ class Examples:
         return len(self.query_rows_P)
 
     def set_negatives(self, negatives: Negatives) -> None:
-        """Train against these from now on; a query's row serves each of its pairs, or each pair its own.
+        """Train against these from now on; a query's row serves each of its pairs, or each pair its
+        own.
 
-        `negatives.query_rows_R` are rows of the query table, ascending. Several rows a query are its
-        positives in ascending order.
+        `negatives.query_rows_R` are rows of the query table, ascending. Several rows a query are
+        its positives in ascending order.
         """
         first_P = np.searchsorted(negatives.query_rows_R, self.query_rows_P, side="left")
         last_P = np.searchsorted(negatives.query_rows_R, self.query_rows_P, side="right")

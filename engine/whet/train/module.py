@@ -30,7 +30,9 @@ CHUNK_TOKENS = {"cpu": 2048, "cuda": 16_384}
 
 
 class Contrastive(L.LightningModule):
-    """InfoNCE on an encoder. Which pairs a step sees, and its dropout, depend on (seed, step) alone."""
+    """InfoNCE on an encoder. Which pairs a step sees, and its dropout, depend on (seed, step)
+    alone.
+    """
 
     def __init__(
         self, encoder: Encoder, examples: Examples, order: Order, config: FitConfig
@@ -64,8 +66,8 @@ class Contrastive(L.LightningModule):
         )
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise WhetError(
-                f"Step {step}: the loss ({loss:.4g}) or its gradient ({norm:.4g}) is not finite; the weights are "
-                f"as before the step. Its first pairs: {', '.join(batch.pair_ids)}. "
+                f"Step {step}: the loss ({loss:.4g}) or its gradient ({norm:.4g}) is not "
+                f"finite; the weights are as before the step. Its first pairs: {', '.join(batch.pair_ids)}. "
                 "Look at these texts, or lower trainer.learning_rate."
             )
         optimizer.step()
@@ -137,12 +139,16 @@ class Contrastive(L.LightningModule):
 
 
 def step_seed(seed: int, step: int) -> int:
-    """The seed of a step's dropout: a pure function, so that a resumed step draws what it would have drawn."""
+    """The seed of a step's dropout: a pure function, so that a resumed step draws what it would
+    have drawn.
+    """
     return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def tokens_that_fit(encoder: Encoder) -> int:
-    """How many tokens' activations fit in a third of the device's memory (its size, not what is free now)."""
+    """How many tokens' activations fit in a third of the device's memory (its size, not what is
+    free now).
+    """
     settings: Any = encoder.backbone.config
     unit = settings.num_hidden_layers * settings.hidden_size * BYTES_A_UNIT
     if encoder.device.type == "cuda":

@@ -36,7 +36,9 @@ class _Ticks(IterableDataset):
 
 @dataclass(frozen=True)
 class Resume:
-    """Where training goes on: the checkpoint's folder, its step, and the step its negatives are of."""
+    """Where training goes on: the checkpoint's folder, its step, and the step its negatives are
+    of.
+    """
 
     folder: Path
     step: int
@@ -61,10 +63,11 @@ def train(
     remine: Callable[[int], tuple[Negatives, float]],
     resume: Resume | None = None,
 ) -> bool:
-    """Train the encoder in place; True when done, False when interrupted (a checkpoint is then in `folder`).
+    """Train the encoder in place; True when done, False when interrupted (a checkpoint is then in
+    `folder`).
 
-    `remine(step)` mines with the encoder as it is. Checkpoints go to folder/checkpoints, logs to folder/tb and
-    folder/train_log.jsonl.
+    `remine(step)` mines with the encoder as it is. Checkpoints go to folder/checkpoints, logs to
+    folder/tb and folder/train_log.jsonl.
     """
     trainer_config = config.trainer
     if min(trainer_config.batch_size, trainer_config.max_epochs) < 1:
@@ -125,7 +128,9 @@ def _trainer(config: FitConfig, folder: Path, callbacks: list[Any], steps: int) 
 
 
 def _quietly(call: Callable[..., Any], *args: Any, **options: Any) -> None:
-    """Lightning warns of loader workers and sizes that do not apply to a loader that only counts."""
+    """Lightning warns of loader workers and sizes that do not apply to a loader that only
+    counts.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning.*")
         call(*args, **options)

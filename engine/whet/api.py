@@ -33,12 +33,11 @@ if TYPE_CHECKING:
 Config = TypeVar("Config")
 
 
-def fit(
-    data: str | FitConfig, *, model: str | None = None, output: str | None = None, **options: Any
-) -> Run:
+def fit(data: str | FitConfig, *, model: str | dict[str, Any] = "minilm", **options: Any) -> Run:
     """Make a model better at searching `data`: a folder, a file, or a Hugging Face datasets name.
 
-    `options` are the groups of FitConfig as dicts, and its single values: `mining={"num_negatives":
+    `model` is a name or folder, or a dict of ModelConfig's options. `options` are the other groups of
+    FitConfig as dicts, and its single values: `mining={"num_negatives":
     4}`, `seed=1`. Returns the run: its folder, the tuned model, base against tuned.
 
     Raises DataError for data that cannot be used and ConfigError for an unknown option.
@@ -47,10 +46,9 @@ def fit(
 
     if isinstance(data, FitConfig):
         return fit_job(data)
-    config = configured(FitConfig(), options)
+    named = {"name": model} if isinstance(model, str) else model
+    config = configured(FitConfig(), {"model": named, **options})
     config.data.path = data
-    config.model.name = model or config.model.name
-    config.output = output
     return fit_job(config)
 
 

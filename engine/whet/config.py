@@ -86,9 +86,9 @@ class TrainerConfig:
     """The training run; names are Lightning's where it has one."""
 
     max_epochs: int = 3  # times through the training pairs
-    max_steps: int = -1  # stop here if sooner; -1: no limit
+    max_steps: int = 100  # stop here if sooner; -1: no limit
     batch_size: int = 64  # (query, positive) pairs a step
-    learning_rate: float = 5e-5  # at its peak
+    learning_rate: float = 1e-4  # at its peak
     warmup_ratio: float = 0.1  # share of the steps in which the rate rises; then it falls to 0
     weight_decay: float = 0.01  # of AdamW
     gradient_clip_val: float = 1.0  # norm a gradient is cut to; 0: never

@@ -1,6 +1,7 @@
 """Killed at any moment, a run goes on and ends with the weights it would have had."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,10 +90,20 @@ def test_resume_refuses_changed_data(fit, uninterrupted, tiny_data, tmp_path):
         (other / name).write_bytes((tiny_data / name).read_bytes())
     with (other / "queries.jsonl").open("a") as file:
         file.write('{"_id": "new", "text": "bace"}\n')
-    process = whet("fit", f"resume={uninterrupted}", f"data={other}")
+    begun = tmp_path / "run"
+    shutil.copytree(uninterrupted, begun)
+    shutil.rmtree(begun / "model")
+    process = whet("fit", f"resume={begun}", f"data={other}")
     err = process.communicate(timeout=60)[1]
     assert process.returncode == 1, err
     assert "was begun with other data" in err and "Traceback" not in err
+
+
+def test_finished_run_is_not_resumed(uninterrupted):
+    process = whet("fit", f"resume={uninterrupted}")
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 2, err
+    assert "that run is finished" in err and "Traceback" not in err
 
 
 def test_output_that_holds_something_is_refused(fit, uninterrupted):

@@ -80,6 +80,11 @@ def train(
     done_pairs = sum(len(order.step(step)) for step in range(resume.step if resume else 0))
     if resume:
         say(f"Going on at step {resume.step} of {module.total_steps}.")
+    elif module.total_steps < order.steps_per_epoch:
+        say(
+            f"Training on {total_pairs:,} of {len(examples):,} pairs: trainer.max_steps="
+            f"{trainer_config.max_steps} ends it. trainer.max_steps=-1 takes all of them."
+        )
     with track("Training", total_pairs, "pairs", done=done_pairs) as advance:
         log = Log(folder / "train_log.jsonl", trainer_config.log_every_n_steps, advance)
         log.mined_at = resume.negatives_step if resume else 0

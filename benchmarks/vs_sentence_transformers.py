@@ -1,0 +1,318 @@
+"""Whet and sentence-transformers on the same model, data, hyper-parameters and steps, side by side.
+
+    python benchmarks/vs_sentence_transformers.py                 # all parts, then the table
+    python benchmarks/vs_sentence_transformers.py --parts mine    # encode, train or mine
+    python benchmarks/vs_sentence_transformers.py --table
+
+Each measurement is a process of its own, the two libraries in turn, so that both meet the same
+noise and peak memory is theirs alone. Figures are medians; ratios are taken pair by pair. Rows are
+appended to records/vs_sentence_transformers.jsonl. Needs the collections of recipes.py in the
+folder --data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+RECORDS = Path(__file__).parent / "records" / "vs_sentence_transformers.jsonl"
+SIDES = ("whet", "sentence-transformers")
+ENCODE_TEXTS = {"nl2bash": 2000, "scifact": 200}
+STEPS, BATCH, RATE, WARM_UP, DECAY, TEMPERATURE = 30, 64, 1e-4, 0.1, 0.01, 0.05
+GOALS = {"encode": 1.2, "train": 1.3, "mine": 1.3}
+
+
+def main() -> None:
+    """Measure the parts asked for and print the table; with --child do one measurement."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--parts", nargs="+", choices=GOALS, default=list(GOALS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument(
+        "--child", nargs=3, metavar=("PART", "SIDE", "DATA"), help=argparse.SUPPRESS
+    )
+    options = parser.parse_args()
+    if options.child:
+        part, side, name = options.child
+        found = MEASURE[part](side, options.data / name)
+        found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(json.dumps(found))
+        return
+    if not options.table:
+        for part in options.parts:
+            names = list(ENCODE_TEXTS) if part == "encode" else ["nl2bash"]
+            for name in names:
+                measure(part, name, options.data, 1 if part == "train" else options.rounds)
+    print(table())
+
+
+def measure(part: str, name: str, root: Path, rounds: int) -> None:
+    """Both sides in turn, `rounds` times, appended to the records."""
+    pairs = []
+    for _ in range(rounds):
+        pair = {}
+        for side in SIDES:
+            command = [sys.executable, __file__, "--data", str(root), "--child", part, side, name]
+            out = subprocess.run(command, capture_output=True, text=True)
+            if out.returncode:
+                raise SystemExit(f"{part} {side} {name} failed:\n{out.stderr[-3000:]}")
+            pair[side] = json.loads(out.stdout.splitlines()[-1])
+            print(part, name, side, pair[side], file=sys.stderr, flush=True)
+        pairs.append(pair)
+    row = {"part": part, "data": name, "date": time.strftime("%Y-%m-%d"), "pairs": pairs}
+    RECORDS.parent.mkdir(exist_ok=True)
+    with RECORDS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def encode(side: str, folder: Path) -> dict[str, Any]:
+    """Texts a second over an even sample of the corpus, model loaded and warm."""
+    import whet
+
+    data = whet.load_dataset(str(folder))
+    count = ENCODE_TEXTS[folder.name]
+    texts = data.corpus.texts(range(0, len(data.corpus), max(1, len(data.corpus) // count)))[:count]
+    encoder = whet.Encoder.load("minilm")
+    call = encoder.encode
+    if side != SIDES[0]:
+        from sentence_transformers import SentenceTransformer
+
+        call = SentenceTransformer(str(encoder.source), device="cpu").encode
+    call(texts[:64])
+    start = time.perf_counter()
+    call(texts)
+    return {"rate": len(texts) / (time.perf_counter() - start)}
+
+
+def _triplets(folder: Path) -> tuple[Any, Any, Any, Any]:
+    """Data, train split, positives, and one hard negative a query: the same for both sides."""
+    import whet
+    from whet.config import MiningConfig
+    from whet.data.positives import positives_of
+    from whet.stages import mine_with
+    from whet.store import embeddings_folder
+
+    data = whet.load_dataset(str(folder))
+    train = data.split("train")
+    positives = positives_of(train, data.queries, data.corpus)
+    encoder = whet.Encoder.load("minilm")
+    mined = mine_with(
+        encoder,
+        data,
+        train,
+        positives,
+        store=embeddings_folder(),
+        policy=MiningConfig(),
+        encode=None,
+    )
+    return data, train, positives, mined.negatives
+
+
+def train(side: str, folder: Path) -> dict[str, Any]:
+    """Pairs a second over the training loop, and nDCG@10 on test afterwards."""
+    import numpy as np
+
+    import whet
+    from whet.data.order import Order
+    from whet.train.examples import Examples
+
+    data, split, positives, negatives = _triplets(folder)
+    examples = Examples(split, positives, queries=data.queries, corpus=data.corpus)
+    examples.set_negatives(negatives)
+    has = np.flatnonzero(examples.negatives_PK[:, 0] >= 0)  # a triplet needs a negative
+    encoder = whet.Encoder.load("minilm")
+    pairs = np.concatenate([Order(len(has), BATCH, 0).step(step) for step in range(STEPS)])
+    rows = has[pairs]
+    run = _train_whet if side == SIDES[0] else _train_sentence_transformers
+    seconds, tuned = run(encoder, examples, rows)
+    scores = whet.evaluate(tuned, str(folder)).scores
+    return {"rate": len(rows) / seconds, "ndcg": scores.means["nDCG@10"]}
+
+
+def _train_whet(encoder: Any, examples: Any, rows: Any) -> tuple[float, Any]:
+    from whet.config import FitConfig, LossConfig, TrainerConfig
+    from whet.train.run import train as run
+
+    for name in ("query_rows_P", "doc_rows_P", "judged_PJ", "negatives_PK"):
+        setattr(examples, name, getattr(examples, name)[rows])
+    trainer = TrainerConfig(
+        max_epochs=1,
+        max_steps=STEPS,
+        batch_size=BATCH,
+        learning_rate=RATE,
+        warmup_ratio=WARM_UP,
+        weight_decay=DECAY,
+    )
+    config = FitConfig(trainer=trainer, loss=LossConfig(temperature=TEMPERATURE))
+
+    def never(step: int) -> Any:
+        raise AssertionError
+
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        run(encoder, examples, config, folder=Path(folder), remine=never)
+        return time.perf_counter() - start, encoder.eval()
+
+
+def _train_sentence_transformers(encoder: Any, examples: Any, rows: Any) -> tuple[float, Any]:
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.losses import MultipleNegativesRankingLoss
+
+    import whet
+
+    model = SentenceTransformer(str(encoder.source), device="cpu")
+    columns = {
+        "anchor": examples.queries.texts(examples.query_rows_P[rows]),
+        "positive": examples.corpus.texts(examples.doc_rows_P[rows]),
+        "negative": examples.corpus.texts(examples.negatives_PK[rows, 0]),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = SentenceTransformerTrainingArguments(
+            output_dir=folder,
+            max_steps=STEPS,
+            per_device_train_batch_size=BATCH,
+            learning_rate=RATE,
+            warmup_steps=WARM_UP,
+            weight_decay=DECAY,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=True,
+        )
+        trainer = SentenceTransformerTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=Dataset.from_dict(columns),
+            loss=MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE),
+        )
+        start = time.perf_counter()
+        trainer.train()
+        seconds = time.perf_counter() - start
+        model.save(f"{folder}/model")
+        return seconds, whet.Encoder.load(f"{folder}/model")
+
+
+def mine(side: str, folder: Path) -> dict[str, Any]:
+    """Queries a second from ready vectors to negatives, and how many queries came back short.
+
+    Three negatives a query under a 5 % relative margin; sentence-transformers in its defaults
+    otherwise, with FAISS, its vectors handed over by a model that only looks them up.
+    """
+    import whet
+    from whet.data.positives import positives_of
+    from whet.stages import embed
+    from whet.store import embeddings_folder
+
+    data = whet.load_dataset(str(folder))
+    split = data.split("train").relevant()
+    encoder = whet.Encoder.load("minilm")
+    queries, corpus = embed(encoder, data, split, store=embeddings_folder(), config=None)
+    asked = len(queries)
+    if side == SIDES[0]:
+        table = positives_of(split, data.queries, data.corpus)
+        start = time.perf_counter()
+        found = whet.mine(queries, corpus, table.take(split.query_rows), num_negatives=3).negatives
+        seconds = time.perf_counter() - start
+        short = int((found.found_R < 3).sum())
+    else:
+        seconds, short = _mine_sentence_transformers(data, split, queries, corpus)
+    return {"rate": asked / seconds, "short": short / asked}
+
+
+def _mine_sentence_transformers(data: Any, split: Any, queries: Any, corpus: Any) -> tuple:
+    import numpy as np
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.util import mine_hard_negatives
+
+    import whet
+
+    query_texts = data.queries.texts(split.query_rows)
+    corpus_texts = data.corpus.texts(range(len(data.corpus)))
+    vectors = dict(zip(corpus_texts, corpus.vectors, strict=True))
+    vectors.update(zip(query_texts, queries.vectors, strict=True))
+
+    class LooksUp(SentenceTransformer):
+        """Vectors made beforehand."""
+
+        def encode(self, texts: Any, **options: Any) -> Any:
+            return np.stack([vectors[text] for text in texts])
+
+        encode_query = encode_document = encode
+
+    model = LooksUp(str(whet.Encoder.load("minilm").source), device="cpu")
+    place = {int(row): number for number, row in enumerate(split.query_rows)}
+    pairs = Dataset.from_dict(
+        {
+            "anchor": [query_texts[place[int(row)]] for row in split.query_rows_M],
+            "positive": data.corpus.texts(split.doc_rows_M),
+        }
+    )
+    start = time.perf_counter()
+    found = mine_hard_negatives(
+        pairs,
+        model,
+        corpus=corpus_texts,
+        relative_margin=0.05,
+        num_negatives=3,
+        use_faiss=True,
+        output_format="n-tuple",
+        verbose=False,
+    )
+    seconds = time.perf_counter() - start
+    return seconds, len(set(query_texts)) - len(set(found["anchor"]))
+
+
+MEASURE = {"encode": encode, "train": train, "mine": mine}
+
+
+def table() -> str:
+    """One line a part and collection, from the last record of each."""
+    lines = [
+        "| part | data | Whet | sentence-transformers | ratio | goal | peak MiB | also |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    rows = (
+        [json.loads(line) for line in RECORDS.read_text().splitlines()] if RECORDS.exists() else []
+    )
+    for key, row in {(row["part"], row["data"]): row for row in rows}.items():
+        ours, theirs = ([pair[side] for pair in row["pairs"]] for side in SIDES)
+        ratios = [a["rate"] / b["rate"] for a, b in zip(ours, theirs, strict=True)]
+
+        also = "" if key[0] == "encode" else _also(key[0], ours, theirs)
+        spread = f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else ""
+        lines.append(
+            f"| {key[0]} | {key[1]} | {_middle(ours, 'rate'):,.1f}/s "
+            f"| {_middle(theirs, 'rate'):,.1f}/s "
+            f"| {statistics.median(ratios):.2f}{spread} | {GOALS[key[0]]} "
+            f"| {_middle(ours, 'peak_mib'):,.0f}, {_middle(theirs, 'peak_mib'):,.0f} | {also} |"
+        )
+    return "\n".join(lines)
+
+
+def _middle(side: list[dict[str, Any]], name: str) -> float:
+    return statistics.median(one[name] for one in side)
+
+
+def _also(part: str, ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> str:
+    if part == "train":
+        return f"nDCG@10 {_middle(ours, 'ndcg'):.4f}, {_middle(theirs, 'ndcg'):.4f}"
+    return f"short {_middle(ours, 'short'):.1%}, {_middle(theirs, 'short'):.1%}"
+
+
+if __name__ == "__main__":
+    main()

@@ -36,9 +36,9 @@ Config = TypeVar("Config")
 def fit(data: str | FitConfig, *, model: str | dict[str, Any] = "minilm", **options: Any) -> Run:
     """Make a model better at searching `data`: a folder, a file, or a Hugging Face datasets name.
 
-    `model` is a name or folder, or a dict of ModelConfig's options. `options` are the other groups of
-    FitConfig as dicts, and its single values: `mining={"num_negatives":
-    4}`, `seed=1`. Returns the run: its folder, the tuned model, base against tuned.
+    `model` is a name or folder, or a dict of ModelConfig's options. `options` are the other groups
+    of FitConfig as dicts, and its single values: `mining={"num_negatives": 4}`, `seed=1`. Returns
+    the run: its folder, the tuned model, base against tuned.
 
     Raises DataError for data that cannot be used and ConfigError for an unknown option.
     """

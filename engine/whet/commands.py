@@ -12,9 +12,11 @@ from whet.config import EncodeJobConfig, EvalConfig, MineConfig, ModelConfig
 from whet.data.load import load_dataset
 from whet.data.positives import positives_of
 from whet.encode import encode_table
-from whet.errors import ConfigError, DataError
-from whet.mine import export_negatives, write_negatives
+from whet.errors import DataError
+from whet.evaluate import check_measures
+from whet.mine import check_policy, export_negatives, write_negatives
 from whet.model.encoder import Encoder
+from whet.options import check_options
 from whet.progress import say
 from whet.report import write_report
 from whet.run_folder import Stopwatch, new_folder, write_config
@@ -32,6 +34,8 @@ from whet.store import embeddings_folder
 
 def evaluate_command(config: EvalConfig) -> None:
     """`whet eval`: judge the model, and with a baseline compare the two."""
+    check_options(config)
+    check_measures(config.evaluate.measures, config.evaluate.depth)
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
     qrels = eval_qrels(data, config.data.eval_split)
     models = {"model": Encoder.load(config.model)}
@@ -59,8 +63,7 @@ def evaluate_command(config: EvalConfig) -> None:
 
 def encode_command(config: EncodeJobConfig) -> None:
     """`whet encode`: vectors.npy (float32 [N, D]) and ids.txt, row by row."""
-    if config.kind not in ("query", "document"):
-        raise ConfigError(f"kind={config.kind} is unknown. Say kind=query or kind=document.")
+    check_options(config)
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
     table = data.queries if config.kind == "query" else data.corpus
     if not len(table):
@@ -80,6 +83,8 @@ def mine_command(config: MineConfig) -> None:
     """`whet mine`: hard negatives of the train split, in the formats asked for, and their
     report.
     """
+    check_options(config)
+    check_policy(config.mining)
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
     train = training_qrels(data, config.data.train_split)
     positives = positives_of(train, data.queries, data.corpus)

@@ -19,9 +19,10 @@ from whet.data.holdout import eval_split_name, hold_out
 from whet.data.load import Dataset, load_dataset
 from whet.data.positives import positives_of
 from whet.errors import CheckpointError, ConfigError
-from whet.evaluate import Comparison, Evaluation
-from whet.mine import Mined, overlap, read_negatives, write_negatives
+from whet.evaluate import Comparison, Evaluation, check_measures
+from whet.mine import Mined, check_policy, overlap, read_negatives, write_negatives
 from whet.model.encoder import Encoder
+from whet.options import check_options
 from whet.progress import say
 from whet.report import write_report
 from whet.run_folder import Stopwatch, new_folder, write_config
@@ -70,6 +71,10 @@ def fit_job(config: FitConfig) -> Run:
     Raises DataError, ConfigError or CheckpointError for what the user can mend, and
     KeyboardInterrupt (whose argument is the run folder) when interrupted with a checkpoint written.
     """
+    check_options(config)
+    check_measures(config.evaluate.measures, config.evaluate.depth)
+    if config.mining.num_negatives:
+        check_policy(config.mining)
     if config.refresh.policy != "off" and config.mining.num_negatives == 0:
         raise ConfigError(
             f"refresh.policy={config.refresh.policy} needs negatives to refresh, and "

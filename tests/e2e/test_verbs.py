@@ -12,9 +12,9 @@ from whet_launch.cli import main
 QUICK = {"max_steps": 6, "batch_size": 16, "learning_rate": 1e-3}
 
 
-def fit(data, model, output, **options):
+def fit(data, model_folder, output, **options):
     trainer = {**QUICK, **options.pop("trainer", {})}
-    named = {"name": str(model), **options.pop("model", {})}
+    named = {"name": str(model_folder), **options.pop("model", {})}
     return whet.fit(str(data), model=named, output=str(output), trainer=trainer, **options)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from whet.mine.files import write_negatives as write_negatives
     from whet.mine.miner import Mined as Mined
     from whet.mine.miner import mine as mine
+    from whet.mine.policy import check_policy as check_policy
     from whet.mine.policy import policy_from as policy_from
     from whet.mine.report import MiningReport as MiningReport
     from whet.mine.report import overlap as overlap
@@ -26,6 +27,7 @@ _HOME = {  # where each name lives
     "Mined": "miner.Mined",
     "MiningReport": "report.MiningReport",
     "overlap": "report.overlap",
+    "check_policy": "policy.check_policy",
     "policy_from": "policy.policy_from",
     "read_negatives": "files.read_negatives",
     "write_negatives": "files.write_negatives",

@@ -22,6 +22,7 @@ from whet.config import EncodeConfig, ModelConfig
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.model import folder as folders
 from whet.model.pooling import POOLINGS, to_unit_length
+from whet.options import check_options
 
 
 class Encoder(nn.Module):
@@ -48,6 +49,7 @@ class Encoder(nn.Module):
         from transformers import AutoTokenizer
 
         config = ModelConfig(name=model) if isinstance(model, str) else model
+        check_options(config, "model.")
         folder = folders.find_folder(config)
         inner = folders.backbone_folder(folder)
         backbone = _load_backbone(inner, config)
@@ -169,6 +171,7 @@ def _load_backbone(folder: Path, config: ModelConfig) -> nn.Module:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # it would report the pooling layer of BERT as missing
     trust = config.trust_remote_code
     if not any(folder.glob("*.safetensors")):
         raise ConfigError(
@@ -190,8 +193,6 @@ def _load_backbone(folder: Path, config: ModelConfig) -> nn.Module:
 
 
 def _set_dropout(backbone: nn.Module, dropout: float) -> None:
-    if not 0 <= dropout < 1:
-        raise ConfigError(f"model.dropout={dropout} is out of range. Choose 0 or more, under 1.")
     for module in backbone.modules():
         if isinstance(module, nn.Dropout):
             module.p = dropout

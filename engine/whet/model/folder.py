@@ -148,10 +148,6 @@ def read_recipe(folder: Path, config: ModelConfig, *, longest: int) -> Recipe:
     pooling = config.pooling or (
         _read_pooling(folder / names["Pooling"]) if "Pooling" in names else "mean"
     )
-    if pooling not in POOLING_FLAGS:
-        raise ConfigError(
-            f"model.pooling={pooling} is unknown. Choose one of {', '.join(POOLING_FLAGS)}."
-        )
     max_length = config.max_length or said.get("max_seq_length") or longest
     if not 1 <= max_length <= longest:
         raise ConfigError(

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from whet.config import EncodeConfig
-from whet.errors import ConfigError
 
 if TYPE_CHECKING:
     from whet.model.encoder import Encoder
@@ -36,10 +35,6 @@ def choose_precision(config: EncodeConfig, device: torch.device) -> str:
     """fp32, bf16 or fp16: as asked, else the best this device has in hardware."""
     if config.precision in PRECISIONS:
         return config.precision
-    if config.precision != "auto":
-        raise ConfigError(
-            f"encode.precision={config.precision} is unknown. Choose auto, {', '.join(PRECISIONS)}."
-        )
     if device.type != "cuda":
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"

@@ -16,7 +16,6 @@ import lightning as L
 
 from whet.checkpoint import commit_folder, keep_newest, write_atomically
 from whet.config import FitConfig, RefreshConfig
-from whet.errors import ConfigError
 from whet.progress import say
 from whet.types import Negatives
 
@@ -34,8 +33,8 @@ class Log(L.Callback):
         self.mined_at = 0
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Drop lines of steps that will be done again."""
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        """Drop lines of steps that will be done again, and what a kill left of the last one."""
+        lines = self.path.read_text().split("\n")[:-1] if self.path.exists() else []
         kept = [line for line in lines if json.loads(line)["step"] <= trainer.global_step]
         write_atomically(self.path, "".join(line + "\n" for line in kept))
 
@@ -75,14 +74,6 @@ class Refresh(L.Callback):
         remine: Callable[[int], tuple[Negatives, float]],
         train_log: Log,
     ) -> None:
-        if config.policy not in ("off", "steps", "epoch"):
-            raise ConfigError(
-                f"refresh.policy={config.policy} is unknown. Choose off, steps or epoch."
-            )
-        if config.policy == "steps" and config.every_n_steps < 1:
-            raise ConfigError(
-                f"refresh.every_n_steps={config.every_n_steps} is out of range. Choose 1 or more."
-            )
         self.config = config
         self.remine = remine
         self.train_log = train_log

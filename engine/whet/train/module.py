@@ -15,7 +15,7 @@ from torch import Tensor
 
 from whet.config import FitConfig
 from whet.data.order import Order
-from whet.errors import ConfigError, WhetError
+from whet.errors import WhetError
 from whet.loss.gradcache import backward_cached, backward_whole
 from whet.loss.infonce import matryoshka_info_nce
 from whet.model.encoder import Encoder
@@ -78,7 +78,7 @@ class Contrastive(L.LightningModule):
         scheduler.step()
         self.last_loss = float(loss)
         self.log_dict(
-            {"loss": loss, "gradient_norm": norm, "epoch_": float(self.order.epoch_of(step))}
+            {"loss": loss, "gradient_norm": norm, "data_epoch": float(self.order.epoch_of(step))}
         )
 
     def _backward(self, batch: Batch) -> Tensor:
@@ -115,8 +115,6 @@ class Contrastive(L.LightningModule):
         mode = self.config.loss.cache
         if mode in ("always", "never"):
             return mode == "always"
-        if mode != "auto":
-            raise ConfigError(f"loss.cache={mode} is unknown. Choose auto, always or never.")
         return tokens > (self.config.loss.cache_tokens or tokens_that_fit(self.encoder))
 
     def configure_optimizers(self) -> Any:

@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, IterableDataset
 from whet.checkpoint import newest_whole, verify_folder
 from whet.config import FitConfig
 from whet.data.order import Order
-from whet.errors import ConfigError
 from whet.model.encoder import Encoder
 from whet.progress import say, track
 from whet.train.callbacks import STATE, Checkpoints, Log, Refresh
@@ -70,10 +69,6 @@ def train(
     folder/tb and folder/train_log.jsonl.
     """
     trainer_config = config.trainer
-    if min(trainer_config.batch_size, trainer_config.max_epochs) < 1:
-        raise ConfigError(
-            "trainer.batch_size and trainer.max_epochs must be 1 or more. Raise them."
-        )
     order = Order(len(examples), trainer_config.batch_size, config.seed)
     module = Contrastive(encoder, examples, order, config)
     total_pairs = sum(len(order.step(step)) for step in range(module.total_steps))
@@ -112,10 +107,6 @@ def _trainer(config: FitConfig, folder: Path, callbacks: list[Any], steps: int) 
     if precision == "auto":
         fast = trainer.accelerator != "cpu" and torch.cuda.is_available()
         precision = "bf16-mixed" if fast and torch.cuda.is_bf16_supported() else "32-true"
-    if precision not in ("32-true", "bf16-mixed"):
-        raise ConfigError(
-            f"trainer.precision={precision} is not supported. Choose auto, 32-true or bf16-mixed."
-        )
     return L.Trainer(
         accelerator=trainer.accelerator,
         devices=1,

@@ -1,0 +1,68 @@
+"""Wrong values are refused before anything is read, loaded or written."""
+
+import pytest
+
+import whet
+from whet.config import EncodeJobConfig, EvalConfig, FitConfig, MineConfig
+from whet.options import CHOICES, RANGES, check_options
+
+
+def keys(config, prefix=""):
+    from dataclasses import fields, is_dataclass
+
+    for field in fields(config):
+        value = getattr(config, field.name)
+        yield from (
+            keys(value, f"{prefix}{field.name}.") if is_dataclass(value) else [prefix + field.name]
+        )
+
+
+def test_every_rule_is_of_an_option_that_exists():
+    known = {key for config in (FitConfig(), EncodeJobConfig()) for key in keys(config)}
+    assert known >= set(CHOICES) | set(RANGES)
+
+
+@pytest.mark.parametrize("config", [FitConfig(), MineConfig(), EvalConfig(), EncodeJobConfig()])
+def test_defaults_are_allowed(config):
+    check_options(config)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"loss": {"cache": "alway"}},
+            "loss.cache=alway is unknown. Did you mean always? It takes",
+        ),
+        (
+            {"refresh": {"policy": "hourly"}},
+            "refresh.policy=hourly is unknown. It takes off, steps",
+        ),
+        (
+            {"trainer": {"batch_size": 0}},
+            "trainer.batch_size=0 is out of range. It takes 1 or more.",
+        ),
+        (
+            {"trainer": {"warmup_ratio": 2}},
+            "trainer.warmup_ratio=2 is out of range. It takes 0 to 1.",
+        ),
+        ({"trainer": {"max_step": 2}}, "TrainerConfig has no option 'max_step'. Did you mean"),
+        (
+            {"loss": {"temperature": 0}},
+            "loss.temperature=0 is out of range. It takes 0.0001 or more.",
+        ),
+        (
+            {"mining": {"sampling": "tpo"}},
+            "mining.sampling=tpo is not known. Choose from top, random.",
+        ),
+        ({"evaluate": {"measures": ["nDGC@10"]}}, "nDCG"),
+        ({"seed": -1}, "seed=-1 is out of range. It takes 0 or more."),
+    ],
+)
+def test_wrong_values_are_named_before_any_work(tmp_path, options, message):
+    """The data do not even exist: the option is refused first."""
+    import re
+
+    with pytest.raises(whet.ConfigError, match=re.escape(message)):
+        whet.fit(str(tmp_path / "nothing"), output=str(tmp_path / "run"), **options)
+    assert list(tmp_path.iterdir()) == []

@@ -62,7 +62,7 @@ def encode_texts(
 ) -> np.ndarray:
     """Vectors float32 [N, D]; `done` is told the number of texts after each batch.
 
-    The encoder goes back to the mode (train or eval) it was in.
+    An encoder that is being trained goes back to that mode and to the device its optimizer knows.
     """
     device = choose_device(config)
     precision = choose_precision(config, device)
@@ -72,7 +72,7 @@ def encode_texts(
         cast = torch.autocast(device.type, dtype=PRECISIONS[precision])
     vector_ND = np.empty((len(texts), encoder.dimension), np.float32)
     tokens = encoder.tokenize(texts, kind)
-    was_training = encoder.training
+    was_training, home = encoder.training, encoder.device
     encoder.to(device).eval()
     try:
         with torch.inference_mode(), cast:
@@ -81,5 +81,6 @@ def encode_texts(
                 vector_ND[rows] = vector_BD.float().cpu().numpy()
                 done(len(rows))
     finally:
-        encoder.train(was_training)
+        if was_training:
+            encoder.to(home).train()
     return vector_ND

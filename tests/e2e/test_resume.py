@@ -59,7 +59,7 @@ def assert_same_end(run: Path, uninterrupted: Path) -> None:
     assert not (run / "checkpoints").exists() and not (run / ".scratch").exists()
 
 
-@pytest.mark.parametrize("step", [3, 23])
+@pytest.mark.parametrize("step", [pytest.param(3, marks=pytest.mark.slow), 23])
 def test_kill_9_then_resume_equals_uninterrupted(fit, uninterrupted, tmp_path, step):
     run = tmp_path / "run"
     process = whet(*fit, f"output={run}")
@@ -71,6 +71,7 @@ def test_kill_9_then_resume_equals_uninterrupted(fit, uninterrupted, tmp_path, s
     assert_same_end(run, uninterrupted)
 
 
+@pytest.mark.slow
 def test_interrupt_saves_and_says_how_to_go_on(fit, uninterrupted, tmp_path):
     run = tmp_path / "run"
     process = whet(*fit, f"output={run}")

@@ -31,8 +31,8 @@ def test_defaults_are_allowed(config):
     ("options", "message"),
     [
         (
-            {"loss": {"cache": "alway"}},
-            "loss.cache=alway is unknown. Did you mean always? It takes",
+            {"loss": {"cache": "neverr"}},
+            "loss.cache=neverr is unknown. Did you mean never? It takes",
         ),
         (
             {"refresh": {"policy": "hourly"}},

@@ -25,8 +25,8 @@ from typing import Any
 
 RECORDS = Path(__file__).parent / "records" / "vs_sentence_transformers.jsonl"
 SIDES = ("whet", "sentence-transformers")
-ENCODE_TEXTS = {"nl2bash": 2000, "scifact": 200}
-STEPS, BATCH, RATE, WARM_UP, DECAY, TEMPERATURE = 30, 64, 1e-4, 0.1, 0.01, 0.05
+ENCODE_TEXTS = {"nl2bash": 1000, "scifact": 100}
+STEPS, BATCH, RATE, WARM_UP, DECAY, TEMPERATURE = 16, 64, 1e-4, 0.1, 0.01, 0.05
 GOALS = {"encode": 1.2, "train": 1.3, "mine": 1.3}
 
 

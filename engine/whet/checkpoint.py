@@ -29,7 +29,8 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's entries, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -41,9 +42,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file that is either as before or wholly new, also after a power cut."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     draft.write_bytes(content.encode() if isinstance(content, str) else content)
-    _sync(draft)
+    sync(draft)
     os.replace(draft, path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def commit_folder(target: Path, facts: dict[str, Any] | None = None) -> Iterator
     yield draft
     files = {}
     for file in sorted(path for path in draft.rglob("*") if path.is_file()):
-        _sync(file)
+        sync(file)
         name = file.relative_to(draft).as_posix()
         files[name] = {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
     manifest = json.dumps({"facts": facts or {}, "files": files}, indent=1)
@@ -66,7 +67,7 @@ def commit_folder(target: Path, facts: dict[str, Any] | None = None) -> Iterator
     if target.exists():
         shutil.rmtree(target)
     os.rename(draft, target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def verify_folder(folder: Path) -> dict[str, Any]:

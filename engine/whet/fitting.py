@@ -83,12 +83,13 @@ def fit_job(config: FitConfig) -> Run:
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
     train, judged = splits_of(data, config)
     resume = config.resume
-    folder = new_folder(config.output, data.name) if resume is None else Path(resume)
+    if resume is None:
+        folder = new_folder(config.output, data.name)
+        write_config(folder, config)
+    else:
+        folder = Path(resume)
+        _can_resume(folder, data)
     with locked(folder):
-        if resume is not None:
-            _can_resume(folder, data)
-        else:
-            write_config(folder, config)
         positives = positives_of(train, data.queries, data.corpus)
         job = Job(config, folder, data, train, judged, positives)
         say(f"Run folder: {folder}")
@@ -110,6 +111,10 @@ def splits_of(data: Dataset, config: FitConfig) -> tuple[Qrels, Qrels]:
 
 
 def _can_resume(folder: Path, data: Dataset) -> None:
+    if not (folder / "config.yaml").exists():
+        raise CheckpointError(
+            f"resume={folder}: no run folder, config.yaml is missing. Give the folder of a fit."
+        )
     if (folder / "model").exists():
         raise ConfigError(
             f"resume={folder}: that run is finished, its model is in {folder / 'model'}. "
@@ -143,11 +148,13 @@ def _stages(job: Job) -> Run:
         job.folder, job.data, job.eval, base, tuned, config=job.config.evaluate
     )
     write_judged(job.folder, job.data, job.eval, {"base": base, "tuned": tuned})
+    report = write_report(job.folder)
     run = Run(job.folder, comparison)
+    # Last of all: a run folder that holds a model is finished.
     encoder.save(run.model, _card(job, encoder, comparison, fingerprint))
     for done in (SCRATCH, "checkpoints"):
         shutil.rmtree(job.folder / done, ignore_errors=True)
-    say(f"\n{comparison}\n\nModel:  {run.model}\nReport: {write_report(job.folder)}")
+    say(f"\n{comparison}\n\nModel:  {run.model}\nReport: {report}")
     return run
 
 

@@ -8,7 +8,6 @@ refused is decided on loading.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from whet.checkpoint import sync
 from whet.data.blocks import JUDGMENTS, BlockWriter
 from whet.data.findings import Findings, shown
 from whet.data.judgments import resolve
@@ -31,11 +31,6 @@ from whet.types import Qrels
 READER_VERSION = "1"  # raise it whenever the same files would be read differently
 _MANIFEST = "manifest.json"
 _STALE_S = 24 * 3600.0
-
-
-def cache_root() -> Path:
-    """Where converted data lies: $WHET_CACHE, else ~/.cache/whet."""
-    return Path(os.environ.get("WHET_CACHE") or Path.home() / ".cache" / "whet")
 
 
 def converted(source: Source, cache: Path) -> Path:
@@ -189,17 +184,9 @@ def _write_manifest(folder: Path, about: dict[str, Any]) -> None:
     """The manifest, last of all, after everything it names has reached the disk."""
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     for name in sizes:
-        _sync(folder / name)
+        sync(folder / name)
     (folder / _MANIFEST).write_text(json.dumps({**about, "sizes": sizes}))
-    _sync(folder / _MANIFEST)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(folder / _MANIFEST)
 
 
 def _commit(part: Path, folder: Path) -> None:

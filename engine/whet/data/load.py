@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from whet.data.build import cache_root, converted, read_manifest
+from whet.data.build import converted, read_manifest
 from whet.data.detect import find_source
 from whet.data.findings import Findings
 from whet.data.table import TextTable
 from whet.errors import ConfigError, DataError
+from whet.store import cache_folder
 from whet.types import Qrels
 
 
@@ -60,7 +61,7 @@ def load_dataset(
     if on_problem not in ("refuse", "drop"):
         raise ConfigError(f"data.on_problem={on_problem!r} is unknown. Use refuse or drop.")
     source = find_source(str(path))
-    folder = converted(source, cache_dir or cache_root())
+    folder = converted(source, cache_dir or cache_folder())
     about = read_manifest(folder)
     findings = Findings.from_dict(about["findings"])
     if on_problem == "refuse":

@@ -257,10 +257,14 @@ def _count(block: _Block, first: int, tile_TD: np.ndarray, hits: Hits, bounds: _
         low_B: torch.Tensor, high_B: torch.Tensor
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """How many are clearly over, and the pairs too near to tell with their exact scores."""
-        over_H = (score_HW > high_B[query][:, None]).sum(1).numpy()
-        unclear_HW = (score_HW >= low_B[query][:, None]) & (score_HW <= high_B[query][:, None])
-        unclear_HW &= score_HW > -torch.inf
-        h, w = (part.numpy() for part in unclear_HW.nonzero(as_tuple=True))
+        high_H1, low_H1 = high_B[query][:, None], low_B[query][:, None]
+        over_H = np.count_nonzero((score_HW > high_H1).numpy(), axis=1)  # torch sums bools slowly
+        touched_H = np.count_nonzero((score_HW >= low_H1).numpy(), axis=1)
+        odd = torch.from_numpy(np.flatnonzero(touched_H != over_H))  # few: the band is narrow
+        odd_OW = score_HW[odd]
+        unclear_OW = (odd_OW >= low_H1[odd]) & (odd_OW <= high_H1[odd]) & (odd_OW > -torch.inf)
+        o, w = (part.numpy() for part in unclear_OW.nonzero(as_tuple=True))
+        h = odd.numpy()[o]
         exact = tile_scores(block.query_BD, tile_TD, query_H[h], row_H[h] - first + w)
         return over_H, query_H[h], exact
 

@@ -19,7 +19,7 @@ from whet.data.holdout import eval_split_name, hold_out
 from whet.data.load import Dataset, load_dataset
 from whet.data.positives import positives_of
 from whet.errors import CheckpointError, ConfigError
-from whet.evaluate import Comparison, Evaluation, check_measures
+from whet.evaluate import Comparison, Evaluation, check_measures, check_trec_id
 from whet.mine import Mined, check_policy, overlap, read_negatives, write_negatives
 from whet.model.encoder import Encoder
 from whet.options import check_options
@@ -82,6 +82,7 @@ def fit_job(config: FitConfig) -> Run:
         )
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
     train, judged = splits_of(data, config)
+    _check_ids(data)
     resume = config.resume
     if resume is None:
         folder = new_folder(config.output, data.name)
@@ -108,6 +109,13 @@ def splits_of(data: Dataset, config: FitConfig) -> tuple[Qrels, Qrels]:
         say(f"No test or dev split: {count:,} train queries are held out to judge by.")
         return train, judged
     return train, data.split(name)
+
+
+def _check_ids(data: Dataset) -> None:
+    """TREC files take no white space in ids: better said now than after the training."""
+    for table, kind in ((data.queries, "query"), (data.corpus, "document")):
+        for name in table.ids:
+            check_trec_id(name, kind)
 
 
 def _can_resume(folder: Path, data: Dataset) -> None:

@@ -9,17 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-
-
-class ScoredDoc(NamedTuple):
-    """One line of a run: a document, its score for a query."""
-
-    query_id: str
-    doc_id: str
-    score: float
 
 
 @dataclass(frozen=True)

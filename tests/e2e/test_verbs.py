@@ -175,3 +175,15 @@ def test_refresh_without_negatives_is_refused(tiny_data, tiny_model, tmp_path, c
     err = capsys.readouterr().err
     assert "needs negatives to refresh, and mining.num_negatives is 0" in err
     assert not (tmp_path / "r").exists()
+
+
+def test_id_with_a_space_is_refused_before_training(tiny_model, tmp_path, capsys):
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "d 0", "text": "bace"}\n')
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q0", "text": "bace"}\n')
+    for split in ("train", "test"):
+        (tmp_path / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td 0\t1\n")
+    words = [f"data={tmp_path}", f"model={tiny_model}", f"output={tmp_path / 'run'}"]
+    assert main(["fit", *words]) == 3
+    assert "d 0" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

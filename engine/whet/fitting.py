@@ -18,7 +18,7 @@ from whet.config import FitConfig
 from whet.data.holdout import eval_split_name, hold_out
 from whet.data.load import Dataset, load_dataset
 from whet.data.positives import positives_of
-from whet.errors import CheckpointError, ConfigError
+from whet.errors import CheckpointError, ConfigError, EnvironmentRefused
 from whet.evaluate import Comparison, Evaluation, check_measures, check_trec_id
 from whet.mine import Mined, check_policy, overlap, read_negatives, write_negatives
 from whet.model.encoder import Encoder
@@ -140,6 +140,11 @@ def _can_resume(folder: Path, data: Dataset) -> None:
 def _stages(job: Job) -> Run:
     import torch
 
+    if job.config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise EnvironmentRefused(
+            "trainer.accelerator=gpu: torch finds no GPU here. Use auto or cpu, or install a CUDA "
+            "build of torch."
+        )
     torch.manual_seed(job.config.seed)  # decides the start of a LoRA
     encoder = Encoder.load(job.config.model)
     fingerprint = encoder.fingerprint()

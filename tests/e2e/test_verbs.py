@@ -187,3 +187,14 @@ def test_id_with_a_space_is_refused_before_training(tiny_model, tmp_path, capsys
     assert main(["fit", *words]) == 3
     assert "d 0" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["trainer.accelerator=gpu", "encode.device=cuda"])
+def test_a_gpu_that_is_not_there_is_one_line(tiny_data, tiny_model, tmp_path, capsys, option):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    words = [f"data={tiny_data}", f"model={tiny_model}", f"output={tmp_path / 'run'}"]
+    assert main(["fit", *words, option]) == 4
+    assert f"{option}: torch finds no GPU here." in capsys.readouterr().err

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from whet.config import EncodeConfig
+from whet.errors import EnvironmentRefused
 
 if TYPE_CHECKING:
     from whet.model.encoder import Encoder
@@ -27,6 +28,11 @@ GPU_BATCH_TOKENS = 65_536
 def choose_device(config: EncodeConfig) -> torch.device:
     """The device asked for, else a GPU where there is one, else the CPU."""
     if config.device is not None:
+        if config.device.startswith("cuda") and not torch.cuda.is_available():
+            raise EnvironmentRefused(
+                f"encode.device={config.device}: torch finds no GPU here. Leave the option out, or "
+                "install a CUDA build of torch."
+            )
         return torch.device(config.device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -11,8 +11,10 @@ Shape suffixes: Q queries, N corpus rows, M pairs, D dimensions, T rows of a til
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -56,10 +58,14 @@ def pair_scores(
     map.
     """
     scores_M = np.empty(len(query_M), np.float32)
+    compiled = _compiled() if query_QD.dtype == corpus_ND.dtype == np.float32 else None
     step = max(1, CHUNK_NUMBERS // max(1, query_QD.shape[1]))
-    chunks = [slice(at, at + step) for at in range(0, len(query_M), step)]
+    chunks = list(slices(len(query_M), step))
 
     def score(chunk: slice) -> None:
+        if compiled is not None:
+            compiled(query_QD, corpus_ND, query_M[chunk], row_M[chunk], scores_M[chunk])
+            return
         terms_MD = corpus_ND[row_M[chunk]].astype(np.float64)
         terms_MD *= query_QD[query_M[chunk]].astype(np.float64)
         scores_M[chunk] = fold_sum(terms_MD)
@@ -68,9 +74,19 @@ def pair_scores(
         for chunk in chunks:
             score(chunk)
         return scores_M
-    with ThreadPoolExecutor(_threads()) as pool:  # numpy lets go of the GIL; chunks share nothing
+    with ThreadPoolExecutor(_threads()) as pool:  # both let go of the GIL; chunks share nothing
         list(pool.map(score, chunks))
     return scores_M
+
+
+@cache
+def _compiled() -> Callable[..., None] | None:
+    """The loop by numba, where it is installed: a third of numpy's time, the same bits."""
+    if find_spec("numba") is None:
+        return None
+    from whet_kernels.compiled import exact_pairs
+
+    return exact_pairs
 
 
 def _threads() -> int:

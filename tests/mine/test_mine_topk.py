@@ -16,10 +16,10 @@ from whet_kernels.topk_window import Exclude, window_of
 NONE = {"ceiling_Q": None, "floor_Q": None, "exclude": None}
 
 
-def tiled(tiling):
+def tiled(tiling=None, **options):
     def run(query, corpus, k, **window):
         checked = window_of(query, corpus, k, **{**NONE, **window})
-        return mine_topk_tiled(query, corpus, k, checked, tiling)
+        return mine_topk_tiled(query, corpus, k, checked, tiling=tiling, **options)
 
     return run
 
@@ -35,6 +35,8 @@ BACKENDS = {
     "mine_topk": mine_topk,
     "tiles of 7 rows, 3 queries, no slack": tiled(Tiling(7, 3, 0)),
     "tiles of 100 rows": tiled(Tiling(100, 1000, 4)),
+    "int8": tiled(int8=True),
+    "int8, tiles of 70 rows, 3 queries, no slack": tiled(Tiling(70, 3, 0), int8=True),
     "blas": through_search("blas"),
     "faiss": through_search("faiss"),
 }

@@ -1,9 +1,9 @@
-"""A block of queries on its way through the corpus, a tile at a time: its window, what it keeps, what
-it counts. Both first passes (float32 in mine_tiled.py, int8 in int8_pass.py) feed it.
+"""A block of queries on its way through the corpus, a tile at a time: its window, what it keeps,
+what it counts. Both first passes (float32 in mine_tiled.py, int8 in int8_pass.py) feed it.
 
-Shape suffixes: Q queries, N corpus rows, D dimensions, T rows of a tile, G groups of rows, B queries
-of a block, K kept a query, H hits, W rows a hit, M pairs. Tiles are [T, B], so that thresholds run
-along the contiguous axis.
+Shape suffixes: Q queries, N corpus rows, D dimensions, T rows of a tile, G groups of rows, B
+queries of a block, K kept a query, H hits, W rows a hit, M pairs. Float32 tiles are [T, B], so that
+thresholds run along the contiguous axis.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def down(bound_B: np.ndarray) -> torch.Tensor:
 
 
 class Hits(NamedTuple):
-    """Runs of rows worth a look: float32 dots [H, W], the query of each, its first row in the tile."""
+    """Runs of rows worth a look: float32 dots [H, W], the query of each, its first row there."""
 
     score_HW: torch.Tensor
     query_H: np.ndarray
@@ -246,14 +246,14 @@ def keep(block: Block, first: int, hits: Hits, least_B: torch.Tensor, over_B: to
     high_H = torch.minimum(over_B, torch.tensor(torch.finfo().max))[query]
     inside_HW = (score_HW >= least_B[query][:, None]) & (score_HW <= high_H[:, None])
     inside_HW &= score_HW > -torch.inf
-    row_H = torch.from_numpy(row_H) + first
+    first_H = torch.from_numpy(row_H) + first
     if len(query_H) == len(block.query_BD) and score_HW.shape[1] > GROUP:  # a run for every query
         score_BM = torch.where(inside_HW, score_HW, -torch.inf)
         score_BM, at_BM = score_BM.topk(min(block.keep, score_BM.shape[1]), dim=1)
-        block.merge(score_BM, at_BM + row_H[:, None])
+        block.merge(score_BM, at_BM + first_H[:, None])
     else:
         h, w = inside_HW.nonzero(as_tuple=True)
-        block.offer(query[h], score_HW[h, w], row_H[h] + w)
+        block.offer(query[h], score_HW[h, w], first_H[h] + w)
 
 
 def by_query(

@@ -6,12 +6,12 @@ with integers of at most 127. Integer sums are exact, so the product differs fro
     |q.x - sq s qi.xi| = |q.dx + dq.(s xi)| <= |q| |dx| + |dq| (|x| + |dx|)     (Cauchy-Schwarz)
 
 with the norms of dx and dq measured, not assumed. A row whose int8 score leaves no doubt is counted
-or dropped; the others get a float32 dot (sift.py), and go on as in the float32 pass. So the result is
-the same to the bit; only queries whose ceiling lies in the bulk of the scores would meet too many
-doubtful rows, and `suits_int8` keeps them away.
+or dropped; the others get a float32 dot (sift.py), and go on as in the float32 pass. So the result
+is the same to the bit; only queries whose ceiling lies in the bulk of the scores would meet too
+many doubtful rows, and `suits_int8` keeps them away.
 
-On a CPU with VNNI or AMX torch's int8 product runs 2 to 5 times as fast as float32; elsewhere it can
-be slower, which `int8_gain` measures.
+On a CPU with VNNI or AMX torch's int8 product runs 2 to 5 times as fast as float32; elsewhere it
+can be slower, which `int8_gain` measures.
 
 Shape suffixes: N corpus rows, S sampled rows, D dimensions, T rows of a tile, G groups of rows, R
 rows of a matrix, X numbers of a group, Q queries, B queries of a block.
@@ -57,7 +57,7 @@ class Int8(NamedTuple):
     def of(
         cls, vector_RD: np.ndarray, norm_R: np.ndarray, group: int, pool: ThreadPoolExecutor
     ) -> Int8:
-        """Round rows to int8 with one scale a `group` of them; rows of zeros fill the last group."""
+        """Round rows to int8, one scale a `group` of them; rows of zeros fill the last group."""
         from whet_kernels.compiled import round_rows
 
         count, groups = len(vector_RD), -(-len(vector_RD) // group)
@@ -202,7 +202,7 @@ def _share(score_BS: torch.Tensor, bound_B: np.ndarray) -> np.ndarray:
 
 @cache
 def int8_gain() -> float:
-    """How many times as fast as float32 the int8 product is here, measured once; 0 without numba."""
+    """How many times as fast as float32 the int8 product is here, measured once; 0: no numba."""
     if find_spec("numba") is None:
         return 0.0
     left, right = torch.randn(512, 384), torch.randn(2048, 384)

@@ -1,16 +1,16 @@
-"""`mine_topk` on a CPU: tiles of products, most of each discarded by one maximum over groups of rows.
+"""`mine_topk` on a CPU: tiles of products, most of each discarded by one maximum over some rows.
 
 First pass: for a tile of corpus rows and a block of queries, one matrix product, in float32 or in
 int8 (int8_pass.py); the window is widened by the proved error of that product; a query keeps its
 k + slack best, and a group of 8 rows whose maximum lies under the worst kept is never looked at
 again. Rows near a threshold are scored exactly on the spot, so the counts are exact. Then `finish`
 scores the kept exactly. A query it cannot certify (its k-th result ties with what was discarded)
-goes through a second scan, which scores every row near its k-th exactly and so needs no certificate.
+goes through a second scan, which scores every row near its k-th exactly and needs no certificate.
 
 Nothing of size Q x N exists; memory is inputs + O(Q (k + slack)) + a tile.
 
-Shape suffixes: Q queries, N corpus rows, D dimensions, T rows of a tile, G groups of rows, B queries
-of a block, K kept a query, H hit groups, W rows a group, M pairs, C hints a query.
+Shape suffixes: Q queries, N corpus rows, D dimensions, T rows of a tile, G groups of rows, B
+queries of a block, K kept a query, H hit groups, W rows a group, M pairs, C hints a query.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _sure(
     window: Window,
     hint_QC: np.ndarray | None,
 ) -> np.ndarray:
-    """A score each query's k-th result surely reaches: the k-th best of the hints that are allowed."""
+    """A score each query's k-th result surely reaches: the k-th best of the allowed hints."""
     if hint_QC is None or hint_QC.shape[1] < k or not len(corpus_ND):
         return np.full(len(query_QD), -np.inf)
     hint_QC = np.sort(np.where(hint_QC < len(corpus_ND), hint_QC, -1), axis=1)
@@ -133,10 +133,10 @@ def _first_pass(
                 _see(block, tile, space)
             if fast:
                 small = Int8Tile.of(tile, pool)
-                for block in fast_blocks:
-                    block.see(tile, small, space)
-        for block in fast_blocks:
-            block.settle()
+                for fast_block in fast_blocks:
+                    fast_block.see(tile, small, space)
+        for fast_block in fast_blocks:
+            fast_block.settle()
     return exact + fast
 
 

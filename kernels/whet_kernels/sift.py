@@ -1,8 +1,8 @@
-"""What of a tile of int8 scores is worth a float32 look: one compiled pass by numba, a query at a time.
+"""What of a tile of int8 scores is worth a float32 look: one pass compiled by numba.
 
 A query has room for some rows; when it is full, the k best stay, with all that are within rounding
-of the k-th, and the threshold rises, also within a tile. Rows near the ceiling are scored exactly on
-the spot, so the count of rows above it is exact.
+of the k-th, and the threshold rises. Rows near the ceiling are scored exactly on the spot, so the
+count of rows above it is exact.
 
 Shape suffixes: B queries of a block, T rows of a tile, G groups of rows that share a scale, D
 dimensions, C kept rows (up to the room), E exclusions.
@@ -123,8 +123,8 @@ def _is_excluded(rows_E, low, high, row):  # type: ignore[no-untyped-def]
 def _compact(b, k, limits, kept):  # type: ignore[no-untyped-def]
     """The k best stay and what is within rounding of the k-th; from now on a row must be, too.
 
-    If that is more than half of what there is room for (many equal rows), the k best stay, and a row
-    must beat them; the query will then not be certain and is scanned again.
+    If that is more than half of what there is room for (many equal rows), the k best stay, and a
+    row must beat them; the query will then not be certain and is scanned again.
     """
     score_C, row_C, size = kept.score_BC[b], kept.row_BC[b], kept.size_B[b]
     _best_to_front(score_C, row_C, size, k)
@@ -219,7 +219,7 @@ def _excluded_above(b, scores, vectors, limits):  # type: ignore[no-untyped-def]
 
 @inlined
 def _settle(place, found, vectors, limits, kept):  # type: ignore[no-untyped-def]
-    """Count the rows above the ceiling, keep those that may be among the best, let the others go."""
+    """Count the rows above the ceiling, keep those that may be among the best, drop the others."""
     (b, count, k), (doubt_T, near_T, terms_D) = place, found
     low, high = limits.offsets_B1[b], limits.offsets_B1[b + 1]
     for i in range(count):

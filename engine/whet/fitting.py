@@ -197,7 +197,9 @@ def _judge(job: Job, encoder: Encoder, store: Path, name: str) -> Evaluation:
     return found
 
 
-def _mine(job: Job, encoder: Encoder, store: Path, step: int) -> Mined:
+def _mine(
+    job: Job, encoder: Encoder, store: Path, step: int, previous: Negatives | None = None
+) -> Mined:
     mined = mine_with(
         encoder,
         job.data,
@@ -207,6 +209,7 @@ def _mine(job: Job, encoder: Encoder, store: Path, step: int) -> Mined:
         policy=job.config.mining,
         encode=job.config.encode,
         refresh=step,
+        previous=previous,
     )
     write_negatives(
         _negatives_path(job, step),
@@ -258,7 +261,7 @@ def _train(job: Job, encoder: Encoder, first: Negatives | None) -> None:
 
     def remine(step: int) -> tuple[Negatives, float]:
         nonlocal current
-        mined = _mine(job, encoder, job.folder / SCRATCH, step)
+        mined = _mine(job, encoder, job.folder / SCRATCH, step, current)
         shutil.rmtree(job.folder / SCRATCH)
         shared = overlap(current, mined.negatives) if current is not None else 0.0
         current = mined.negatives

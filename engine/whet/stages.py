@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from whet.config import EncodeConfig, EvaluateConfig, MiningConfig
 from whet.data.holdout import eval_split_name
@@ -25,7 +28,7 @@ from whet.mine.miner import mine
 from whet.model.encoder import Encoder
 from whet.report import with_texts
 from whet.run_folder import write_json
-from whet.types import Embeddings, Positives, Qrels
+from whet.types import Embeddings, Negatives, Positives, Qrels
 
 
 def training_qrels(data: Dataset, split: str) -> Qrels:
@@ -80,15 +83,27 @@ def mine_with(
     policy: MiningConfig,
     encode: EncodeConfig | None,
     refresh: int = 0,
+    previous: Negatives | None = None,
 ) -> Mined:
     """Hard negatives of every query with a relevant document; rows of the result are the query
-    table's.
+    table's, as those of `previous` are (the refresh before).
     """
     relevant = train.relevant()
     rows = relevant.query_rows
     queries, corpus = embed(encoder, data, relevant, store=store, config=encode)
     rescore = mining_rescorer(policy, data.queries, data.corpus, rows)
-    mined = mine(queries, corpus, positives.take(rows), policy, refresh=refresh, rescore=rescore)
+    if previous is not None:
+        selected = np.searchsorted(rows, previous.query_rows_R)
+        previous = replace(previous, query_rows_R=selected)
+    mined = mine(
+        queries,
+        corpus,
+        positives.take(rows),
+        policy,
+        refresh=refresh,
+        rescore=rescore,
+        previous=previous,
+    )
     return mined.renumbered(rows)
 
 

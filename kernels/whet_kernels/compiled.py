@@ -17,7 +17,7 @@ inlined = njit(nogil=True, cache=True, error_model="numpy", inline="always")
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def dot(query_QD, q, corpus_ND, row):  # type: ignore[no-untyped-def]
+def dot(query_QD: np.ndarray, q: int, corpus_ND: np.ndarray, row: int) -> np.float32:
     """A float32 dot in whatever order is fast; the error bound of exact_dot.py holds for any."""
     total = np.float32(0)
     for d in range(query_QD.shape[1]):
@@ -26,7 +26,9 @@ def dot(query_QD, q, corpus_ND, row):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def exact(query_QD, q, corpus_ND, row, terms_D):  # type: ignore[no-untyped-def]
+def exact(
+    query_QD: np.ndarray, q: int, corpus_ND: np.ndarray, row: int, terms_D: np.ndarray
+) -> np.float32:
     """exact_dot.py's score, to the bit; `terms_D` float64 is worked in."""
     width = query_QD.shape[1]
     for d in range(width):
@@ -40,7 +42,13 @@ def exact(query_QD, q, corpus_ND, row, terms_D):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def exact_pairs(query_QD, corpus_ND, query_M, row_M, score_M):  # type: ignore[no-untyped-def]
+def exact_pairs(
+    query_QD: np.ndarray,
+    corpus_ND: np.ndarray,
+    query_M: np.ndarray,
+    row_M: np.ndarray,
+    score_M: np.ndarray,
+) -> None:
     """Exact scores of pairs into `score_M`."""
     terms_D = np.zeros(max(1, query_QD.shape[1]))
     for m in range(len(query_M)):
@@ -48,7 +56,9 @@ def exact_pairs(query_QD, corpus_ND, query_M, row_M, score_M):  # type: ignore[n
 
 
 @compiled
-def round_group(vector_RD, span, whole_RD, lost_R):  # type: ignore[no-untyped-def]
+def round_group(
+    vector_RD: np.ndarray, span: tuple[int, int], whole_RD: np.ndarray, lost_R: np.ndarray
+) -> np.float32:
     """Round the rows of `span` = (start, stop) to int8 with one scale, which is returned.
 
     `lost_R` gets the norms of what is lost, to float32's accuracy.
@@ -69,7 +79,9 @@ def round_group(vector_RD, span, whole_RD, lost_R):  # type: ignore[no-untyped-d
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _round_row(vector_RD, r, scales, whole_RD):  # type: ignore[no-untyped-def]
+def _round_row(
+    vector_RD: np.ndarray, r: int, scales: tuple[np.float32, np.float32], whole_RD: np.ndarray
+) -> np.float32:
     scale, inverse = scales
     total = np.float32(0)
     for d in range(vector_RD.shape[1]):
@@ -82,7 +94,13 @@ def _round_row(vector_RD, r, scales, whole_RD):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def round_rows(span, vector_RD, whole_RD, scale_G, lost_R):  # type: ignore[no-untyped-def]
+def round_rows(
+    span: tuple[int, int, int],
+    vector_RD: np.ndarray,
+    whole_RD: np.ndarray,
+    scale_G: np.ndarray,
+    lost_R: np.ndarray,
+) -> None:
     """Round the groups of `span` = (first, last, rows a group) to int8; the last may be smaller."""
     first, last, rows = span
     for g in range(first, last):

@@ -125,6 +125,7 @@ class Int8Block:
         error_B = int8_error_B(block.norm_B, self.query.lost_R, small) + bounds.error_B
         scores = Scores(
             sum_BT.numpy(),
+            len(tile.rows_TD),
             self.query.scale_G,
             small.int8.scale_G,
             error_B,

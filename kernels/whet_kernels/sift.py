@@ -26,6 +26,7 @@ class Scores(NamedTuple):
     """Integer sums int32 [B, T] and what turns them into scores, float64 [B] and [G]."""
 
     sum_BT: np.ndarray
+    height: int  # rows of the tile; the sums may be padded
     scale_B: np.ndarray
     scale_G: np.ndarray
     error_B: np.ndarray  # |score - float32 dot| <= error_B + norm_B lost_G
@@ -154,7 +155,9 @@ def _largest(sum_BT, b, begin, end):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def sift(span, scores, vectors, limits, kept):  # type: ignore[no-untyped-def]
+def sift(
+    span: tuple[int, int, int], scores: Scores, vectors: Vectors, limits: Limits, kept: Kept
+) -> None:
     """Let the queries `span` = (start, stop, k) look at a tile. Threads share nothing if their
     spans are apart.
 
@@ -162,11 +165,11 @@ def sift(span, scores, vectors, limits, kept):  # type: ignore[no-untyped-def]
     dots, so that the waits for memory overlap; and what follows from them.
     """
     start, stop, k = span
-    height = len(vectors.tile_TD)
-    doubt_T, near_T = np.empty(height + 1, np.int64), np.empty(height, np.float32)
+    doubt_T = np.empty(scores.height + 1, np.int64)
+    near_T = np.empty(scores.height, np.float32)
     terms_D = np.empty(vectors.tile_TD.shape[1])
     for b in range(start, stop):
-        found = _in_doubt(b, scores, height, limits, kept, doubt_T)
+        found = _in_doubt(b, scores, limits, kept, doubt_T)
         kept.above_B[b] -= _excluded_above(b, scores, vectors, limits)
         for i in range(found):
             near_T[i] = dot(vectors.query_BD, b, vectors.tile_TD, doubt_T[i])
@@ -174,15 +177,15 @@ def sift(span, scores, vectors, limits, kept):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _in_doubt(b, scores, height, limits, kept, doubt_T):  # type: ignore[no-untyped-def]
+def _in_doubt(b, scores, limits, kept, doubt_T):  # type: ignore[no-untyped-def]
     """Fill `doubt_T` with the rows that need a dot and give their number; count those clearly above
     the ceiling, as if nothing were excluded.
     """
     bottom = min(np.float64(kept.least_B[b]), np.float64(limits.near_B[b]))
     top = np.float64(limits.over_B[b])
     found, above = 0, 0
-    for g in range((height + SCALED_ROWS - 1) // SCALED_ROWS):
-        begin, end = g * SCALED_ROWS, min(height, (g + 1) * SCALED_ROWS)
+    for g in range((scores.height + SCALED_ROWS - 1) // SCALED_ROWS):
+        begin, end = g * SCALED_ROWS, min(scores.height, (g + 1) * SCALED_ROWS)
         scale = scores.scale_B[b] * scores.scale_G[g]
         error = scores.error_B[b] + scores.norm_B[b] * scores.lost_G[g]
         best = _largest(scores.sum_BT, b, np.uintp(begin), np.uintp(end))

@@ -8,7 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whet.mine import search
+from whet.mine.policy import CHOICES
 from whet.mine.search import windowed_search
+from whet_kernels import int8_pass
 from whet_kernels.mine_tiled import Tiling, mine_topk_tiled
 from whet_kernels.mine_topk import mine_topk, mine_topk_reference
 from whet_kernels.topk_window import Exclude, window_of
@@ -24,6 +27,17 @@ def tiled(tiling=None, **options):
     return run
 
 
+def int8_for_all():
+    """Queries with many rows in doubt too, which the int8 pass would leave to float32."""
+
+    def run(query, corpus, k, **window):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(int8_pass, "DOUBT", 2.0)
+            return tiled(Tiling(130, 5, 2), int8=True)(query, corpus, k, **window)
+
+    return run
+
+
 def through_search(backend):
     def run(query, corpus, k, **window):
         return windowed_search(query, corpus, k, **window, backend=backend).top
@@ -35,10 +49,9 @@ BACKENDS = {
     "mine_topk": mine_topk,
     "tiles of 7 rows, 3 queries, no slack": tiled(Tiling(7, 3, 0)),
     "tiles of 100 rows": tiled(Tiling(100, 1000, 4)),
-    "int8": tiled(int8=True),
+    "int8 wherever the ceiling is": int8_for_all(),
     "int8, tiles of 70 rows, 3 queries, no slack": tiled(Tiling(70, 3, 0), int8=True),
-    "blas": through_search("blas"),
-    "faiss": through_search("faiss"),
+    **{name: through_search(name) for name in search.BACKENDS},
 }
 every_backend = pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS.keys())
 
@@ -178,6 +191,38 @@ def test_auto_says_why(tmp_path):
     ]:
         assert found.backend == "blas"
         assert why in found.why
+
+
+def test_auto_takes_int8_for_a_large_corpus_where_the_cpu_is_fast_at_it(monkeypatch):
+    rng = np.random.default_rng(0)
+    query, corpus = vectors(rng, "unit", 8192, 4), vectors(rng, "unit", 8192, 4)
+    monkeypatch.setattr(int8_pass, "int8_gain", lambda: 3.0)
+    found = windowed_search(query, corpus, 1)
+    assert (found.backend, found.why[:33]) == ("int8", "int8 products run at 3.0 times th")
+    monkeypatch.setattr(int8_pass, "int8_gain", lambda: 0.9)
+    assert windowed_search(query, corpus, 1).backend == "faiss"
+
+
+def test_a_policy_can_name_every_backend():
+    assert CHOICES["backend"] == ("auto", *search.BACKENDS)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("moved", [0.0, 0.1, 3.0])
+def test_hints_change_nothing_however_old(int8, moved, monkeypatch):
+    """Results of a search before the vectors moved, with repeats, -1 and rows now excluded."""
+    monkeypatch.setattr(int8_pass, "DOUBT", 2.0)
+    rng = np.random.default_rng(0)
+    query, corpus = vectors(rng, "unit", 40, 47), vectors(rng, "unit", 1200, 47)
+    ceiling = mine_topk_reference(query, corpus, 20).scores_Qk[:, -1].copy()
+    exclude = exclude_of([rng.integers(0, 1200, size) for size in rng.integers(0, 30, 40)])
+    window = {"ceiling_Q": ceiling, "exclude": exclude}
+    before = mine_topk_reference(query, corpus, 12, **window).rows_Qk
+    before[::3, 0] = before[::3, 1]
+    before[::4, 5] = -1
+    corpus = corpus + np.float32(moved) * vectors(rng, "unit", 1200, 47)
+    found = mine_topk(query, corpus, 9, **window, int8=int8, hint_QC=before)
+    assert_same(found, mine_topk_reference(query, corpus, 9, **window))
 
 
 @every_backend

@@ -26,7 +26,7 @@ CHOICES = {
     "reference": ("min", "max", "each"),
     "sampling": ("top", "random"),
     "on_short": ("keep", "drop", "random"),
-    "backend": ("auto", "faiss", "blas"),
+    "backend": ("auto", "int8", "faiss", "blas"),
 }
 ALIASES = ("margin_pos", "perc_pos")
 GROUP_ROWS = 1 << 20  # of the group table read at a time

@@ -62,6 +62,7 @@ class Task:
     ceiling_R: np.ndarray
     floor_R: np.ndarray | None
     exclude: Exclude
+    hint_RC: np.ndarray | None = None  # documents that may be among the survivors
 
     @property
     def window(self) -> Window:
@@ -86,6 +87,7 @@ def survivors_by_vector(task: Task, k: int, backend: str) -> Survivors:
         floor_Q=task.floor_R,
         exclude=task.exclude,
         backend=backend,
+        hint_QC=task.hint_RC,
     )
     top = found.top
     place_Rk = np.broadcast_to(np.arange(k), top.rows_Qk.shape)

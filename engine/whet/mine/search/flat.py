@@ -1,35 +1,19 @@
-"""Exact nearest neighbours, plain and inside a mining window; the only importer of faiss.
-
-Every backend gives the result of `whet_kernels.mine_topk.mine_topk_reference`, to the bit: it
-proposes candidates, `finish` scores them exactly and certifies, and what is not certain is searched
-again.
+"""faiss's flat search proposes, `finish` decides; what is left uncertain the tiles find.
 
 Shape suffixes: Q queries, N corpus rows, D dimensions, C candidates a query, k results a query.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
 
-from whet.errors import ConfigError, EnvironmentRefused, MiningError
-from whet.types import Embeddings
-from whet_kernels.exact_dot import VectorError, check_range, norms, score_error_Q, slices
-from whet_kernels.mine_topk import mine_topk
-from whet_kernels.topk_window import (
-    Exclude,
-    Finished,
-    TopK,
-    Window,
-    empty_result,
-    finish,
-    window_of,
-)
-
-Vectors = Embeddings | np.ndarray
+from whet.mine.search.backend import Answer, Backend, Task
+from whet.mine.search.tiles import blas
+from whet_kernels.exact_dot import check_range, norms, score_error_Q, slices
+from whet_kernels.topk_window import Finished, TopK, Window, empty_result, finish
 
 SLACK = 16  # candidates beyond what is asked for: rows within rounding of the last
 CEILING_ROOM = 48  # more where a ceiling drops the best of them
@@ -39,113 +23,24 @@ HOPELESS = 0.5  # more of the tried than this uncertain: the rest goes to the ti
 ROUND_CANDIDATES = 1 << 20  # candidates handled at a time: bounds memory, whatever Q is
 
 
-class Found(NamedTuple):
-    """A search's result, and which backend gave it, why."""
-
-    top: TopK
-    backend: str
-    why: str
-
-
-def search(
-    queries: Vectors, corpus: Vectors, k: int, *, backend: str = "auto"
-) -> tuple[np.ndarray, np.ndarray]:
-    """The k corpus rows of highest dot product: (scores float32 [Q, k], rows int64 [Q, k]).
-
-    Exact: score descending, ties by row ascending, the same to the bit on every backend, for any k;
-    NaN and -1 where the corpus has fewer than k. MiningError for vectors that do not fit or hold
-    NaN or infinity.
-    """
-    top = windowed_search(queries, corpus, k, backend=backend).top
-    return top.scores_Qk, top.rows_Qk
+def _suits(task: Task) -> tuple[bool, str]:
+    if find_spec("faiss") is None:
+        return False, "faiss is not installed"
+    if isinstance(task.corpus_ND, np.memmap):
+        return False, "the corpus is a memory map, which tiles read once"
+    if task.has_floor:
+        return False, "min_score needs every score, which tiles count as they pass"
+    if task.k + SLACK > DEEPEST:
+        return False, f"{task.k:,} a query is more than faiss's heaps are good for"
+    if task.corpus_ND.dtype != np.float32:
+        return False, f"faiss takes float32, the corpus is {task.corpus_ND.dtype}"
+    return True, "its matrix product keeps the best as it goes"
 
 
-def windowed_search(
-    queries: Vectors,
-    corpus: Vectors,
-    k: int,
-    *,
-    ceiling_Q: np.ndarray | None = None,
-    floor_Q: np.ndarray | None = None,
-    exclude: Exclude | None = None,
-    backend: str = "auto",
-) -> Found:
-    """`search` among the rows a window and an exclusion list allow, and counts of the others."""
-    query_QD, corpus_ND = _array(queries), _array(corpus)
-    if query_QD.shape[1] != corpus_ND.shape[1]:
-        raise MiningError(
-            f"queries have {query_QD.shape[1]} dimensions, the corpus {corpus_ND.shape[1]}. "
-            "Encode both with one model."
-        )
-    name, why = choose_backend(backend, corpus_ND, k, has_floor=floor_Q is not None)
-    window = window_of(
-        query_QD, corpus_ND, k, ceiling_Q=ceiling_Q, floor_Q=floor_Q, exclude=exclude
-    )
-    try:
-        return Found(BACKENDS[name](query_QD, corpus_ND, k, window), name, why)
-    except VectorError as error:
-        raise named_error(error, queries if error.side == "query" else corpus) from error
-
-
-def named_error(error: VectorError, vectors: Vectors) -> MiningError:
-    """The error in the user's words: the id where there are ids."""
-    ids = vectors.ids if isinstance(vectors, Embeddings) else None
-    who = f"{error.side} row {error.row}" if ids is None else f"{error.side} {ids[error.row]!r}"
-    return MiningError(
-        f"{who} (row {error.row:,}): {error.problem}. Encode it again, or leave its text out."
-    )
-
-
-def _array(vectors: Vectors) -> np.ndarray:
-    array = vectors.vectors if isinstance(vectors, Embeddings) else vectors
-    if array.ndim != 2:
-        raise MiningError(f"vectors must be [rows, dimensions], are {array.shape}.")
-    return array
-
-
-def choose_backend(
-    asked: str, corpus_ND: np.ndarray, k: int, *, has_floor: bool = False
-) -> tuple[str, str]:
-    """The backend's name and the reason in a line. ConfigError for a name that is none."""
-    if asked not in ("auto", *BACKENDS):
-        raise ConfigError(
-            f"mining.backend={asked} is not known. Choose from auto, {', '.join(BACKENDS)}."
-        )
-    installed = find_spec("faiss") is not None
-    if asked == "faiss" and not installed:
-        raise EnvironmentRefused(
-            "mining.backend=faiss needs faiss: pip install faiss-cpu. Or choose blas."
-        )
-    if asked != "auto":
-        return asked, "asked for"
-    if not installed:
-        return "blas", "faiss is not installed"
-    if isinstance(corpus_ND, np.memmap):
-        return "blas", "the corpus is a memory map, which tiles read once"
-    if has_floor:
-        return "blas", "min_score needs every score, which tiles count as they pass"
-    if k + SLACK > DEEPEST:
-        return "blas", f"{k:,} a query is more than faiss's heaps are good for"
-    if corpus_ND.dtype != np.float32:
-        return "blas", f"faiss takes float32, the corpus is {corpus_ND.dtype}"
-    return "faiss", "its matrix product keeps the best as it goes, fastest on a CPU"
-
-
-def _blas(query_QD: np.ndarray, corpus_ND: np.ndarray, k: int, window: Window) -> TopK:
-    return mine_topk(
-        query_QD,
-        corpus_ND,
-        k,
-        ceiling_Q=window.ceiling_Q,
-        floor_Q=window.floor_Q,
-        exclude=window.exclude,
-    )
-
-
-def _faiss(query_QD: np.ndarray, corpus_ND: np.ndarray, k: int, window: Window) -> TopK:
-    """faiss proposes, `finish` decides; what is left uncertain the tiles find."""
-    query_QD = np.ascontiguousarray(query_QD, np.float32)
-    corpus_ND = np.ascontiguousarray(corpus_ND, np.float32)
+def _run(task: Task) -> Answer:
+    k, window = task.k, task.window
+    query_QD = np.ascontiguousarray(task.query_QD, np.float32)
+    corpus_ND = np.ascontiguousarray(task.corpus_ND, np.float32)
     norm_Q, norm_N = norms(query_QD, side="query"), norms(corpus_ND, side="corpus")
     check_range(norm_Q, norm_N)
     error_Q = score_error_Q(norm_Q, float(norm_N.max(initial=0.0)), query_QD.shape[1])
@@ -164,10 +59,10 @@ def _faiss(query_QD: np.ndarray, corpus_ND: np.ndarray, k: int, window: Window) 
         left = np.setdiff1d(left, group[done.certain_Q], assume_unique=True)
         tried, failed = tried + len(group), failed + int((~done.certain_Q).sum())
     if len(left):
-        rest = _blas(query_QD[left], corpus_ND, k, window.take(left))
+        rest = blas.run(task.take(left)).top
         for whole, piece in zip(result, rest, strict=True):
             whole[left] = piece
-    return result
+    return Answer(result)
 
 
 def _alike(queries: np.ndarray, depth_Q: np.ndarray) -> list[np.ndarray]:
@@ -282,7 +177,9 @@ def _store(result: TopK, queries: np.ndarray, done: Finished, window: Window, ro
     result.below_Q[queries] = open_Q - np.maximum(done.above_Q, at_least_Q)
 
 
-BACKENDS: dict[str, Callable[[np.ndarray, np.ndarray, int, Window], TopK]] = {
-    "faiss": _faiss,
-    "blas": _blas,
-}
+faiss_flat = Backend(
+    "faiss",
+    missing=lambda: "" if find_spec("faiss") else "faiss (pip install faiss-cpu)",
+    suits=_suits,
+    run=_run,
+)

@@ -33,7 +33,7 @@ def test_few_arguments_are_positional(source: Source) -> None:
     for name, node in source.functions():
         names = [arg.arg for arg in node.args.posonlyargs + node.args.args]
         count = len(names) - (names[:1] in (["self"], ["cls"]))
-        if count > MOST_POSITIONAL and not _overrides_a_library(source, node):
+        if count > MOST_POSITIONAL and not (_overrides_a_library(source, node) or _is_kernel(node)):
             found[name] = count
     assert found == {}
 
@@ -41,6 +41,11 @@ def test_few_arguments_are_positional(source: Source) -> None:
 def _overrides_a_library(source: Source, node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Lightning's hooks have the arguments Lightning gives them."""
     return source.path.startswith("engine/whet/train/") and node.name.startswith("on_")
+
+
+def _is_kernel(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Triton compiles positional arguments only."""
+    return "triton.jit" in map(ast.unparse, node.decorator_list)
 
 
 @each_file

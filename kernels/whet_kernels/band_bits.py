@@ -1,0 +1,285 @@
+"""The first pass of the search on a GPU: which rows of a slab score in a query's band, a bit a row.
+
+One program multiplies a tile of queries with a tile of rows, and compares every score, still in
+registers, with the band [low_q, high_q] of its query. 32 comparisons make one word, so Q x S scores
+leave the chip as Q x S / 32 words, and which rows of a word are inside is known exactly: no row of
+it has to be looked at again. There is no branch that depends on data. Integer atomics count rows
+beyond a threshold; integer sums do not depend on their order.
+
+A word holds 32 columns that are equal modulo BINS within a group of 32 * BINS: in the layout of
+tensor core results those sit in one thread or two, so making a word costs next to no exchange.
+
+In the mode BEST the kernel gives the largest score of each such 32 columns instead, of those up to
+high_q: from a sample of the corpus that makes the first lower band edges.
+
+Shape suffixes: B queries of a block, S rows of a slab, W words a query, P columns padded to the
+tile.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+
+WORD = 32  # rows in a word
+INTERPRET = triton.knobs.runtime.interpret
+
+
+class Tile(NamedTuple):
+    """How the product is cut: results do not depend on it."""
+
+    queries: int
+    rows: int
+    depth: int
+    bins: int  # words a group of 32 * bins rows; fixes the place of a row in the words
+    group: int  # query tiles that share a tile of rows in the level-2 cache
+    warps: int
+    stages: int
+
+    @property
+    def span(self) -> int:
+        """Rows of the corpus that a group of words covers."""
+        return WORD * self.bins
+
+
+class Rounded(NamedTuple):
+    """Vectors in the format of the tensor cores, with what the rounding cost."""
+
+    low_SP: torch.Tensor  # zero beyond the vectors' dimension and number
+    scale_S: torch.Tensor  # float32; low * scale is the vector, nearly
+    norm_S: torch.Tensor  # float64 norms of the vectors
+    error_S: torch.Tensor  # float64 norms of vector - low * scale
+
+
+class Band(NamedTuple):
+    """The band of scores wanted and the edges counted, float32 [B] each."""
+
+    low_B: torch.Tensor
+    high_B: torch.Tensor
+    floor_low_B: torch.Tensor
+    floor_high_B: torch.Tensor
+
+
+@triton.jit
+def _tile_of(BLOCKS, TILES, GROUP: tl.constexpr):
+    """Programs in an order in which GROUP query tiles use a tile of rows one after another."""
+    program = tl.program_id(0)
+    wave = GROUP * TILES
+    first = (program // wave) * GROUP
+    size = tl.minimum(BLOCKS - first, GROUP)
+    return first + (program % wave) % size, (program % wave) // size
+
+
+@triton.jit
+def _product(
+    query_ptr, row_ptr, at_M, at_N, DEPTH: tl.constexpr, BK: tl.constexpr, WHOLE: tl.constexpr
+):
+    """Dot products of a tile, float32 [M, N], or int32 for int8 vectors."""
+    at_K = tl.arange(0, BK)
+    query_MK = query_ptr + at_M[:, None].to(tl.int64) * DEPTH + at_K[None, :]
+    row_KN = row_ptr + at_N[None, :].to(tl.int64) * DEPTH + at_K[:, None]
+    kind: tl.constexpr = tl.int32 if WHOLE else tl.float32
+    score_MN = tl.zeros((at_M.shape[0], at_N.shape[0]), kind)
+    for _ in range(0, DEPTH, BK):
+        score_MN = tl.dot(tl.load(query_MK), tl.load(row_KN), score_MN, out_dtype=kind)
+        query_MK += BK
+        row_KN += BK
+    return score_MN
+
+
+@triton.jit
+def _count(count_ptr, at_M, hit_MN):
+    """Add each query's hits to its count."""
+    tl.atomic_add(count_ptr + at_M, tl.sum(hit_MN.to(tl.int32), axis=1))
+
+
+@triton.jit
+def _band_kernel(
+    query_ptr,
+    row_ptr,
+    query_scale_ptr,
+    row_scale_ptr,
+    low_ptr,
+    high_ptr,
+    floor_low_ptr,
+    floor_high_ptr,
+    out_ptr,
+    above_ptr,
+    floor_ptr,
+    near_ptr,
+    QUERIES,
+    SLAB,
+    ROWS,
+    DEPTH: tl.constexpr,
+    WHOLE: tl.constexpr,
+    BEST: tl.constexpr,
+    COUNT_ABOVE: tl.constexpr,
+    COUNT_FLOOR: tl.constexpr,
+    BINS: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+    GROUP: tl.constexpr,
+):
+    block, tile = _tile_of(tl.cdiv(QUERIES, BM), tl.cdiv(SLAB, BN), GROUP)
+    at_M = block * BM + tl.arange(0, BM)
+    at_N = tile * BN + tl.arange(0, BN)
+    score_MN = _product(query_ptr, row_ptr, at_M, at_N, DEPTH, BK, WHOLE)
+    if WHOLE:
+        scale_M = tl.load(query_scale_ptr + at_M)
+        score_MN = score_MN.to(tl.float32) * tl.load(row_scale_ptr + at_N)[None, :]
+        score_MN = score_MN * scale_M[:, None]
+    real_MN = (at_N < ROWS)[None, :]
+    high_MN = tl.load(high_ptr + at_M)[:, None]
+    inside_MN = (score_MN <= high_MN) & real_MN
+    if COUNT_ABOVE:
+        _count(above_ptr, at_M, (score_MN > high_MN) & real_MN)
+    if COUNT_FLOOR:
+        edge_MN = tl.load(floor_high_ptr + at_M)[:, None]
+        near_MN = (score_MN >= tl.load(floor_low_ptr + at_M)[:, None]) & (score_MN <= edge_MN)
+        _count(floor_ptr, at_M, (score_MN > edge_MN) & real_MN)
+        _count(near_ptr, at_M, near_MN & real_MN)
+    GROUPS: tl.constexpr = BN // (32 * BINS)
+    if BEST:
+        part_MGLC = tl.where(inside_MN, score_MN, -float("inf"))
+        out_MW = tl.max(tl.reshape(part_MGLC, (BM, GROUPS, 32, BINS)), axis=2)
+    else:
+        inside_MN = inside_MN & (score_MN >= tl.load(low_ptr + at_M)[:, None])
+        bit_N = (1 << ((tl.arange(0, BN) // BINS) % 32)).to(tl.int32)
+        word_MN = tl.where(inside_MN, bit_N[None, :], 0)
+        out_MW = tl.sum(tl.reshape(word_MN, (BM, GROUPS, 32, BINS)), axis=2)
+    out_MW = tl.reshape(out_MW, (BM, GROUPS * BINS))
+    at_W = tile * (GROUPS * BINS) + tl.arange(0, GROUPS * BINS)
+    tl.store(out_ptr + at_M[:, None].to(tl.int64) * (SLAB // 32) + at_W[None, :], out_MW)
+
+
+# what is tried on a GPU, for 16 bits; benchmarks/mine/sm90.md says what each compiles to
+TILES = (
+    Tile(128, 256, 64, 4, 8, 8, 3),
+    Tile(128, 256, 64, 4, 16, 8, 4),
+    Tile(128, 128, 64, 4, 8, 4, 4),
+    Tile(128, 128, 64, 4, 8, 8, 4),
+    Tile(256, 128, 64, 4, 8, 8, 3),
+)
+ON_GPU = Tile(256, 256, 128, 4, 8, 8, 3)  # its sides are multiples of those of every tile
+INTERPRETED = Tile(64, 128, 64, 2, 2, 4, 1)
+
+
+def tiles_for(whole: bool) -> list[Tile]:
+    """The tiles tried: 8-bit ones are twice as deep in the same bytes."""
+    if INTERPRET:
+        return [INTERPRETED]
+    return [tile._replace(depth=tile.depth * 2) if whole else tile for tile in TILES]
+
+
+def _tuned(whole: bool) -> Any:
+    """The kernel that tries every tile when a dimension first comes up, and keeps the fastest."""
+    return triton.autotune(
+        configs=[
+            triton.Config(
+                {"BM": tile.queries, "BN": tile.rows, "BK": tile.depth, "GROUP": tile.group},
+                num_warps=tile.warps,
+                num_stages=tile.stages,
+            )
+            for tile in tiles_for(whole)
+        ],
+        key=["DEPTH", "BEST", "COUNT_ABOVE", "COUNT_FLOOR"],
+        restore_value=["above_ptr", "floor_ptr", "near_ptr"],  # a trial must not count
+    )(_band_kernel)
+
+
+_tuned_kernels = {whole: _tuned(whole) for whole in (False, True)}
+
+
+class Counts(NamedTuple):
+    """What a pass counts for each query, int32 [B]: a query sees at most 2^31 rows."""
+
+    above_B: torch.Tensor  # scores above the band
+    floor_B: torch.Tensor  # scores above the band of the floor
+    near_B: torch.Tensor  # scores inside it
+    with_floor: bool  # whether the last two are counted
+
+    @classmethod
+    def zeros(cls, count: int, device: torch.device, *, with_floor: bool) -> Counts:
+        """Nothing counted yet."""
+        above_B, floor_B, near_B = torch.zeros(3, count, dtype=torch.int32, device=device)
+        return cls(above_B, floor_B, near_B, with_floor)
+
+
+def padding() -> Tile:
+    """The tile whose sides the sides of blocks and slabs are multiples of."""
+    return INTERPRETED if INTERPRET else ON_GPU
+
+
+def band_words(
+    query: Rounded, rows: Rounded, count: int, band: Band, counts: Counts | None
+) -> torch.Tensor:
+    """Which of the first `count` rows score in each query's band, int32 words [B, W].
+
+    Bit l of word w of a query is row (w // bins) * span + l * bins + w % bins, with `bins` and
+    `span` of `padding()`. What is beyond the thresholds is added to `counts`, if given.
+    """
+    out_BW = _out(query, rows, torch.int32)
+    _launch(query, rows, count, band, counts=counts, out_BW=out_BW)
+    return out_BW
+
+
+def best_of_bins(query: Rounded, rows: Rounded, count: int, band: Band) -> torch.Tensor:
+    """The largest score up to the band's upper edge in each bin of 32 rows, -inf without one,
+    float32 [B, W].
+    """
+    out_BW = _out(query, rows, torch.float32)
+    _launch(query, rows, count, band, counts=None, out_BW=out_BW)
+    return out_BW
+
+
+def band_words_reference(score_BS: torch.Tensor, band: Band, bins: int) -> torch.Tensor:
+    """`band_words` of given scores, float32 [B, S], by comparing them: the oracle of the kernel."""
+    inside_BS = (score_BS >= band.low_B[:, None]) & (score_BS <= band.high_B[:, None])
+    inside_BGLC = inside_BS.reshape(len(score_BS), -1, WORD, bins)
+    bit_L1 = torch.arange(WORD, device=score_BS.device)[:, None]
+    return (inside_BGLC.long() << bit_L1).sum(2).flatten(1).to(torch.int32)
+
+
+def _out(query: Rounded, rows: Rounded, dtype: torch.dtype) -> torch.Tensor:
+    shape = (len(query.low_SP), len(rows.low_SP) // WORD)
+    return torch.empty(shape, dtype=dtype, device=query.low_SP.device)
+
+
+def _launch(
+    query: Rounded,
+    rows: Rounded,
+    count: int,
+    band: Band,
+    *,
+    counts: Counts | None,
+    out_BW: torch.Tensor,
+) -> None:
+    queries, slab = len(query.low_SP), len(rows.low_SP)
+    spare = counts[:3] if counts else (band.low_B,) * 3  # not touched
+    whole = query.low_SP.dtype == torch.int8
+
+    def grid(meta: dict[str, int]) -> tuple[int]:
+        return (triton.cdiv(queries, meta["BM"]) * triton.cdiv(slab, meta["BN"]),)
+
+    _tuned_kernels[whole][grid](
+        query.low_SP,
+        rows.low_SP,
+        query.scale_S,
+        rows.scale_S,
+        *band,
+        out_BW,
+        *spare,
+        queries,
+        slab,
+        count,
+        DEPTH=query.low_SP.shape[1],
+        WHOLE=whole,
+        BEST=out_BW.dtype == torch.float32,
+        COUNT_ABOVE=counts is not None,
+        COUNT_FLOOR=counts is not None and counts.with_floor,
+        BINS=padding().bins,
+    )

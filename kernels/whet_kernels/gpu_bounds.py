@@ -1,0 +1,134 @@
+"""Around a pass of the search on a GPU: the first bound before it, the exact counts after it.
+
+Shape suffixes: B queries of a block, S rows of a slab, W bins, E exclusions, M pairs, k results a
+query.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from whet_kernels.band_bits import WORD, Band, Rounded, best_of_bins
+from whet_kernels.band_exact import pair_scores_torch
+from whet_kernels.band_rows import room_for_rounded, round_rows
+from whet_kernels.corpus_slabs import rows_on
+from whet_kernels.exact_dot import slices
+from whet_kernels.gpu_pass import Block, Pass, down, score_error
+from whet_kernels.topk_window import TopK, Window
+
+MOST_EXCLUDED = 1024  # in the sample, for a query that a first bound is worth looking for
+EXCLUDED_NUMBERS = 1 << 20  # numbers of excluded rows scored at a time, 8 MiB in float64
+
+
+def first_bound(block: Block) -> torch.Tensor:
+    """A lower bound of each query's k-th result from a sample of the corpus, float32 [B].
+
+    Of the bins of the sample whose best is clearly inside the window, as many may be excluded rows
+    as the sample holds of them; the best of the k-th other one is a score of k admissible rows.
+    """
+    job, count = block.job, block.count
+    none_B = torch.full((count,), -torch.inf, device=job.device)
+    step = max(1, len(job.corpus_ND) // job.cut.sample)
+    if -(-len(job.corpus_ND) // step) < WORD * job.k:
+        return none_B
+    excluded_B = _sampled_exclusions(block.window, step)
+    depth = job.k + min(int(excluded_B.max(initial=0)), MOST_EXCLUDED)
+    best_BW = none_B[:, None]
+    slab_room = room_for_rounded(job.cut.rows, block.query_BD.shape[1], job.gear, job.device)
+    for slab in job.slabs(step):
+        rows = round_rows(slab.vector_SD, job.gear, slab_room)
+        new_BW = _clear_best(block, rows, len(slab.vector_SD))
+        best_BW = torch.cat([best_BW, new_BW], 1)
+        best_BW = best_BW.topk(min(depth, best_BW.shape[1]), dim=1).values
+    at_B = torch.from_numpy(job.k - 1 + excluded_B).to(job.device)
+    inside_B = at_B < best_BW.shape[1]
+    bound_B = best_BW.gather(1, at_B.clamp(max=best_BW.shape[1] - 1)[:, None])[:, 0]
+    return torch.where(inside_B, bound_B, -torch.inf)
+
+
+def _clear_best(block: Block, rows: Rounded, count: int) -> torch.Tensor:
+    """Lower bounds of the best exact score in each bin, -inf if it may be outside the window."""
+    error_B = score_error(block.rounded, rows, block.query_BD.shape[1])
+    highest_B = down(block.limits.ceiling_B.double() - error_B)
+    band = Band(highest_B, highest_B, highest_B, highest_B)
+    best_BW = best_of_bins(block.rounded, rows, count, band)[: block.count]
+    bound_BW = down(best_BW.double() - error_B[: block.count, None])
+    floor_B1 = block.limits.floor_B[: block.count, None]
+    return torch.where(bound_BW >= floor_B1, bound_BW, -torch.inf)
+
+
+def _sampled_exclusions(window: Window, step: int) -> np.ndarray:
+    """How many excluded rows of each query are in the sample, int64 [B]."""
+    before_E1 = np.concatenate([[0], np.cumsum(window.exclude.rows_E % step == 0)])
+    return np.diff(before_E1[window.exclude.offsets_Q1])
+
+
+def write_results(search: Pass, certain: np.ndarray, result: TopK) -> np.ndarray:
+    """Results and counts of the certain queries; gives the queries, by their place in the block,
+    whose counts are still in doubt.
+    """
+    block, at = search.block, search.block.chosen[certain]
+    scores_Bk, rows_Bk = search.results()
+    result.scores_Qk[at] = scores_Bk.cpu().numpy()[certain]
+    result.rows_Qk[at] = rows_Bk.cpu().numpy()[certain]
+    if not (block.has_ceiling or block.has_floor):
+        return np.empty(0, np.int64)
+    counts = [
+        count_B[: block.count].cpu().numpy().astype(np.int64) for count_B in search.counts[:3]
+    ]
+    above_B, floor_B, near_B = counts
+    above_B += search.kept.above_B.cpu().numpy()
+    at_least_B, lost = _at_least(block, floor_B, near_B, certain)
+    excluded_B, excluded_above_B, excluded_at_least_B = _excluded_counts(block)
+    above_B -= excluded_above_B
+    at_least_B -= excluded_at_least_B
+    open_B = len(block.job.corpus_ND) - excluded_B
+    result.above_Q[at] = above_B[certain]
+    result.below_Q[at] = (open_B - np.maximum(above_B, at_least_B))[certain]
+    return lost
+
+
+def _at_least(
+    block: Block, floor_B: np.ndarray, near_B: np.ndarray, certain: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many rows score the floor or more, excluded or not; and the queries still in doubt.
+
+    A pass counts the rows above a threshold: here above the number just under the floor.
+    """
+    at_least_B = np.where(
+        block.window.floor_Q > -np.inf, floor_B + near_B, len(block.job.corpus_ND)
+    )
+    doubtful = np.flatnonzero(certain & (near_B > 0) & (block.window.floor_Q > -np.inf))
+    if not block.job.exact_counts or not len(doubtful):
+        return at_least_B, np.empty(0, np.int64)
+    part = block.window.take(doubtful)
+    under_B = np.nextafter(part.floor_Q, np.float32(-np.inf))
+    nothing = np.full(len(doubtful), np.inf, np.float32)
+    no_rows = part.exclude._replace(
+        offsets_Q1=np.zeros(len(doubtful) + 1, np.int64), rows_E=np.empty(0, np.int64)
+    )
+    counting = Block(block.job, block.chosen[doubtful], Window(under_B, nothing, no_rows))
+    search = Pass(counting, torch.from_numpy(under_B), 1)
+    search.run()
+    above_B = search.counts.above_B[: len(doubtful)] + search.kept.above_B
+    at_least_B[doubtful] = above_B.cpu().numpy()
+    return at_least_B, doubtful[search.lost_B.cpu().numpy()]
+
+
+def _excluded_counts(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each query's excluded rows: how many, and how many above the ceiling, at the floor or up."""
+    window, count = block.window, block.count
+    query_E = np.repeat(np.arange(count), window.excluded_Q)
+    score_E = np.empty(len(query_E), np.float32)
+    for part in slices(len(query_E), max(1, EXCLUDED_NUMBERS // block.query_BD.shape[1])):
+        rows_MD = rows_on(block.job.corpus_ND, window.exclude.rows_E[part], block.job.device)
+        query_M = torch.from_numpy(query_E[part]).to(block.job.device)
+        score_E[part] = pair_scores_torch(block.query_BD[query_M], rows_MD).cpu().numpy()
+    above_E = score_E > window.ceiling_Q[query_E]
+    at_least_E = score_E >= window.floor_Q[query_E]
+    return (
+        window.excluded_Q,
+        np.bincount(query_E[above_E], minlength=count),
+        np.bincount(query_E[at_least_E], minlength=count),
+    )

@@ -18,6 +18,7 @@ tile.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import torch
@@ -134,7 +135,6 @@ def _band_kernel(
         score_MN = score_MN * scale_M[:, None]
     real_MN = (at_N < ROWS)[None, :]
     high_MN = tl.load(high_ptr + at_M)[:, None]
-    inside_MN = (score_MN <= high_MN) & real_MN
     if COUNT_ABOVE:
         _count(above_ptr, at_M, (score_MN > high_MN) & real_MN)
     if COUNT_FLOOR:
@@ -143,6 +143,7 @@ def _band_kernel(
         _count(floor_ptr, at_M, (score_MN > edge_MN) & real_MN)
         _count(near_ptr, at_M, near_MN & real_MN)
     GROUPS: tl.constexpr = BN // (32 * BINS)
+    inside_MN = (score_MN <= high_MN) & real_MN
     if BEST:
         part_MGLC = tl.where(inside_MN, score_MN, -float("inf"))
         out_MW = tl.max(tl.reshape(part_MGLC, (BM, GROUPS, 32, BINS)), axis=2)
@@ -158,24 +159,36 @@ def _band_kernel(
 
 # what is tried on a GPU, for 16 bits; benchmarks/mine/sm90.md says what each compiles to
 TILES = (
+    Tile(128, 128, 64, 4, 8, 8, 4),
+    Tile(128, 128, 64, 4, 16, 8, 3),
+    Tile(128, 128, 64, 4, 8, 4, 3),
+    Tile(256, 128, 64, 4, 8, 8, 3),
     Tile(128, 256, 64, 4, 8, 8, 3),
     Tile(128, 256, 64, 4, 16, 8, 4),
-    Tile(128, 128, 64, 4, 8, 4, 4),
-    Tile(128, 128, 64, 4, 8, 8, 4),
-    Tile(256, 128, 64, 4, 8, 8, 3),
 )
 ON_GPU = Tile(256, 256, 128, 4, 8, 8, 3)  # its sides are multiples of those of every tile
 INTERPRETED = Tile(64, 128, 64, 2, 2, 4, 1)
 
 
-def tiles_for(whole: bool) -> list[Tile]:
-    """The tiles tried: 8-bit ones are twice as deep in the same bytes."""
+def tiles_for(*, whole: bool, count_above: bool, count_floor: bool) -> list[Tile]:
+    """The tiles tried: 8-bit ones are twice as deep in the same bytes.
+
+    Those of 128 scores a thread leave few registers to count with: none that would spill is tried.
+    """
     if INTERPRET:
         return [INTERPRETED]
-    return [tile._replace(depth=tile.depth * 2) if whole else tile for tile in TILES]
+    tiles = [tile._replace(depth=tile.depth * 2) if whole else tile for tile in TILES]
+    if not count_above:
+        return tiles
+    widest = 0 if whole or count_floor else 128
+    return [tile for tile in tiles if _scores_a_thread(tile) < 128 or tile.rows <= widest]
 
 
-def _tuned(whole: bool) -> Any:
+def _scores_a_thread(tile: Tile) -> int:
+    return tile.queries * tile.rows // (32 * tile.warps)
+
+
+def _tuned(whole: bool, count_above: bool, count_floor: bool) -> Any:
     """The kernel that tries every tile when a dimension first comes up, and keeps the fastest."""
     return triton.autotune(
         configs=[
@@ -184,14 +197,18 @@ def _tuned(whole: bool) -> Any:
                 num_warps=tile.warps,
                 num_stages=tile.stages,
             )
-            for tile in tiles_for(whole)
+            for tile in tiles_for(whole=whole, count_above=count_above, count_floor=count_floor)
         ],
-        key=["DEPTH", "BEST", "COUNT_ABOVE", "COUNT_FLOOR"],
+        key=["DEPTH", "BEST"],
         restore_value=["above_ptr", "floor_ptr", "near_ptr"],  # a trial must not count
     )(_band_kernel)
 
 
-_tuned_kernels = {whole: _tuned(whole) for whole in (False, True)}
+_tuned_kernels = {
+    flags: _tuned(*flags)
+    for flags in itertools.product((False, True), repeat=3)
+    if flags[1] or not flags[2]
+}
 
 
 class Counts(NamedTuple):
@@ -261,11 +278,12 @@ def _launch(
     queries, slab = len(query.low_SP), len(rows.low_SP)
     spare = counts[:3] if counts else (band.low_B,) * 3  # not touched
     whole = query.low_SP.dtype == torch.int8
+    count_floor = counts is not None and counts.with_floor
 
     def grid(meta: dict[str, int]) -> tuple[int]:
         return (triton.cdiv(queries, meta["BM"]) * triton.cdiv(slab, meta["BN"]),)
 
-    _tuned_kernels[whole][grid](
+    _tuned_kernels[whole, counts is not None, count_floor][grid](
         query.low_SP,
         rows.low_SP,
         query.scale_S,
@@ -280,6 +298,6 @@ def _launch(
         WHOLE=whole,
         BEST=out_BW.dtype == torch.float32,
         COUNT_ABOVE=counts is not None,
-        COUNT_FLOOR=counts is not None and counts.with_floor,
+        COUNT_FLOOR=count_floor,
         BINS=padding().bins,
     )

@@ -18,6 +18,7 @@ from whet_kernels.band_bits import INTERPRET, Rounded, padding
 GEARS = {"bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.int8}
 CHUNK = 512  # numbers of a vector read at a time
 ROWS = 512 if INTERPRET else 4  # vectors a program rounds
+LISTED = 64 if INTERPRET else 4  # queries whose words a program reads
 
 
 @triton.jit
@@ -136,39 +137,48 @@ def _list_rows(
     word_ptr,
     row_ptr,
     count_ptr,
+    QUERIES,
     WORDS,
     ROOM,
     BINS: tl.constexpr,
+    ROWS: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """The rows whose bits are set in one query's words; the count goes on where the room ends."""
-    query = tl.program_id(0).to(tl.int64)
-    count = tl.full((), 0, tl.int32)
+    """The rows whose bits are set in the words of queries; a count goes on where the room ends."""
+    at_R = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    query_R1 = at_R.to(tl.int64)[:, None]
+    count_R = tl.zeros((ROWS,), tl.int32)
     for first in range(0, WORDS, CHUNK):
         at_W = first + tl.arange(0, CHUNK)
-        word_W = tl.load(word_ptr + query * WORDS + at_W, at_W < WORDS, 0)
+        there_RW = (at_R < QUERIES)[:, None] & (at_W < WORDS)[None, :]
+        word_RW = tl.load(word_ptr + query_R1 * WORDS + at_W[None, :], there_RW, 0)
         base_W = (at_W // BINS) * (32 * BINS) + at_W % BINS
-        left = tl.max((word_W != 0).to(tl.int32))
-        while left > 0:
-            some_W = word_W != 0
-            place_W = count + tl.cumsum(some_W.to(tl.int32), 0) - 1
-            row_W = base_W + _lowest_bit(word_W) * BINS
-            tl.store(row_ptr + query * ROOM + place_W, row_W, some_W & (place_W < ROOM))
-            count += tl.sum(some_W.to(tl.int32))
-            word_W = word_W & (word_W - 1)
-            left = tl.max((word_W != 0).to(tl.int32))
-    tl.store(count_ptr + query, count)
+        some_RW = (word_RW != 0).to(tl.int32)
+        while tl.max(tl.max(some_RW, axis=1), axis=0) > 0:
+            place_RW = count_R[:, None] + tl.cumsum(some_RW, 1) - 1
+            row_RW = base_W[None, :] + _lowest_bit(word_RW) * BINS
+            stored_RW = (some_RW > 0) & (place_RW < ROOM)
+            tl.store(row_ptr + query_R1 * ROOM + place_RW, row_RW, stored_RW)
+            count_R += tl.sum(some_RW, axis=1)
+            word_RW = word_RW & (word_RW - 1)
+            some_RW = (word_RW != 0).to(tl.int32)
+    tl.store(count_ptr + at_R, count_R, at_R < QUERIES)
 
 
 def list_rows(word_BW: torch.Tensor, row_BF: torch.Tensor, count_B: torch.Tensor) -> None:
-    """Write the rows of the set bits, counted from the slab's first, and how many there are."""
-    words = word_BW.shape[1]
-    _list_rows[(len(row_BF),)](
+    """Write the rows of the set bits, counted from the slab's first, and how many there are.
+
+    `word_BW` may hold more queries than `row_BF` has room for: the first of them count.
+    """
+    words, queries = word_BW.shape[1], len(row_BF)
+    _list_rows[(triton.cdiv(queries, LISTED),)](
         word_BW,
         row_BF,
         count_B,
+        queries,
         words,
         row_BF.shape[1],
         BINS=padding().bins,
+        ROWS=LISTED,
         CHUNK=min(256, triton.next_power_of_2(words)),
     )

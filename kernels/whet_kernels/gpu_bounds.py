@@ -14,7 +14,7 @@ from whet_kernels.band_exact import pair_scores_torch
 from whet_kernels.band_rows import room_for_rounded, round_rows
 from whet_kernels.corpus_slabs import rows_on
 from whet_kernels.exact_dot import slices
-from whet_kernels.gpu_pass import Block, Pass, down, score_error
+from whet_kernels.gpu_pass import SORTED, Block, Pass, down, score_error
 from whet_kernels.topk_window import TopK, Window
 
 MOST_EXCLUDED = 1024  # in the sample, for a query that a first bound is worth looking for
@@ -53,9 +53,11 @@ def _clear_best(block: Block, rows: Rounded, count: int) -> torch.Tensor:
     highest_B = down(block.limits.ceiling_B.double() - error_B)
     band = Band(highest_B, highest_B, highest_B, highest_B)
     best_BW = best_of_bins(block.rounded, rows, count, band)[: block.count]
-    bound_BW = down(best_BW.double() - error_B[: block.count, None])
-    floor_B1 = block.limits.floor_B[: block.count, None]
-    return torch.where(bound_BW >= floor_B1, bound_BW, -torch.inf)
+    for part in slices(block.count, max(1, SORTED // best_BW.shape[1])):  # few in float64 at a time
+        bound_BW = down(best_BW[part].double() - error_B[: block.count][part, None])
+        floor_B1 = block.limits.floor_B[: block.count][part, None]
+        best_BW[part] = torch.where(bound_BW >= floor_B1, bound_BW, -torch.inf)
+    return best_BW
 
 
 def _sampled_exclusions(window: Window, step: int) -> np.ndarray:

@@ -22,6 +22,7 @@ from whet_kernels.exact_dot import (
     FLOAT32_UNDERFLOW,
     LARGEST_SCORE,
     VectorError,
+    slices,
 )
 from whet_kernels.exact_scan import NONE, order_keys
 from whet_kernels.topk_window import Window
@@ -31,6 +32,9 @@ SLAB_BYTES = (
 )  # of a slab in the first pass's format, and of its copies where it is streamed
 BLOCK_BYTES = 104 << 20  # of everything that grows with the queries of a block, their vectors apart
 QUERY_BYTES = 40 << 20  # of their vectors in float32 and in the first pass's format
+
+
+SORTED = 1 << 19  # candidates sorted at a time: 25 MB
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class GpuTiling:
         slab = min(slab, _power_of_two(rows) * 2 if rows else 1)
         found = min(slab, 2 * _power_of_two(2 * k + 64))
         kept = k + found
-        each = slab // WORD * 4 + found * 8 + kept * 20 + k * 28 + 256
+        each = slab // WORD * 4 + found * 8 + kept * 12 + k * 28 + 256
         block = max(256, min(BLOCK_BYTES // each, QUERY_BYTES // (6 * wide), 16384))
         return cls(block // 256 * 256, slab, found, kept, max(16384, 64 * k))
 
@@ -224,14 +228,15 @@ class Pass:
 
     def _keep_best(self) -> None:
         """Cut the kept to the k best, best first; the worst of k lifts the bound."""
-        row_BC, score_BC, count_B, _ = self.kept
-        self.lost_B |= count_B > row_BC.shape[1]
-        there_BC = torch.arange(row_BC.shape[1], device=row_BC.device) < count_B[:, None]
-        key_BC = torch.where(there_BC, order_keys(score_BC, row_BC), NONE)
-        best_Bk = key_BC.topk(min(self.k, row_BC.shape[1]), dim=1).indices
-        row_BC[:, : self.k] = row_BC.gather(1, best_Bk)
-        score_BC[:, : self.k] = score_BC.gather(1, best_Bk)
-        count_B.clamp_(max=self.k)
+        self.lost_B |= self.kept.count_B > self.kept.row_BC.shape[1]
+        for part in slices(self.block.count, max(64, SORTED // self.kept.row_BC.shape[1])):
+            row_BC, score_BC, count_B, _ = (held[part] for held in self.kept)
+            there_BC = torch.arange(row_BC.shape[1], device=row_BC.device) < count_B[:, None]
+            key_BC = torch.where(there_BC, order_keys(score_BC, row_BC), NONE)
+            best_Bk = key_BC.topk(self.k, dim=1).indices
+            row_BC[:, : self.k] = row_BC.gather(1, best_Bk)
+            score_BC[:, : self.k] = score_BC.gather(1, best_Bk)
+        self.kept.count_B.clamp_(max=self.k)
         self.low_B = torch.maximum(self.low_B, self.block.pad(self.last_B(), -torch.inf))
 
     def last_B(self) -> torch.Tensor:

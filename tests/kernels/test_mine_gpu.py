@@ -31,7 +31,7 @@ pytestmark = [
 DEVICE = torch.device("cpu" if INTERPRET else "cuda")
 NONE = {"ceiling_Q": None, "floor_Q": None, "exclude": None}
 SMALL = GpuTiling(queries=64, rows=128, found=64, kept=96, sample=64)
-EXAMPLES = 12 if INTERPRET else 200
+EXAMPLES = 10 if INTERPRET else 200
 GEARS = ["bf16", "fp16", "int8"]
 
 
@@ -88,7 +88,7 @@ def test_one_document_and_all_of_the_corpus_excluded():
 
 def test_a_corpus_of_one_vector():
     """Every row ties with the k-th: more than there is room for. The answer is the first rows."""
-    query, corpus = np.ones((4, 31), np.float32), np.ones((500, 31), np.float32)
+    query, corpus = np.ones((4, 31), np.float32), np.ones((300, 31), np.float32)
     found = on_gpu(query, corpus, 5, exclude=exclude_of([[0, 2]] * 4))
     assert found.rows_Qk.tolist() == [[1, 3, 4, 5, 6]] * 4
 
@@ -123,8 +123,8 @@ def test_a_corpus_sorted_from_worst_to_best():
 
 def test_hundreds_of_exclusions_at_the_top():
     rng = np.random.default_rng(0)
-    query, corpus = vectors(rng, "unit", 4, 31), vectors(rng, "unit", 800, 31)
-    best = mine_topk_reference(query, corpus, 500).rows_Qk
+    query, corpus = vectors(rng, "unit", 4, 31), vectors(rng, "unit", 500, 31)
+    best = mine_topk_reference(query, corpus, 450).rows_Qk
     exclude = exclude_of([best[0], best[1][:90], [], best[3][5:400]])
     expected = mine_topk_reference(query, corpus, 12, exclude=exclude)
     assert (expected.rows_Qk >= 0).all()
@@ -133,29 +133,35 @@ def test_hundreds_of_exclusions_at_the_top():
 
 def test_more_results_than_survive_and_a_deep_k():
     rng = np.random.default_rng(0)
-    query, corpus = vectors(rng, "unit", 2, 31), vectors(rng, "unit", 900, 31)
-    scores = mine_topk_reference(query, corpus, 900).scores_Qk
-    window = {"ceiling_Q": scores[:, 10].copy(), "floor_Q": scores[:, 700].copy()}
-    for k in (500, 1000):
+    query, corpus = vectors(rng, "unit", 2, 31), vectors(rng, "unit", 300, 31)
+    scores = mine_topk_reference(query, corpus, 300).scores_Qk
+    window = {"ceiling_Q": scores[:, 10].copy(), "floor_Q": scores[:, 250].copy()}
+    for k in (200, 400):
         expected = mine_topk_reference(query, corpus, k, **window)
         assert_same(on_gpu(query, corpus, k, **window), expected)
-    assert_same(on_gpu(query, corpus, 800, tiling=None), mine_topk_reference(query, corpus, 800))
+    assert_same(on_gpu(query, corpus, 290, tiling=None), mine_topk_reference(query, corpus, 290))
 
 
-def test_tilings_and_query_subsets_and_repeats_do_not_change_a_bit():
+def test_tilings_and_query_subsets_do_not_change_a_bit():
     rng = np.random.default_rng(0)
-    query, corpus = vectors(rng, "unit", 20, 47), vectors(rng, "unit", 400, 47)
+    query, corpus = vectors(rng, "unit", 20, 47), vectors(rng, "unit", 350, 47)
     ceiling = mine_topk_reference(query, corpus, 30).scores_Qk[:, -1].copy()
     expected = mine_topk_reference(query, corpus, 10, ceiling_Q=ceiling)
-    for tiling in (None, GpuTiling(7, 256, 128, 160, 128), GpuTiling(20, 130, 16, 26, 400)):
+    for tiling in (None, GpuTiling(7, 256, 128, 160, 128), GpuTiling(20, 160, 16, 26, 400)):
         assert_same(on_gpu(query, corpus, 10, ceiling_Q=ceiling, tiling=tiling), expected)
     some = np.array([3, 19, 4])
     found = on_gpu(query[some], corpus, 10, ceiling_Q=ceiling[some])
     assert np.array_equal(found.rows_Qk, expected.rows_Qk[some])
-    small = query[:2], corpus[:150], 10
-    first = on_gpu(*small, ceiling_Q=ceiling[:2])
-    for _ in range(20):
-        assert_same(on_gpu(*small, ceiling_Q=ceiling[:2]), first)
+
+
+def test_twenty_runs_give_the_same_bits():
+    rng = np.random.default_rng(0)
+    shape = (2, 60, 16) if INTERPRET else (200, 20_000, 384)
+    query, corpus = vectors(rng, "unit", shape[0], shape[2]), vectors(rng, "unit", *shape[1:])
+    first = on_gpu(query, corpus, 9, ceiling_Q=np.full(shape[0], 0.2, np.float32))
+    for _ in range(19):
+        again = on_gpu(query, corpus, 9, ceiling_Q=np.full(shape[0], 0.2, np.float32))
+        assert_same(again, first)
 
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32"])
@@ -227,6 +233,7 @@ def test_vectors_that_are_not_finite_are_named(bad):
         on_gpu(broken[200:203], good, 2)
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_norms_that_overflow_a_score_are_named():
     query, corpus = np.full((2, 4), 1e19, np.float32), np.ones((300, 4), np.float32)
     corpus[130] = 1e19

@@ -18,7 +18,7 @@ tile.
 
 from __future__ import annotations
 
-import itertools
+import functools
 from typing import Any, NamedTuple
 
 import torch
@@ -98,6 +98,23 @@ def _count(count_ptr, at_M, hit_MN):
 
 
 @triton.jit
+def _by_word(part_MN, BINS: tl.constexpr):
+    """The columns of a tile by word: [M, groups, 32, BINS]."""
+    GROUPS: tl.constexpr = part_MN.shape[1] // (32 * BINS)
+    return tl.reshape(part_MN, (part_MN.shape[0], GROUPS, 32, BINS))
+
+
+@triton.jit
+def words_of(hit_MN: tl.tensor, BINS: tl.constexpr) -> tl.tensor:
+    """Hits as the bits of int32 words, [M, groups, BINS]: column l * BINS + c of a group is bit l
+    of its word c.
+    """
+    column_N = tl.arange(0, hit_MN.shape[1])
+    bit_N = (1 << ((column_N // BINS) % 32)).to(tl.int32)
+    return tl.sum(_by_word(tl.where(hit_MN, bit_N[None, :], 0), BINS), axis=2)
+
+
+@triton.jit
 def _band_kernel(
     query_ptr,
     row_ptr,
@@ -142,18 +159,15 @@ def _band_kernel(
         near_MN = (score_MN >= tl.load(floor_low_ptr + at_M)[:, None]) & (score_MN <= edge_MN)
         _count(floor_ptr, at_M, (score_MN > edge_MN) & real_MN)
         _count(near_ptr, at_M, near_MN & real_MN)
-    GROUPS: tl.constexpr = BN // (32 * BINS)
     inside_MN = (score_MN <= high_MN) & real_MN
     if BEST:
-        part_MGLC = tl.where(inside_MN, score_MN, -float("inf"))
-        out_MW = tl.max(tl.reshape(part_MGLC, (BM, GROUPS, 32, BINS)), axis=2)
+        part_MN = tl.where(inside_MN, score_MN, -float("inf"))
+        out_MW = tl.max(_by_word(part_MN, BINS), axis=2)
     else:
-        inside_MN = inside_MN & (score_MN >= tl.load(low_ptr + at_M)[:, None])
-        bit_N = (1 << ((tl.arange(0, BN) // BINS) % 32)).to(tl.int32)
-        word_MN = tl.where(inside_MN, bit_N[None, :], 0)
-        out_MW = tl.sum(tl.reshape(word_MN, (BM, GROUPS, 32, BINS)), axis=2)
-    out_MW = tl.reshape(out_MW, (BM, GROUPS * BINS))
-    at_W = tile * (GROUPS * BINS) + tl.arange(0, GROUPS * BINS)
+        out_MW = words_of(inside_MN & (score_MN >= tl.load(low_ptr + at_M)[:, None]), BINS)
+    WORDS: tl.constexpr = BN // 32
+    out_MW = tl.reshape(out_MW, (BM, WORDS))
+    at_W = tile * WORDS + tl.arange(0, WORDS)
     tl.store(out_ptr + at_M[:, None].to(tl.int64) * (SLAB // 32) + at_W[None, :], out_MW)
 
 
@@ -188,8 +202,8 @@ def _scores_a_thread(tile: Tile) -> int:
     return tile.queries * tile.rows // (32 * tile.warps)
 
 
-def _tuned(whole: bool, count_above: bool, count_floor: bool) -> Any:
-    """The kernel that tries every tile when a dimension first comes up, and keeps the fastest."""
+def _tuned(tiles: list[Tile]) -> Any:
+    """The kernel that tries the tiles when a dimension first comes up, and keeps the fastest."""
     return triton.autotune(
         configs=[
             triton.Config(
@@ -197,18 +211,17 @@ def _tuned(whole: bool, count_above: bool, count_floor: bool) -> Any:
                 num_warps=tile.warps,
                 num_stages=tile.stages,
             )
-            for tile in tiles_for(whole=whole, count_above=count_above, count_floor=count_floor)
+            for tile in tiles
         ],
-        key=["DEPTH", "BEST"],
+        key=["DEPTH"],
         restore_value=["above_ptr", "floor_ptr", "near_ptr"],  # a trial must not count
     )(_band_kernel)
 
 
-_tuned_kernels = {
-    flags: _tuned(*flags)
-    for flags in itertools.product((False, True), repeat=3)
-    if flags[1] or not flags[2]
-}
+@functools.cache
+def _kernel(*, whole: bool, best: bool, count_above: bool, count_floor: bool) -> Any:
+    tiles = tiles_for(whole=whole, count_above=count_above, count_floor=count_floor)
+    return _tuned(tiles[:1] if best else tiles)  # of a sample: not worth the trials
 
 
 class Counts(NamedTuple):
@@ -283,7 +296,9 @@ def _launch(
     def grid(meta: dict[str, int]) -> tuple[int]:
         return (triton.cdiv(queries, meta["BM"]) * triton.cdiv(slab, meta["BN"]),)
 
-    _tuned_kernels[whole, counts is not None, count_floor][grid](
+    flags = {"count_above": counts is not None, "count_floor": count_floor}
+    best = out_BW.dtype == torch.float32
+    _kernel(whole=whole, best=best, **flags)[grid](
         query.low_SP,
         rows.low_SP,
         query.scale_S,
@@ -296,7 +311,7 @@ def _launch(
         count,
         DEPTH=query.low_SP.shape[1],
         WHOLE=whole,
-        BEST=out_BW.dtype == torch.float32,
+        BEST=best,
         COUNT_ABOVE=counts is not None,
         COUNT_FLOOR=count_floor,
         BINS=padding().bins,

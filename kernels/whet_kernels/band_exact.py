@@ -110,8 +110,9 @@ def _score_rows(
         query_J = tl.load(query_ptr + query * D + place_J, there_J, 0.0).to(tl.float64)
         there_MJ = (at_M < count)[:, None] & there_J[None, :]
         at_MJ = row_M[:, None] * SLAB_STRIDE + place_J[None, :]
-        terms_MJ = tl.load(slab_ptr + at_MJ, there_MJ, 0.0).to(tl.float64) * query_J[None, :]
-        terms_MJ = tl.where(there_J[None, :], terms_MJ, -0.0)
+        # 0.0 times -1.0 where there is no product: Triton makes 0.0 of a literal -0.0
+        row_MJ = tl.load(slab_ptr + at_MJ, there_MJ, -1.0).to(tl.float64)
+        terms_MJ = row_MJ * query_J[None, :]
         for fold in tl.static_range(FOLDS):
             terms_MJ = _halved(terms_MJ, PAIRS, J >> (fold + 1), SPLIT)
         score_M = tl.reshape(terms_MJ, (PAIRS,)).to(tl.float32)

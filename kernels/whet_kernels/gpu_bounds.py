@@ -14,8 +14,8 @@ from whet_kernels.band_exact import pair_scores_torch
 from whet_kernels.band_rows import room_for_rounded, round_rows
 from whet_kernels.corpus_slabs import rows_on
 from whet_kernels.exact_dot import slices
-from whet_kernels.gpu_pass import SORTED, Block, Pass, down, score_error
-from whet_kernels.topk_window import TopK, Window
+from whet_kernels.gpu_pass import SORTED, Block, Outcome, Pass, down, score_error
+from whet_kernels.topk_window import Exclude, TopK, Window
 
 MOST_EXCLUDED = 1024  # in the sample, for a query that a first bound is worth looking for
 EXCLUDED_NUMBERS = 1 << 20  # numbers of excluded rows scored at a time, 8 MiB in float64
@@ -66,60 +66,48 @@ def _sampled_exclusions(window: Window, step: int) -> np.ndarray:
     return np.diff(before_E1[window.exclude.offsets_Q1])
 
 
-def write_results(search: Pass, certain: np.ndarray, result: TopK) -> np.ndarray:
-    """Results and counts of the certain queries; gives the queries, by their place in the block,
-    whose counts are still in doubt.
+def write_results(block: Block, found: Outcome, result: TopK) -> np.ndarray:
+    """Results and counts of the certain queries into `result`; gives the queries, by their place in
+    the block, whose counts are still in doubt.
     """
-    block, at = search.block, search.block.chosen[certain]
-    scores_Bk, rows_Bk = search.results()
-    result.scores_Qk[at] = scores_Bk.cpu().numpy()[certain]
-    result.rows_Qk[at] = rows_Bk.cpu().numpy()[certain]
+    certain = found.certain_B.numpy()
+    at = block.chosen[certain]
+    result.scores_Qk[at] = found.scores_Bk.numpy()[certain]
+    result.rows_Qk[at] = found.rows_Bk.numpy()[certain]
     if not (block.has_ceiling or block.has_floor):
         return np.empty(0, np.int64)
-    counts = [
-        count_B[: block.count].cpu().numpy().astype(np.int64) for count_B in search.counts[:3]
-    ]
-    above_B, floor_B, near_B = counts
-    above_B += search.kept.above_B.cpu().numpy()
-    at_least_B, lost = _at_least(block, floor_B, near_B, certain)
-    excluded_B, excluded_above_B, excluded_at_least_B = _excluded_counts(block)
-    above_B -= excluded_above_B
-    at_least_B -= excluded_at_least_B
-    open_B = len(block.job.corpus_ND) - excluded_B
-    result.above_Q[at] = above_B[certain]
-    result.below_Q[at] = (open_B - np.maximum(above_B, at_least_B))[certain]
+    at_least_B, lost = _at_least(block, found)
+    excluded_above_B, excluded_at_least_B = _excluded_counts(block)
+    above_B = found.above_B.numpy() - excluded_above_B
+    open_B = len(block.job.corpus_ND) - block.window.excluded_Q
+    below_B = open_B - np.maximum(above_B, at_least_B - excluded_at_least_B)
+    result.above_Q[at], result.below_Q[at] = above_B[certain], below_B[certain]
     return lost
 
 
-def _at_least(
-    block: Block, floor_B: np.ndarray, near_B: np.ndarray, certain: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _at_least(block: Block, found: Outcome) -> tuple[np.ndarray, np.ndarray]:
     """How many rows score the floor or more, excluded or not; and the queries still in doubt.
 
     A pass counts the rows above a threshold: here above the number just under the floor.
     """
-    at_least_B = np.where(
-        block.window.floor_Q > -np.inf, floor_B + near_B, len(block.job.corpus_ND)
-    )
-    doubtful = np.flatnonzero(certain & (near_B > 0) & (block.window.floor_Q > -np.inf))
+    has_floor_B, near_B = block.window.floor_Q > -np.inf, found.near_B.numpy()
+    counted_B = found.floor_B.numpy() + near_B
+    at_least_B = np.where(has_floor_B, counted_B, len(block.job.corpus_ND))
+    doubtful = np.flatnonzero(found.certain_B.numpy() & has_floor_B & (near_B > 0))
     if not block.job.exact_counts or not len(doubtful):
         return at_least_B, np.empty(0, np.int64)
-    part = block.window.take(doubtful)
-    under_B = np.nextafter(part.floor_Q, np.float32(-np.inf))
-    nothing = np.full(len(doubtful), np.inf, np.float32)
-    no_rows = part.exclude._replace(
-        offsets_Q1=np.zeros(len(doubtful) + 1, np.int64), rows_E=np.empty(0, np.int64)
-    )
-    counting = Block(block.job, block.chosen[doubtful], Window(under_B, nothing, no_rows))
-    search = Pass(counting, torch.from_numpy(under_B), 1)
-    search.run()
-    above_B = search.counts.above_B[: len(doubtful)] + search.kept.above_B
-    at_least_B[doubtful] = above_B.cpu().numpy()
-    return at_least_B, doubtful[search.lost_B.cpu().numpy()]
+    under_B = np.nextafter(block.window.floor_Q[doubtful], np.float32(-np.inf))
+    count = len(doubtful)
+    no_rows = Exclude(np.zeros(count + 1, np.int64), np.empty(0, np.int64))
+    window = Window(under_B, np.full(count, np.inf, np.float32), no_rows)  # nothing is a result
+    counting = Block(block.job, block.chosen[doubtful], window)
+    counted = Pass(counting, torch.from_numpy(under_B), 1).run()
+    at_least_B[doubtful] = counted.above_B.numpy()
+    return at_least_B, doubtful[counted.lost_B.numpy()]
 
 
-def _excluded_counts(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each query's excluded rows: how many, and how many above the ceiling, at the floor or up."""
+def _excluded_counts(block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """How many of each query's excluded rows score above the ceiling, and at the floor or above."""
     window, count = block.window, block.count
     query_E = np.repeat(np.arange(count), window.excluded_Q)
     score_E = np.empty(len(query_E), np.float32)
@@ -129,8 +117,6 @@ def _excluded_counts(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         score_E[part] = pair_scores_torch(block.query_BD[query_M], rows_MD).cpu().numpy()
     above_E = score_E > window.ceiling_Q[query_E]
     at_least_E = score_E >= window.floor_Q[query_E]
-    return (
-        window.excluded_Q,
-        np.bincount(query_E[above_E], minlength=count),
-        np.bincount(query_E[at_least_E], minlength=count),
-    )
+    parts = (query_E[above_E], query_E[at_least_E])
+    above_B, at_least_B = (np.bincount(part, minlength=count) for part in parts)
+    return above_B, at_least_B

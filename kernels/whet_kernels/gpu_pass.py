@@ -155,6 +155,19 @@ def band_of(low_B: torch.Tensor, limits: Limits, error_B: torch.Tensor) -> Band:
     )
 
 
+class Outcome(NamedTuple):
+    """What a pass found, in host memory."""
+
+    scores_Bk: torch.Tensor  # float32, NaN where there are fewer
+    rows_Bk: torch.Tensor  # int64, -1 there
+    last_B: torch.Tensor  # the k-th score, -inf where there are fewer
+    certain_B: torch.Tensor  # no row was lost, none dropped that could be better than the k-th
+    lost_B: torch.Tensor  # rows were found for which there was no room
+    above_B: torch.Tensor  # rows above the ceiling, excluded or not; right where nothing was lost
+    floor_B: torch.Tensor  # products clearly above the floor
+    near_B: torch.Tensor  # products within the error of it
+
+
 class Pass:
     """A block of queries on its way through the corpus: what it has found, and its bounds."""
 
@@ -179,7 +192,7 @@ class Pass:
         self.norm = torch.zeros((), dtype=torch.float64, device=device)
         self.norm_row = torch.zeros((), dtype=torch.int64, device=device)
 
-    def run(self) -> None:
+    def run(self) -> Outcome:
         """See every row; the kept are cut to the best whenever the rows seen have doubled, after
         which about k more are to be expected.
         """
@@ -189,6 +202,7 @@ class Pass:
                 self._keep_best()
         self._keep_best()
         self._check()
+        return self._outcome()
 
     def _see(self, slab: Slab) -> None:
         block, query_BD, limits = self.block, self.block.query_BD, self.block.limits
@@ -229,7 +243,7 @@ class Pass:
     def _keep_best(self) -> None:
         """Cut the kept to the k best, best first; the worst of k lifts the bound."""
         self.lost_B |= self.kept.count_B > self.kept.row_BC.shape[1]
-        for part in slices(self.block.count, max(64, SORTED // self.kept.row_BC.shape[1])):
+        for part in slices(self.block.count, max(1, SORTED // self.kept.row_BC.shape[1])):
             row_BC, score_BC, count_B, _ = (held[part] for held in self.kept)
             there_BC = torch.arange(row_BC.shape[1], device=row_BC.device) < count_B[:, None]
             key_BC = torch.where(there_BC, order_keys(score_BC, row_BC), NONE)
@@ -245,12 +259,19 @@ class Pass:
             self.kept.count_B >= self.k, self.kept.score_BC[:, self.k - 1], -torch.inf
         )
 
-    def results(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores and rows, [B, k], NaN and -1 where there are fewer."""
+    def _outcome(self) -> Outcome:
         there_Bk = torch.arange(self.k, device=self.low_B.device) < self.kept.count_B[:, None]
-        scores_Bk = torch.where(there_Bk, self.kept.score_BC[:, : self.k], torch.nan)
-        return scores_Bk, torch.where(there_Bk, self.kept.row_BC[:, : self.k], -1)
-
-    def certain_B(self) -> torch.Tensor:
-        """Whether no row was lost, and none was dropped that could be better than the k-th."""
-        return ~self.lost_B & (self.last_B() >= self.low_B[: self.block.count])
+        last_B = self.last_B()
+        certain_B = ~self.lost_B & (last_B >= self.low_B[: self.block.count])
+        above_B, floor_B, near_B = (each[: self.block.count] for each in self.counts[:3])
+        found = Outcome(
+            torch.where(there_Bk, self.kept.score_BC[:, : self.k], torch.nan),
+            torch.where(there_Bk, self.kept.row_BC[:, : self.k], -1),
+            last_B,
+            certain_B,
+            self.lost_B,
+            above_B.long() + self.kept.above_B,
+            floor_B.long(),
+            near_B.long(),
+        )
+        return Outcome(*(each.cpu() for each in found))

@@ -54,14 +54,15 @@ def mine_topk_gpu(
     """Exact top-k on a GPU; the same result, to the bit, as `mine_topk_reference`.
 
     `query_QD` and `corpus_ND` are float32, float16 or bfloat16, on the device or in host memory; a
-    corpus that is not on the device, a memory map say, is streamed. Beyond inputs and outputs at
-    most 256 MiB of device memory are used. `first_pass` is the format of the products: "auto" is
-    fp16 where the vectors' range allows it, else bf16; int8 multiplies twice as fast and has more
-    rows to score exactly. `warm_lo_Q`, float32 [Q], may hold guesses of the k-th scores, -inf for
-    none: a good one saves time, a wrong one costs a second pass. Without `exact_counts`,
-    `below_Q` takes rows within the first pass's error of the floor as not below it; the rest of the
-    result is exact all the same. Raises RuntimeError without a GPU, ValueError for other types or
-    tensors on two devices, VectorError for NaN, infinity or overflow.
+    corpus that is not on the device, a memory map say, is streamed, once for every block of some
+    thousand queries. Beyond inputs and outputs at most 256 MiB of device memory are used, for k up
+    to 4096. `first_pass` is the format of the products: "auto" is fp16 where the vectors' range
+    allows it, else bf16; int8 multiplies twice as fast and has more rows to score exactly.
+    `warm_lo_Q`, float32 [Q], may hold guesses of the k-th scores, -inf for none: a good one saves
+    time, a wrong one costs a second pass. Without `exact_counts`, `below_Q` takes rows within the
+    first pass's error of the floor as not below it; the rest of the result is exact all the same.
+    Raises RuntimeError without a GPU, ValueError for other types or tensors on two devices,
+    VectorError for NaN, infinity or overflow.
     """
     device = _device(query_QD, corpus_ND)
     float_type(query_QD), float_type(corpus_ND)
@@ -110,19 +111,13 @@ def _mine_block(job: Job, chosen: np.ndarray, warm_B: np.ndarray, result: TopK) 
     warm = torch.from_numpy(np.minimum(np.asarray(warm_B, np.float32), block.window.ceiling_Q))
     low_B = torch.maximum(low_B, warm.to(job.device))
     for _ in range(2):
-        search = Pass(block, low_B, job.k)
-        search.run()
-        certain = search.certain_B().cpu().numpy()
-        uncounted = write_results(search, certain, result)
-        certain[uncounted] = False
-        low_B, chosen = (
-            search.last_B()[torch.from_numpy(~certain).to(job.device)],
-            block.chosen[~certain],
-        )
-        if not len(chosen):
+        found = Pass(block, low_B, job.k).run()
+        left = ~found.certain_B
+        left[torch.from_numpy(write_results(block, found, result))] = True
+        if not left.any():
             return
-        del search
-        block = Block.of(job, chosen)
+        low_B = found.last_B[left].to(job.device)
+        block = Block.of(job, block.chosen[left.numpy()])
     _scan(block, low_B, result)
 
 

@@ -14,7 +14,15 @@ from kernel_cases import KINDS, a_window, assert_same, exclude_of, vectors
 pytest.importorskip("triton")
 
 from whet_kernels import gpu_pass, mine_gpu
-from whet_kernels.band_bits import INTERPRET, Band, band_words, band_words_reference, padding
+from whet_kernels.band_bits import (
+    INTERPRET,
+    Band,
+    Counts,
+    band_words,
+    band_words_reference,
+    best_of_bins,
+    padding,
+)
 from whet_kernels.band_exact import Found, fold_places, pair_scores_torch, score_rows
 from whet_kernels.band_rows import list_rows, room_for_rounded, round_rows
 from whet_kernels.exact_dot import VectorError, fold_sum, pair_scores
@@ -305,6 +313,17 @@ def test_words_equal_their_reference_twin(gear):
     scores[:, 200:] = torch.nan
     expected = band_words_reference(scores, Band(*edges), padding().bins)
     assert torch.equal(band_words(query, rows, 200, Band(*edges), None), expected)
+    counted = Counts.zeros(count, DEVICE, with_floor=True)
+    band = Band(*edges[:2], *(torch.full_like(edges[0], edge) for edge in (-1.5, 2.5)))
+    for _ in range(2):  # a pass adds to what others counted
+        band_words(query, rows, 200, band, counted)
+    assert torch.equal(counted.above_B, 2 * (scores > 7.5).sum(1))
+    assert torch.equal(counted.floor_B, 2 * (scores > 2.5).sum(1))
+    assert torch.equal(counted.near_B, 2 * ((scores >= -1.5) & (scores <= 2.5)).sum(1))
+    best_BW = best_of_bins(query, rows, 200, band)
+    inside = torch.where(scores <= 7.5, scores, -torch.inf)
+    bins = inside.reshape(count, -1, 32, padding().bins)
+    torch.testing.assert_close(best_BW, bins.amax(2).flatten(1), rtol=1e-6, atol=0)
     row_BF = torch.empty(40, 256, dtype=torch.int32, device=DEVICE)
     count_B = torch.empty(40, dtype=torch.int32, device=DEVICE)
     list_rows(expected, row_BF, count_B)

@@ -1,0 +1,132 @@
+"""Compile the kernels of the GPU search for an H100 or H200 (sm_90), without one, and tell what
+came out: registers a thread, bytes of stack (where spills go), shared memory, tensor core
+instructions.
+
+    python benchmarks/mine/compile_sm90.py > benchmarks/mine/sm90.md
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from whet_kernels import band_bits, band_exact, band_rows
+
+POINTERS = {"fp16": "*fp16", "bf16": "*bf16", "int8": "*i8"}
+COUNTED = ((False, False), (True, False), (True, True))  # above the ceiling, at the floor
+INT32 = {"out_ptr", "above_ptr", "floor_ptr", "near_ptr", "word_ptr", "row_ptr", "count_ptr"}
+INT32 |= {"found_ptr", "kept_ptr", "place_ptr"}
+INT64 = {"offset_ptr", "excluded_ptr", "kept_row_ptr"}
+FLOAT64 = {"norm_ptr", "error_ptr"}
+
+
+def _signature(kernel: Any, constants: dict[str, Any], types: dict[str, str]) -> dict[str, str]:
+    """Triton's type of every argument, by its name."""
+    found = {}
+    for name in kernel.arg_names:
+        kinds = {"*i32": INT32, "*i64": INT64, "*fp64": FLOAT64}
+        usual = next((kind for kind, names in kinds.items() if name in names), "*fp32")
+        usual = usual if name.endswith("_ptr") else "i32"
+        found[name] = "constexpr" if name in constants else types.get(name, usual)
+    return found
+
+
+def compiled(
+    kernel: Any, constants: dict[str, Any], types: dict[str, str], *, warps: int, stages: int
+) -> Any:
+    """The kernel for sm_90; pointers and sizes are multiples of 16, as they are in use."""
+    names = kernel.arg_names
+    aligned = [name for name in names if name.endswith("_ptr") or name in ("QUERIES", "SLAB")]
+    source = ASTSource(
+        fn=kernel,
+        signature=_signature(kernel, constants, types),
+        constexprs={(names.index(name),): value for name, value in constants.items()},
+        attrs={(names.index(name),): [["tt.divisibility", 16]] for name in aligned},
+    )
+    options = {"num_warps": warps, "num_stages": stages, "enable_fp_fusion": True}
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+
+
+def _usage(binary: Any) -> list[str]:
+    """Registers, stack, shared memory and instructions of a compiled kernel, as table cells."""
+    tools = Path(triton.__file__).parent / "backends/nvidia/bin"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary.asm["cubin"])
+        file.flush()
+        command = [str(tools / "cuobjdump"), "-res-usage", file.name]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    registers, stack = (re.search(rf"{name}:(\d+)", told) for name in ("REG", "STACK"))
+    ptx = binary.asm["ptx"]
+    cells = [registers[1] if registers else "?", stack[1] if stack else "?"]
+    cells.append(f"{binary.metadata.shared // 1024} KiB")
+    return cells + [str(ptx.count(word)) for word in ("wgmma.mma_async", "cp.async.cg", ".ftz")]
+
+
+def _band(gear: str, dimension: int, tile: band_bits.Tile, **flags: bool) -> Any:
+    low = POINTERS[gear]
+    sizes = {"BM": tile.queries, "BN": tile.rows, "BK": tile.depth, "GROUP": tile.group}
+    constants = {"DEPTH": dimension, "WHOLE": gear == "int8", "BEST": False, "COUNT_ABOVE": True}
+    constants |= {"COUNT_FLOOR": False, "BINS": tile.bins, **sizes, **flags}
+    types = {"query_ptr": low, "row_ptr": low}
+    types |= {"out_ptr": "*fp32"} if constants["BEST"] else {}
+    kernel = band_bits._band_kernel
+    return compiled(kernel, constants, types, warps=tile.warps, stages=tile.stages)
+
+
+def _others() -> Iterator[tuple[str, Any]]:
+    """The other kernels, at D = 768 and k = 64."""
+    for gear in ("fp16", "bf16", "int8"):
+        constants = {"GEAR": gear, "ROWS": band_rows.ROWS, "CHUNK": band_rows.CHUNK}
+        types = {"low_ptr": POINTERS[gear]}
+        kernel = band_rows._round_rows
+        yield f"round rows {gear}", compiled(kernel, constants, types, warps=4, stages=3)
+    constants = {"BINS": 4, "ROWS": band_rows.LISTED, "CHUNK": 256}
+    yield "list rows", compiled(band_rows._list_rows, constants, {}, warps=4, stages=3)
+    for places, pairs in ((512, 8), (1024, 4), (4096, 1)):
+        folds = places.bit_length() - 1
+        constants = {"FOLDS": folds, "PAIRS": pairs, "SPLIT": False}
+        binary = compiled(band_exact._score_rows, constants, {}, warps=4, stages=3)
+        yield f"score rows, {pairs} of {places} places", binary
+    constants = {"STEPS": 6, "CHUNK": 256}
+    yield "admit rows", compiled(band_exact._admit_rows, constants, {}, warps=4, stages=3)
+
+
+def _row(cells: list[str]) -> None:
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def main() -> None:
+    """Print the tables."""
+    print(f"# The GPU kernels compiled for sm_90 by Triton {triton.__version__}\n")
+    print("Stack holds what is spilled: 0 is none. Made by compile_sm90.py, without a GPU.\n")
+    head = ["registers", "stack", "shared", "wgmma", "cp.async", "ftz"]
+    _row(["band words", "counts", "D", "tile", "warps", "stages", *head])
+    _row(["---"] * 12)
+    for gear, (above, floor) in itertools.product(POINTERS, COUNTED):
+        dimensions = (768,) if floor or not above else (384, 768)
+        whole = gear == "int8"
+        tiles = band_bits.tiles_for(whole=whole, count_above=above, count_floor=floor)
+        for dimension, tile in itertools.product(dimensions, tiles):
+            flags = {"COUNT_ABOVE": above, "COUNT_FLOOR": floor}
+            told = "floor, ceiling" if floor else "ceiling" if above else "none"
+            cells = [gear, told, str(dimension), f"{tile.queries} x {tile.rows} x {tile.depth}"]
+            usage = _usage(_band(gear, dimension, tile, **flags))
+            _row([*cells, str(tile.warps), str(tile.stages), *usage])
+    print()
+    _row(["other", *head])
+    _row(["---"] * 7)
+    for name, binary in _others():
+        _row([name, *_usage(binary)])
+
+
+if __name__ == "__main__":
+    main()

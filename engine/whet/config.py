@@ -65,7 +65,7 @@ class MiningConfig:
     sampling: str = "top"  # top: the hardest; random: any within the ranks
     on_short: str = "keep"  # too few found: keep the row, drop it, or fill it by random documents
     cross_encoder: Optional[str] = None  # folder or name; rescores candidates before the filters
-    backend: str = "auto"  # what searches: auto, int8, faiss, blas (docs/mining.md)
+    backend: str = "auto"  # auto, gpu, int8, faiss, blas; ivf for huge corpora (docs/mining.md)
     seed: int = 0  # of the random sampling
 
 

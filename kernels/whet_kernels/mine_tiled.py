@@ -38,7 +38,13 @@ from whet_kernels.block import (
 )
 from whet_kernels.exact_dot import check_range, norms, slices, tile_scores
 from whet_kernels.int8_pass import SCALED_ROWS, Int8Block, Int8Tile, suits_int8
-from whet_kernels.topk_window import TopK, Window, best_first, empty_result, finish
+from whet_kernels.topk_window import (
+    TopK,
+    Window,
+    best_first,
+    empty_result,
+    reached_by_hints,
+)
 
 DENSE_SHARE = (
     0.25  # of groups hit: above this, gathering them costs more than a plain top-k of the tile
@@ -65,7 +71,7 @@ def mine_topk_tiled(
     tiling = tiling or Tiling.of(len(query_QD), query_QD.shape[1], k)
     query_QD = np.ascontiguousarray(query_QD, np.float32)
     norm_Q = norms(query_QD, side="query")
-    sure_Q = _sure(query_QD, corpus_ND, k, window, hint_QC)
+    sure_Q = reached_by_hints(query_QD, corpus_ND, k, window, hint_QC)
     queries = Queries(query_QD, norm_Q, window, sure_Q)
     result = empty_result(len(query_QD), k, window)
     if not len(query_QD) or not len(corpus_ND):
@@ -89,23 +95,6 @@ def full_float32() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def _sure(
-    query_QD: np.ndarray,
-    corpus_ND: np.ndarray,
-    k: int,
-    window: Window,
-    hint_QC: np.ndarray | None,
-) -> np.ndarray:
-    """A score each query's k-th result surely reaches: the k-th best of the allowed hints."""
-    if hint_QC is None or hint_QC.shape[1] < k or not len(corpus_ND):
-        return np.full(len(query_QD), -np.inf)
-    hint_QC = np.sort(np.where(hint_QC < len(corpus_ND), hint_QC, -1), axis=1)
-    hint_QC[:, 1:][hint_QC[:, 1:] == hint_QC[:, :-1]] = -1  # a row counts once
-    nothing_Q = np.full(len(query_QD), -np.inf)
-    found = finish(query_QD, corpus_ND, hint_QC, nothing_Q, k=k, window=window)
-    return np.nan_to_num(found.scores_Qk[:, -1].astype(np.float64), nan=-np.inf)
 
 
 def _first_pass(

@@ -214,3 +214,22 @@ def best_first(
     scores_Qk[:, :taken] = np.where(kept, np.take_along_axis(score_QC, order_QC, 1), np.nan)
     rows_Qk[:, :taken] = np.where(kept, np.take_along_axis(row_QC, order_QC, 1), -1)
     return scores_Qk, rows_Qk
+
+
+def reached_by_hints(
+    query_QD: np.ndarray,
+    corpus_ND: np.ndarray,
+    k: int,
+    window: Window,
+    hint_QC: np.ndarray | None,
+) -> np.ndarray:
+    """A score each query's k-th result surely reaches, float64 [Q]: the k-th best of the hints
+    (rows, -1 for none) that are allowed; -inf where there are not as many.
+    """
+    if hint_QC is None or hint_QC.shape[1] < k or not len(corpus_ND):
+        return np.full(len(query_QD), -np.inf)
+    hint_QC = np.sort(np.where(hint_QC < len(corpus_ND), hint_QC, -1), axis=1)
+    hint_QC[:, 1:][hint_QC[:, 1:] == hint_QC[:, :-1]] = -1  # a row counts once
+    nothing_Q = np.full(len(query_QD), -np.inf)
+    found = finish(query_QD, corpus_ND, hint_QC, nothing_Q, k=k, window=window)
+    return np.nan_to_num(found.scores_Qk[:, -1].astype(np.float64), nan=-np.inf)

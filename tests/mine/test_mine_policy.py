@@ -26,7 +26,7 @@ from whet.types import Positives
         ({"reference": "mean"}, "Choose from min, max, each."),
         ({"sampling": "best"}, "Choose from top, random."),
         ({"on_short": "pad"}, "Choose from keep, drop, random."),
-        ({"backend": "annoy"}, "Choose from auto, int8"),
+        ({"backend": "annoy"}, "Choose from auto, gpu, int8"),
         ({"range_min": 3, "range_max": 5, "num_negatives": 4}, "Set range_max to 7 or more"),
         ({"min_score": 0.5, "max_score": 0.4}, "min_score=0.5 is above max_score=0.4"),
         ({"reference": "each", "on_short": "drop"}, "Choose on_short=keep or random."),

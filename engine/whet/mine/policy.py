@@ -26,7 +26,7 @@ CHOICES = {
     "reference": ("min", "max", "each"),
     "sampling": ("top", "random"),
     "on_short": ("keep", "drop", "random"),
-    "backend": ("auto", "int8", "faiss", "blas"),
+    "backend": ("auto", "gpu", "int8", "faiss", "blas", "ivf"),
 }
 ALIASES = ("margin_pos", "perc_pos")
 GROUP_ROWS = 1 << 20  # of the group table read at a time
@@ -89,12 +89,28 @@ def check_policy(policy: MiningConfig) -> MiningConfig:
             "the order. "
             "Choose on_short=keep or random."
         )
+    if policy.backend == "ivf":
+        _check_for_ivf(policy)
     low, high = policy.min_score, policy.max_score
     if low is not None and high is not None and low > high:
         raise ConfigError(
             f"mining.min_score={low} is above max_score={high}: no document is between. Swap them."
         )
     return policy
+
+
+def _check_for_ivf(policy: MiningConfig) -> None:
+    """What needs every document's score cannot be had from some of them."""
+    if policy.rank_window == "raw":
+        raise ConfigError(
+            "mining.rank_window=raw counts ranks over the whole corpus, which backend=ivf does not "
+            "look at. Choose another backend, or rank_window=survivors."
+        )
+    if policy.sampling == "random" and policy.range_max is None:
+        raise ConfigError(
+            "mining.sampling=random draws from all that is allowed, which backend=ivf does not "
+            "know. Give range_max, or choose another backend."
+        )
 
 
 def _in_range(name: str, value: float | None, low: float, high: float) -> None:

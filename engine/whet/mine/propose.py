@@ -30,8 +30,8 @@ class Survivors:
     """Allowed documents of each row, best first, and why the others are not among them.
 
     `ranks_Rk` counts from 0 over the whole corpus before any filter. Every document of the corpus
-    is excluded, above the ceiling, below the floor, allowed, or (with a cross-encoder) unproposed:
-    never scored by it, `all_proposed` is false.
+    is excluded, above the ceiling, below the floor, allowed, or unproposed: never scored (by a
+    cross-encoder, or with backend=ivf), `all_proposed` is false.
     """
 
     rows_Rk: np.ndarray
@@ -92,6 +92,8 @@ def survivors_by_vector(task: Task, k: int, backend: str) -> Survivors:
     top = found.top
     place_Rk = np.broadcast_to(np.arange(k), top.rows_Qk.shape)
     rank_Rk = place_Rk + top.above_Q[:, None] + excluded_before(task, top.rows_Qk, top.scores_Qk)
+    if found.unseen_Q is not None:
+        rank_Rk = np.full_like(top.rows_Qk, -1)  # unknown
     return Survivors(
         top.rows_Qk,
         top.scores_Qk,
@@ -99,8 +101,8 @@ def survivors_by_vector(task: Task, k: int, backend: str) -> Survivors:
         top.excluded_Q,
         top.above_Q,
         top.below_Q,
-        np.zeros(len(top.rows_Qk), np.int64),
-        True,
+        np.zeros(len(top.rows_Qk), np.int64) if found.unseen_Q is None else found.unseen_Q,
+        found.unseen_Q is None,
         found.backend,
         found.why,
     )

@@ -16,6 +16,8 @@ import numpy as np
 from whet.errors import ConfigError, EnvironmentRefused, MiningError
 from whet.mine.search.backend import Backend, Task
 from whet.mine.search.flat import faiss_flat
+from whet.mine.search.gpu import gpu
+from whet.mine.search.ivf import faiss_ivf
 from whet.mine.search.tiles import blas, int8
 from whet.types import Embeddings
 from whet_kernels.exact_dot import VectorError
@@ -23,8 +25,10 @@ from whet_kernels.topk_window import Exclude, TopK, window_of
 
 Vectors = Embeddings | np.ndarray
 
-# In the order in which `auto` asks whether they suit; `blas` suits always.
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (int8, faiss_flat, blas)}
+# In the order in which `auto` asks whether they suit; `blas` suits always, `ivf` only on request.
+BACKENDS: dict[str, Backend] = {
+    backend.name: backend for backend in (gpu, int8, faiss_flat, blas, faiss_ivf)
+}
 
 
 class Found(NamedTuple):

@@ -24,6 +24,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if not Path("/dev/nvidiactl").exists():  # no NVIDIA driver: GPU kernels run in Triton's interpreter
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+import torch  # noqa: E402 (reads OMP_NUM_THREADS)
+
+if not torch.cuda.is_available():  # read when triton is first imported
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "", None}
 SYLLABLES = "ba ce di fo gu ka le mi no pu ra se ti vo zu".split()
 WORDS = [first + second for first in SYLLABLES for second in SYLLABLES]  # 225 words of four letters

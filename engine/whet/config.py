@@ -79,6 +79,7 @@ class LossConfig:
     chunk_tokens: Optional[int] = None  # tokens a forward pass; None: by hardware
     cache: str = "auto"  # GradCache: auto (when a batch is over cache_tokens), always, never
     cache_tokens: Optional[int] = None  # tokens whose activations fit at once; None: by hardware
+    fused: str = "auto"  # never a pairs x documents matrix: auto (over 16 million), always, never
 
 
 @dataclass

@@ -16,6 +16,7 @@ CHOICES = {
     "model.pooling": ("mean", "cls", "last", None),
     "encode.precision": ("auto", "fp32", "bf16", "fp16"),
     "loss.cache": ("auto", "always", "never"),
+    "loss.fused": ("auto", "always", "never"),
     "trainer.precision": ("auto", "32-true", "bf16-mixed"),
     "trainer.accelerator": ("auto", "cpu", "gpu"),
     "refresh.policy": ("off", "steps", "epoch"),

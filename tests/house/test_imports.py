@@ -22,6 +22,7 @@ INSTALLED_AS = {
     "faiss": "faiss-cpu",
     "markupsafe": "jinja2",
     "yaml": "pyyaml",
+    "triton": "torch",  # its CUDA builds bring it
 }
 WITH_TORCH = {"triton"}  # comes with torch where there is a GPU, and is imported only there
 # needed without an import statement: the default model is found by name, Lightning writes the logs

@@ -20,7 +20,7 @@ def gradients(encoder, texts, *, cached, budget):
     chunks = list(token_batches([len(ids) for ids in tokens], budget))
     place = torch.argsort(torch.cat([torch.from_numpy(chunk) for chunk in chunks]))
     pairs = len(texts) // 2
-    targets = Targets(torch.arange(pairs), torch.eye(pairs, dtype=torch.bool))
+    targets = Targets.of_mask(torch.arange(pairs), torch.eye(pairs, dtype=torch.bool))
 
     def forward(number):
         return encoder.forward_tokens([tokens[row] for row in chunks[number]])

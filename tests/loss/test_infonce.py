@@ -50,7 +50,7 @@ def test_equals_the_loop(pairs, extra, seed, symmetric, temperature):
     column_B = rng.integers(0, candidates, pairs)
     known_BC = rng.random((pairs, candidates)) < 0.3
     known_BC[np.arange(pairs), column_B] = True
-    targets = Targets(torch.from_numpy(column_B), torch.from_numpy(known_BC))
+    targets = Targets.of_mask(torch.from_numpy(column_B), torch.from_numpy(known_BC))
     found = info_nce(query_BD, doc_CD, targets, temperature=temperature, symmetric=symmetric)
     wanted = loop(query_BD, doc_CD, column_B, known_BC, temperature, symmetric)
     assert float(found) == pytest.approx(wanted, rel=1e-9, abs=1e-9)
@@ -60,7 +60,7 @@ def test_known_positive_gets_no_gradient():
     rng = np.random.default_rng(0)
     query_BD, doc_CD = unit(rng, 1, 4), unit(rng, 3, 4).requires_grad_()
     known_BC = torch.tensor([[True, True, False]])
-    targets = Targets(torch.tensor([0]), known_BC)
+    targets = Targets.of_mask(torch.tensor([0]), known_BC)
     info_nce(query_BD, doc_CD, targets, temperature=0.1).backward()
     assert torch.equal(doc_CD.grad[1], torch.zeros(4, dtype=torch.float64))
     assert doc_CD.grad[0].abs().sum() > 0 and doc_CD.grad[2].abs().sum() > 0
@@ -69,7 +69,7 @@ def test_known_positive_gets_no_gradient():
 def test_matryoshka_is_the_mean_over_prefixes():
     rng = np.random.default_rng(1)
     query_BD, doc_CD = unit(rng, 4, 8), unit(rng, 6, 8)
-    targets = Targets(torch.arange(4), torch.eye(4, 6, dtype=torch.bool))
+    targets = Targets.of_mask(torch.arange(4), torch.eye(4, 6, dtype=torch.bool))
     found = matryoshka_info_nce(query_BD, doc_CD, targets, dims=[8, 2, 4], temperature=0.1)
     each = [
         info_nce(
@@ -81,7 +81,7 @@ def test_matryoshka_is_the_mean_over_prefixes():
 
 
 def test_prefix_longer_than_the_vector_is_refused():
-    targets = Targets(torch.tensor([0]), torch.tensor([[True]]))
+    targets = Targets.of_mask(torch.tensor([0]), torch.tensor([[True]]))
     with pytest.raises(ConfigError, match=r"matryoshka_dims=\[9\].*8 dimensions. Give lengths"):
         matryoshka_info_nce(torch.ones(1, 8), torch.ones(1, 8), targets, dims=[9], temperature=0.1)
 

@@ -48,7 +48,7 @@ def test_duplicates_and_same_queries_are_masked(tables, tiny_model):
     batch = examples.batch(np.array([0, 1, 2]), Encoder.load(str(tiny_model)))
     # candidates: d0 (also standing for its twin d3), d1, d2, d4
     assert batch.targets.column_B.tolist() == [0, 1, 2]
-    assert batch.targets.known_BC.tolist() == [
+    assert batch.targets.mask(4).tolist() == [
         [True, False, True, False],
         [False, True, False, False],
         [True, False, True, False],
@@ -60,7 +60,7 @@ def test_pairs_of_one_query_share_its_text(tables, tiny_model):
     examples = examples_of(qrels((0, 0, 1), (0, 1, 2), (1, 2, 1)), tables)
     batch = examples.batch(np.array([0, 1, 2]), Encoder.load(str(tiny_model)))
     assert batch.queries == 2 and batch.query_B.tolist() == [0, 0, 1]
-    assert batch.targets.known_BC.tolist() == [
+    assert batch.targets.mask(3).tolist() == [
         [True, True, False],
         [True, True, False],
         [False, False, True],
@@ -98,9 +98,12 @@ def test_mask_is_the_same_whichever_device_holds_the_candidates():
     )
     candidates = np.unique(rng.integers(0, 60, 30))
     rows = rng.integers(0, 40, 16)
-    whole = known_positives(table, rows, candidates)
+    offsets, columns = known_positives(table, rows, candidates)
     for b, row in enumerate(rows):
         liked = {int(table.group_of_N[doc]) for doc in table.of(int(row))}
-        assert whole[b].tolist() == [int(group) in liked for group in candidates]
+        wanted = [c for c, group in enumerate(candidates) if int(group) in liked]
+        assert sorted(set(columns[offsets[b] : offsets[b + 1]].tolist())) == wanted
     halves = [known_positives(table, half, candidates) for half in (rows[:8], rows[8:])]
-    assert np.array_equal(whole, np.vstack(halves))
+    assert np.array_equal(offsets[:9], halves[0][0])
+    assert np.array_equal(offsets[8:], halves[1][0] + offsets[8])
+    assert np.array_equal(columns, np.concatenate([columns for _, columns in halves]))

@@ -1,6 +1,6 @@
 """InfoNCE with known positives masked.
 
-Shape suffixes: B pairs, C candidate documents (each once), D dimensions.
+Shape suffixes: B pairs, C candidate documents (each once), D dimensions, M known positives.
 """
 
 from __future__ import annotations
@@ -10,27 +10,44 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from whet.errors import ConfigError
 from whet.model.pooling import to_unit_length
+from whet_kernels.fused_infonce import dense_mask, fused_info_nce, info_nce_reference
+
+# Similarities (pairs x documents) from which "auto" does not hold them all: 64 MiB in float32, and
+# the plain loss keeps about six such matrices. Below, it is the faster one and the memory is small.
+DENSE_AT_MOST = 1 << 24
 
 
 @dataclass(frozen=True)
 class Targets:
     """What of the B x C similarities is positive and what must not count.
 
-    `column_B` is each pair's positive among the candidates. `known_BC` marks every known positive
-    of the pair's query (and its duplicates), the pair's own included: none of them is ever a
-    negative.
+    `column_B` is each pair's positive among the candidates. Every known positive of the pair's
+    query among them (and its duplicates, and the pair's own) is `columns_M[offsets_B1[b] :
+    offsets_B1[b + 1]]`: none of them is ever a negative.
     """
 
     column_B: Tensor
-    known_BC: Tensor
+    offsets_B1: Tensor
+    columns_M: Tensor
+
+    @classmethod
+    def of_mask(cls, column_B: Tensor, known_BC: Tensor) -> Targets:
+        """The same from a bool matrix [B, C]."""
+        ends_B = known_BC.sum(1).cumsum(0)
+        return cls(column_B, torch.cat([ends_B.new_zeros(1), ends_B]), known_BC.nonzero()[:, 1])
+
+    def mask(self, candidates: int) -> Tensor:
+        """The known positives as a bool matrix [B, candidates]."""
+        return dense_mask((self.offsets_B1, self.columns_M), candidates)
 
     def to(self, device: torch.device) -> Targets:
         """The same on another device."""
-        return Targets(self.column_B.to(device), self.known_BC.to(device))
+        return Targets(
+            self.column_B.to(device), self.offsets_B1.to(device), self.columns_M.to(device)
+        )
 
 
 def info_nce(
@@ -40,28 +57,30 @@ def info_nce(
     *,
     temperature: float,
     symmetric: bool = False,
+    fused: str = "auto",
 ) -> Tensor:
     """Mean over pairs of -log( e^(s+/t) / (e^(s+/t) + sum over negatives of e^(s-/t)) ), a scalar.
 
     van den Oord et al., arXiv 1807.03748, equation 4, with in-batch negatives as in DPR (arXiv
     2004.04906, section 3.2). A query's other known positives leave the sum. With `symmetric` the
     mean of it and of the same with each positive against all queries, leaving out queries the
-    document is also relevant to.
+    document is also relevant to. `fused` (auto, always, never): the same tile by tile, without the
+    B x C similarities in memory; auto where there are over 2^24 of them.
     """
-    logit_BC = query_BD @ doc_CD.T / temperature
-    own_BC = F.one_hot(targets.column_B, doc_CD.shape[0]).bool()
-    loss = F.cross_entropy(
-        logit_BC.masked_fill(targets.known_BC & ~own_BC, float("-inf")), targets.column_B
+    by_tiles = uses_tiles(fused, query_BD.shape[0] * doc_CD.shape[0])
+    return (fused_info_nce if by_tiles else info_nce_reference)(
+        query_BD,
+        doc_CD,
+        targets.column_B,
+        (targets.offsets_B1, targets.columns_M),
+        temperature=temperature,
+        symmetric=symmetric,
     )
-    if not symmetric:
-        return loss
-    logit_BB = logit_BC[:, targets.column_B].T  # row: a pair's positive, column: a query
-    known_BB = targets.known_BC[:, targets.column_B].T
-    row_B = torch.arange(len(logit_BB), device=logit_BB.device)
-    own_BB = torch.eye(len(logit_BB), dtype=torch.bool, device=logit_BB.device)
-    return 0.5 * (
-        loss + F.cross_entropy(logit_BB.masked_fill(known_BB & ~own_BB, float("-inf")), row_B)
-    )
+
+
+def uses_tiles(fused: str, similarities: int) -> bool:
+    """Whether the loss goes by tiles: `fused` is always, or auto and there are too many."""
+    return fused == "always" or (fused == "auto" and similarities > DENSE_AT_MOST)
 
 
 def matryoshka_info_nce(
@@ -72,6 +91,7 @@ def matryoshka_info_nce(
     dims: Sequence[int],
     temperature: float,
     symmetric: bool = False,
+    fused: str = "auto",
 ) -> Tensor:
     """InfoNCE averaged over the whole vectors and their prefixes of the given lengths, each made
     unit length.
@@ -85,14 +105,14 @@ def matryoshka_info_nce(
             f"loss.matryoshka_dims={list(dims)}: this model's vectors have {full} dimensions. "
             f"Give lengths from 1 to {full}."
         )
-    total = info_nce(query_BD, doc_CD, targets, temperature=temperature, symmetric=symmetric)
+
+    def of(query: Tensor, doc: Tensor) -> Tensor:
+        return info_nce(
+            query, doc, targets, temperature=temperature, symmetric=symmetric, fused=fused
+        )
+
+    total = of(query_BD, doc_CD)
     shorter = [dim for dim in dims if dim < full]
     for dim in shorter:
-        total = total + info_nce(
-            to_unit_length(query_BD[:, :dim]),
-            to_unit_length(doc_CD[:, :dim]),
-            targets,
-            temperature=temperature,
-            symmetric=symmetric,
-        )
+        total = total + of(to_unit_length(query_BD[:, :dim]), to_unit_length(doc_CD[:, :dim]))
     return total / (1 + len(shorter))

@@ -2,7 +2,7 @@
 negative.
 
 Shape suffixes: P pairs in all, B pairs a step, K negatives a pair, C candidate documents of a step,
-N corpus.
+N corpus, M known positives of a step.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ class Batch:
 
 def known_positives(
     positives: Positives, query_rows_B: np.ndarray, candidate_groups_C: np.ndarray
-) -> np.ndarray:
-    """Mask [B, C]: the candidate is a known positive of the query, or a duplicate of one.
+) -> tuple[np.ndarray, np.ndarray]:
+    """The candidates that are known positives of each query, or duplicates of one.
 
-    `candidate_groups_C` are ascending group numbers; they may come from any number of devices.
+    CSR: offsets [B + 1] and candidate numbers [M]. `candidate_groups_C` are ascending group
+    numbers; they may come from any number of devices.
     """
     groups = [positives.group_of_N[positives.of(int(row))] for row in query_rows_B]
     row_X = np.repeat(np.arange(len(groups)), [len(part) for part in groups])
@@ -52,9 +53,8 @@ def known_positives(
         np.searchsorted(candidate_groups_C, group_X), max(0, len(candidate_groups_C) - 1)
     )
     hit_X = candidate_groups_C[column_X] == group_X
-    known_BC = np.zeros((len(query_rows_B), len(candidate_groups_C)), bool)
-    known_BC[row_X[hit_X], column_X[hit_X]] = True
-    return known_BC
+    offsets_B1 = np.searchsorted(row_X[hit_X], np.arange(len(groups) + 1))
+    return offsets_B1, column_X[hit_X]
 
 
 def _judged_negatives(qrels: Qrels, query_rows_P: np.ndarray) -> np.ndarray:
@@ -115,9 +115,9 @@ class Examples:
         tokens = encoder.tokenize(self.queries.texts(query_rows), "query")
         # A group's number is the row of its first document, so it also finds the text.
         tokens += encoder.tokenize(self.corpus.texts(group_C), "document")
+        known = known_positives(self.positives, query_rows_B, group_C)
         targets = Targets(
-            column_B=torch.from_numpy(np.searchsorted(group_C, positive_B)),
-            known_BC=torch.from_numpy(known_positives(self.positives, query_rows_B, group_C)),
+            torch.from_numpy(np.searchsorted(group_C, positive_B)), *map(torch.from_numpy, known)
         )
         ids = [
             f"{self.queries.id(int(q))} -> {self.corpus.id(int(d))}"

@@ -103,6 +103,7 @@ class Contrastive(L.LightningModule):
                     dims=self.config.loss.matryoshka_dims,
                     temperature=self.config.loss.temperature,
                     symmetric=self.config.loss.symmetric,
+                    fused=self.config.loss.fused,
                 )
 
         if self._cached(sum(lengths)):

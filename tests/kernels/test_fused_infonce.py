@@ -323,8 +323,11 @@ def test_auto_holds_no_large_matrix():
 
 
 MEMORY = """
-import resource, torch
+import re, torch
 from whet_kernels.fused_infonce import fused_info_nce
+
+def peak():  # KiB; not ru_maxrss, which a process takes over from the one that started it
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 
 def loss(pairs):
     query = torch.nn.functional.normalize(torch.randn(pairs, 16), dim=1).requires_grad_()
@@ -334,18 +337,19 @@ def loss(pairs):
     fused_info_nce(query, doc, column, (offsets, known), temperature=0.05).backward()
 
 loss(3000)  # libraries and buffers
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 loss(16_384)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak() - before)
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_peak_memory_is_far_below_one_matrix():
     """16,384 x 16,384 similarities would be 1,024 MiB, and the plain loss holds several."""
     done = subprocess.run(
         [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) / 1024 < 40
+    assert int(done.stdout) / 1024 < 64
 
 
 def test_triton_is_not_imported_before_it_is_used():

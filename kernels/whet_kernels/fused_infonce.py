@@ -108,7 +108,7 @@ def fused_info_nce(
     """
     _check(query_BD, doc_CD, column_B, known, temperature)
     name, _ = choose_backend(backend, query_BD.device, query_BD.dtype)
-    kernels: Any = _TorchKernels
+    kernels: Any = _TorchKernels()
     if name == "triton":
         from whet_kernels import fused_infonce_triton as kernels
     device = query_BD.device
@@ -245,7 +245,7 @@ def _gradients(
                 _add_product(grad_BD[rows], grad_bc, doc_CD[columns])
             if grad_CD is not None:
                 _add_product(grad_CD[columns], grad_bc.T, query_BD[rows])
-            del grad_bc  # else two tiles are alive at a time
+            del grad_bc  # before the next one is made
     return grad_BD, grad_CD
 
 
@@ -258,16 +258,21 @@ def _add_product(out_RD: Tensor, weight_RW: Tensor, vector_WD: Tensor) -> None:
 
 
 class _TorchKernels:
-    """The two passes over tiles in plain torch, for any device."""
+    """The two passes over tiles in plain torch, for any device.
 
-    @staticmethod
-    def prepare(vector_RD: Tensor) -> Tensor:
+    Tiles are made in the same memory again and again: left to the C library, freed ones of 16 MiB
+    pile up between small tensors that live longer (240 MiB were seen).
+    """
+
+    def __init__(self) -> None:
+        self.memory: list[Tensor | None] = [None, None]
+
+    def prepare(self, vector_RD: Tensor) -> Tensor:
         """As they are."""
         return vector_RD
 
-    @staticmethod
     def negatives(
-        row_RD: Tensor, walked_WD: Tensor, cells: Cells, scale: float, tile: tuple[int, int]
+        self, row_RD: Tensor, walked_WD: Tensor, cells: Cells, scale: float, tile: tuple[int, int]
     ) -> Tensor:
         """Log of the sum of e^s over the cells of each row that are not masked, [R]."""
         tiles = cells_by_tile(cells, tile)
@@ -275,24 +280,41 @@ class _TorchKernels:
         for i, rows in enumerate(slices(len(row_RD), tile[0])):
             sum_r = row_RD.new_full((rows.stop - rows.start,), float("-inf"), dtype=_wide(row_RD))
             for j, columns in enumerate(slices(len(walked_WD), tile[1])):
-                logit_rw = _logits(row_RD[rows], walked_WD[columns], scale)
+                logit_rw = self._logits(row_RD[rows], walked_WD[columns], scale)
                 masked = tiles.of(i, j)
                 logit_rw[masked.row, masked.column] = float("-inf")
                 sum_r = torch.logaddexp(sum_r, _log_sum_exp(logit_rw))
-                del logit_rw  # else two tiles are alive at a time
             parts.append(sum_r)
         return torch.cat(parts)
 
-    @staticmethod
     def weights(
-        row_RD: Tensor, walked_WD: Tensor, level_R: Tensor, level_W: Tensor | None, scale: float
+        self,
+        row_RD: Tensor,
+        walked_WD: Tensor,
+        level_R: Tensor,
+        level_W: Tensor | None,
+        scale: float,
     ) -> Tensor:
-        """e^(s - level_R), plus e^(s - level_W) if given, [R, W]; masked cells hold anything."""
-        logit_RW = _logits(row_RD, walked_WD, scale)
+        """e^(s - level_R), plus e^(s - level_W) if given, [R, W]; masked cells hold anything. The
+        next call writes over it.
+        """
+        logit_RW = self._logits(row_RD, walked_WD, scale)
         if level_W is None:
             return logit_RW.sub_(level_R[:, None]).exp_()
-        other_RW = (logit_RW - level_W).exp_()
+        other_RW = self._tile(1, logit_RW.shape, logit_RW)
+        torch.sub(logit_RW, level_W, out=other_RW).exp_()
         return logit_RW.sub_(level_R[:, None]).exp_().add_(other_RW)
+
+    def _logits(self, row_RD: Tensor, walked_WD: Tensor, scale: float) -> Tensor:
+        row_RD, walked_WD = row_RD.to(_wide(row_RD)), walked_WD.to(_wide(row_RD))
+        out_RW = self._tile(0, torch.Size((len(row_RD), len(walked_WD))), row_RD)
+        return torch.mm(row_RD, walked_WD.T, out=out_RW).mul_(scale)
+
+    def _tile(self, number: int, shape: torch.Size, like: Tensor) -> Tensor:
+        memory = self.memory[number]
+        if memory is None or len(memory) < shape.numel():
+            self.memory[number] = memory = like.new_empty(shape.numel())
+        return memory[: shape.numel()].view(shape)
 
 
 def _log_sum_exp(logit_RW: Tensor) -> Tensor:
@@ -300,11 +322,6 @@ def _log_sum_exp(logit_RW: Tensor) -> Tensor:
     top_R = logit_RW.amax(1)
     base_R = top_R.masked_fill(top_R == float("-inf"), 0.0)
     return logit_RW.sub_(base_R[:, None]).exp_().sum(1).log_().add_(base_R)
-
-
-def _logits(row_RD: Tensor, walked_WD: Tensor, scale: float) -> Tensor:
-    wide = _wide(row_RD)
-    return (row_RD.to(wide) @ walked_WD.to(wide).T).mul_(scale)
 
 
 def _own_logits(query_BD: Tensor, doc_CD: Tensor, problem: _Problem) -> Tensor:

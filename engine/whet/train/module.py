@@ -17,10 +17,12 @@ from whet.config import FitConfig
 from whet.data.order import Order
 from whet.errors import WhetError
 from whet.loss.gradcache import backward_cached, backward_whole
-from whet.loss.infonce import matryoshka_info_nce
+from whet.loss.infonce import matryoshka_info_nce, uses_tiles
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
+from whet.progress import say
 from whet.train.examples import Batch, Examples
+from whet_kernels.fused_infonce import choose_backend
 
 MEMORY_SHARE = 0.3  # of the device, for the activations of one backward
 BYTES_A_UNIT = (
@@ -45,6 +47,7 @@ class Contrastive(L.LightningModule):
         self.order = order
         self.config = config
         self.last_loss = float("nan")
+        self.told_of_tiles = False
 
     @property
     def total_steps(self) -> int:
@@ -95,6 +98,7 @@ class Contrastive(L.LightningModule):
 
         def loss_of(vector_UD: Tensor) -> Tensor:
             vector_UD = vector_UD[place_U]
+            self._tell_of_tiles(len(query_B) * (len(vector_UD) - batch.queries), vector_UD)
             with torch.autocast(device.type, enabled=False):
                 return matryoshka_info_nce(
                     vector_UD[: batch.queries][query_B],
@@ -111,6 +115,14 @@ class Contrastive(L.LightningModule):
                 forward, len(chunks), loss_of, self.manual_backward, device=device
             )
         return backward_whole(forward, len(chunks), loss_of, self.manual_backward)
+
+    def _tell_of_tiles(self, similarities: int, vector_UD: Tensor) -> None:
+        """Say once when the similarities are not held at once, and what computes instead."""
+        if self.told_of_tiles or not uses_tiles(self.config.loss.fused, similarities):
+            return
+        backend, why = choose_backend("auto", vector_UD.device, vector_UD.dtype)
+        say(f"The loss goes by tiles of the {similarities:,} similarities ({backend}: {why}).")
+        self.told_of_tiles = True
 
     def _cached(self, tokens: int) -> bool:
         mode = self.config.loss.cache

@@ -202,12 +202,13 @@ def negatives(
     blocks_a_split = -(-wide // wanted)
     splits = -(-wide // blocks_a_split)
     out_SR = torch.empty(splits, rows, device=row_RD.device)
-    _negatives_kernel[(high, splits)](
-        row_RD, walked_WD, out_SR, cells.column_X.int(),
-        *_cursors(cells, splits, blocks_a_split * blocks.columns), _fullest(cells, blocks),
-        rows, walked, scale * LOG2_E, blocks_a_split,
-        **settings(blocks, row_RD.shape[1], row_RD.element_size()),
-    )  # fmt: skip
+    with torch.cuda.device_of(row_RD):  # Triton launches on the current device
+        _negatives_kernel[(high, splits)](
+            row_RD, walked_WD, out_SR, cells.column_X.int(),
+            *_cursors(cells, splits, blocks_a_split * blocks.columns), _fullest(cells, blocks),
+            rows, walked, scale * LOG2_E, blocks_a_split,
+            **settings(blocks, row_RD.shape[1], row_RD.element_size()),
+        )  # fmt: skip
     return (out_SR / LOG2_E).logsumexp(0)
 
 
@@ -241,11 +242,13 @@ def weights(
     blocks = INTERPRETED if INTERPRETING else WEIGHTS[row_RD.element_size()]
     out_RW = torch.empty(rows, walked, dtype=row_RD.dtype, device=row_RD.device)
     level_R = level_R * LOG2_E
-    _weights_kernel[(-(-rows // blocks.rows), -(-walked // blocks.columns))](
-        row_RD, walked_WD, level_R, level_R if level_W is None else level_W * LOG2_E, out_RW,
-        rows, walked, scale * LOG2_E, level_W is not None,
-        **settings(blocks, row_RD.shape[1], row_RD.element_size()),
-    )  # fmt: skip
+    grid = (-(-rows // blocks.rows), -(-walked // blocks.columns))
+    with torch.cuda.device_of(row_RD):
+        _weights_kernel[grid](
+            row_RD, walked_WD, level_R, level_R if level_W is None else level_W * LOG2_E, out_RW,
+            rows, walked, scale * LOG2_E, level_W is not None,
+            **settings(blocks, row_RD.shape[1], row_RD.element_size()),
+        )  # fmt: skip
     return out_RW
 
 

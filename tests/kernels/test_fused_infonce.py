@@ -29,6 +29,8 @@ pytestmark = [
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 AWKWARD = (47, 31, 123)
+# Tensor cores cut off what they add up where float32 rounds: 10 times the tolerance on a GPU.
+FINE = 1e-4 if CUDA else 1e-5
 needs_triton = pytest.mark.skipif(
     sys.platform != "linux", reason="Triton is published for Linux only"
 )
@@ -125,8 +127,8 @@ def assert_close(found, right, tolerance):
 
 
 def float32_tolerance(temperature):
-    """1e-5, and more where logits of 1 / temperature leave fewer digits behind the point."""
-    return 1e-5 * max(1.0, 0.05 / temperature)
+    """More where logits of 1 / temperature leave fewer digits behind the point."""
+    return FINE * max(1.0, 0.05 / temperature)
 
 
 shapes = st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
@@ -156,7 +158,7 @@ def test_triton_equals_the_oracle(shape, share, temperature, symmetric, seed):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     ("dtype", "tolerance"),
-    [(torch.float32, 1e-5), (torch.bfloat16, 1e-2), (torch.float16, 2e-3)],
+    [(torch.float32, FINE), (torch.bfloat16, 1e-2), (torch.float16, 2e-3)],
 )
 def test_awkward_shape_in_every_type(dtype, tolerance, backend, symmetric):
     """bfloat16 and float16 gradients are as good as numbers of 8 and 11 bits can be; the loss is
@@ -165,7 +167,7 @@ def test_awkward_shape_in_every_type(dtype, tolerance, backend, symmetric):
     case = problem(3, *AWKWARD, dtype=dtype)
     found, right = run(backend, case, symmetric=symmetric), wanted(case, symmetric=symmetric)
     assert_close(found, right, tolerance)
-    assert float(found[0]) == pytest.approx(float(right[0]), rel=1e-5)
+    assert float(found[0]) == pytest.approx(float(right[0]), rel=FINE)
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -195,14 +197,14 @@ def test_reference_equals_the_oracle(symmetric):
 def test_backends_agree(symmetric):
     case = problem(5, 90, 70, 40, share=0.3)
     found = run("triton", case, symmetric=symmetric)
-    assert_close(found, run("torch", case, symmetric=symmetric), 1e-5)
+    assert_close(found, run("torch", case, symmetric=symmetric), FINE)
 
 
 @needs_triton
 def test_4096_dimensions():
     case = problem(6, 5, 9, 4096)
-    assert_close(run("triton", case), wanted(case), 1e-5)
-    assert_close(run("torch", case), wanted(case), 1e-5)
+    assert_close(run("triton", case), wanted(case), FINE)
+    assert_close(run("torch", case), wanted(case), FINE)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -211,7 +213,7 @@ def test_tiles_do_not_matter(backend, symmetric):
     case = problem(7, *AWKWARD, share=0.3)
     whole = run(backend, case, symmetric=symmetric, tile=(100, 100))
     for tile in [(13, 100), (100, 13), (16, 8)]:
-        assert_close(run(backend, case, symmetric=symmetric, tile=tile), whole, 1e-5)
+        assert_close(run(backend, case, symmetric=symmetric, tile=tile), whole, FINE)
 
 
 @needs_triton
@@ -222,7 +224,7 @@ def test_splits_of_the_walk_do_not_matter(monkeypatch, multiprocessors):
 
     case = problem(8, 20, 150, 16, share=0.2)
     monkeypatch.setattr(fused_infonce_triton, "_multiprocessors", lambda _: multiprocessors)
-    assert_close(run("triton", case), wanted(case), 1e-5)
+    assert_close(run("triton", case), wanted(case), FINE)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -400,7 +402,7 @@ def test_triton_refuses_float64():
 @pytest.mark.gpu
 @pytest.mark.skipif(not CUDA, reason="needs a CUDA GPU")
 @pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, FINE), (torch.bfloat16, 2e-2)])
 def test_real_sizes_on_a_gpu(dtype, tolerance, symmetric):
     """Many blocks and several tiles, the same bits twice, against float64."""
     rng = np.random.default_rng(16)

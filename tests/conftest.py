@@ -21,12 +21,10 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFL
 os.environ.update(OFFLINE)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices: a second thread costs time
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-if not Path("/dev/nvidiactl").exists():  # no NVIDIA driver: GPU kernels run in Triton's interpreter
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import torch  # noqa: E402 (reads OMP_NUM_THREADS)
 
-if not torch.cuda.is_available():  # read when triton is first imported
+if not torch.cuda.is_available():  # read when triton is first imported: its interpreter is used
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "", None}

@@ -23,7 +23,9 @@ FIRST_PROBES = 16  # lists a query looks into at first
 WIDER = 4
 SPARE = 48  # candidates beyond k and the exclusions
 DEEPEST = 2048  # as many as faiss gives on a GPU
+MOST_PROBES = 2048  # the same limit for lists
 TRAIN_ROWS = 64  # a list, to place its centre
+LEAST_ROWS = 39  # a list; faiss warns of fewer
 ADD_ROWS = 1 << 18
 JUDGED = 200  # queries whose result is compared with the exact one
 
@@ -31,18 +33,18 @@ JUDGED = 200  # queries whose result is compared with the exact one
 def _run(task: Task) -> Answer:
     query_QD = np.ascontiguousarray(task.query_QD, np.float32)
     norms(query_QD, side="query")
-    index = _index(task.corpus_ND)
+    index, most = _index(task.corpus_ND)
     result = empty_result(len(query_QD), task.k, task.window)
     unseen_Q = len(task.corpus_ND) - result.excluded_Q
-    left, probes = np.arange(len(query_QD)), min(FIRST_PROBES, index.nlist)
+    left, probes = np.arange(len(query_QD)), min(FIRST_PROBES, most)
     while len(left):
         index.nprobe = probes
         for at in slices(len(left), 1024):
             _round(task._replace(query_QD=query_QD), index, left[at], (result, unseen_Q))
         left = left[result.rows_Qk[left, -1] < 0]
-        if probes == index.nlist:
+        if probes == most:
             break
-        probes = min(probes * WIDER, index.nlist)
+        probes = min(probes * WIDER, most)
     if len(left):  # deeper than faiss goes
         rest = blas.run(task.take(left)).top
         for whole, piece in zip(result, rest, strict=True):
@@ -51,24 +53,22 @@ def _run(task: Task) -> Answer:
     return Answer(result, unseen_Q, _recall(task, result.rows_Qk))
 
 
-def _index(corpus_ND: np.ndarray) -> Any:
-    """Lists of 16-bit vectors around centres that a sample was clustered to."""
+def _index(corpus_ND: np.ndarray) -> tuple[Any, int]:
+    """Lists of 16-bit vectors around centres of a sample, and how many can be looked into."""
     import faiss
 
     rows, dimension = corpus_ND.shape
-    lists = max(
-        1, min(int(4 * np.sqrt(rows)), rows // 39)
-    )  # fewer than 39 rows a list: faiss warns
+    for at in slices(rows, ADD_ROWS):
+        norms(corpus_ND[at], side="corpus", first_row=at.start)
+    lists = max(1, min(int(4 * np.sqrt(rows)), rows // LEAST_ROWS))
     index = faiss.index_factory(dimension, f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
     if getattr(faiss, "get_num_gpus", lambda: 0)():
-        index = faiss.index_cpu_to_all_gpus(index)
+        index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
     some = np.sort(np.random.default_rng(0).permutation(rows)[: TRAIN_ROWS * lists])
     index.train(np.ascontiguousarray(corpus_ND[some], np.float32))
     for at in slices(rows, ADD_ROWS):
-        part_ND = np.ascontiguousarray(corpus_ND[at], np.float32)
-        norms(part_ND, side="corpus", first_row=at.start)
-        index.add(part_ND)
-    return index
+        index.add(np.ascontiguousarray(corpus_ND[at], np.float32))
+    return index, min(lists, MOST_PROBES)
 
 
 def _round(task: Task, index: Any, queries: np.ndarray, found: tuple[Any, np.ndarray]) -> None:

@@ -11,6 +11,7 @@ Shape suffixes: Q queries, N corpus rows, M pairs, D dimensions, T rows of a til
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -58,7 +59,9 @@ def pair_scores(
     map.
     """
     scores_M = np.empty(len(query_M), np.float32)
-    compiled = _compiled() if query_QD.dtype == corpus_ND.dtype == np.float32 else None
+    compiled = None
+    if query_QD.dtype == corpus_ND.dtype == np.float32 and _worth_compiling(len(query_M)):
+        compiled = _compiled()
     step = max(1, CHUNK_NUMBERS // max(1, query_QD.shape[1]))
     chunks = list(slices(len(query_M), step))
 
@@ -77,6 +80,11 @@ def pair_scores(
     with ThreadPoolExecutor(_threads()) as pool:  # both let go of the GIL; chunks share nothing
         list(pool.map(score, chunks))
     return scores_M
+
+
+def _worth_compiling(pairs: int) -> bool:
+    """Loading numba takes as long as numpy needs for half a million pairs."""
+    return "numba" in sys.modules or pairs > 1 << 19
 
 
 @cache

@@ -10,11 +10,14 @@ import pytest
 from whet_kernels.exact_dot import (
     VectorError,
     check_range,
+    fold_sum,
     norms,
     pair_scores,
     score_error_Q,
     tile_scores,
 )
+
+pytestmark = pytest.mark.kernel
 
 
 def folded(numbers: list[float]) -> float:
@@ -34,6 +37,19 @@ def test_score_is_the_folded_float64_sum(dimension):
     score = pair_scores(query, doc, np.array([0]), np.array([0]))[0]
     assert score == np.float32(folded(terms))
     assert score == pytest.approx(math.fsum(terms), rel=1e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 31, 47, 123, 384])
+def test_the_compiled_loop_gives_the_same_bits(dimension):
+    from whet_kernels.compiled import exact_pairs
+
+    rng = np.random.default_rng(dimension)
+    query, corpus = (rng.standard_normal((n, dimension)).astype(np.float32) for n in (9, 70))
+    query_M, row_M = rng.integers(0, 9, 500), rng.integers(0, 70, 500)
+    score_M = np.empty(500, np.float32)
+    exact_pairs(query, corpus, query_M, row_M, score_M)
+    terms_MD = query[query_M].astype(np.float64) * corpus[row_M].astype(np.float64)
+    assert np.array_equal(score_M, fold_sum(terms_MD).astype(np.float32))
 
 
 def test_score_does_not_depend_on_the_batch():

@@ -16,6 +16,7 @@ from whet_kernels.mine_tiled import Tiling, mine_topk_tiled
 from whet_kernels.mine_topk import mine_topk, mine_topk_reference
 from whet_kernels.topk_window import Exclude, window_of
 
+pytestmark = pytest.mark.kernel
 NONE = {"ceiling_Q": None, "floor_Q": None, "exclude": None}
 
 
@@ -195,7 +196,7 @@ def test_auto_says_why(tmp_path):
 
 def test_auto_takes_int8_for_a_large_corpus_where_the_cpu_is_fast_at_it(monkeypatch):
     rng = np.random.default_rng(0)
-    query, corpus = vectors(rng, "unit", 8192, 4), vectors(rng, "unit", 8192, 4)
+    query, corpus = vectors(rng, "unit", 32_768, 4), vectors(rng, "unit", 8192, 4)
     monkeypatch.setattr(int8_pass, "int8_gain", lambda: 3.0)
     found = windowed_search(query, corpus, 1)
     assert (found.backend, found.why[:33]) == ("int8", "int8 products run at 3.0 times th")

@@ -211,6 +211,18 @@ def test_help_shows_every_option_with_its_meaning(whet: Whet) -> None:
     assert max(len(line) for line in out.splitlines()) <= 100
 
 
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(
+    calls: Any, whet: Whet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    calls.answer = lambda config: seen.append(os.environ["OMP_WAIT_POLICY"])
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert whet("fit", "data=d")[0] == 0
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert whet("fit", "data=d")[0] == 0
+    assert seen == ["PASSIVE", "ACTIVE"]
+
+
 def test_no_words_is_a_mistake_and_help_is_none(whet: Whet) -> None:
     assert whet()[0] == 2
     code, out, _ = whet("--help")

@@ -27,13 +27,9 @@ from whet_kernels.exact_dot import (
 from whet_kernels.exact_scan import NONE, order_keys
 from whet_kernels.topk_window import Window
 
-SLAB_BYTES = (
-    56 << 20
-)  # of a slab in the first pass's format, and of its copies where it is streamed
+SLAB_BYTES = 56 << 20  # of a slab in the first pass's format, and of its copies where streamed
 BLOCK_BYTES = 104 << 20  # of everything that grows with the queries of a block, their vectors apart
 QUERY_BYTES = 40 << 20  # of their vectors in float32 and in the first pass's format
-
-
 SORTED = 1 << 19  # candidates sorted at a time: 25 MB
 
 

@@ -26,10 +26,11 @@ from measure import (
     in_rounds,
     over_floor,
     ratio,
-    say,
+    say_once,
     time_at_most,
 )
 
+from whet_kernels.int8_pass import int8_gain
 from whet_kernels.mine_tiled import mine_topk_tiled
 from whet_kernels.topk_window import Exclude, Window, window_of
 
@@ -116,7 +117,7 @@ def faiss_rivals(case: Search) -> dict[str, Run]:
     missing.
     """
     if find_spec("faiss") is None:
-        say("faiss is not installed: its rows are left out")
+        say_once("faiss is not installed: its rows are left out")
         return {}
     import faiss
 
@@ -187,11 +188,17 @@ def _auto(case: Search) -> tuple[np.ndarray, str]:
 
 def whet_searches(case: Search) -> dict[str, Run]:
     """Whet's ways; the automatic one is named with the backend it took."""
-    return {
+    runs: dict[str, Run] = {
         INT8: lambda: tiled(case, int8=True),
         FLOAT32: lambda: tiled(case, int8=False),
         AUTO: lambda: auto(case),
     }
+    return {name: run for name, run in runs.items() if name != INT8 or ours()[0] == INT8}
+
+
+def ours() -> tuple[str, str]:
+    """Whet's fastest tiles on this CPU, and what a user gets."""
+    return (INT8 if int8_gain() else FLOAT32), AUTO
 
 
 def checked(case: Search, row: Row, rows_Qk: np.ndarray) -> Row:
@@ -219,7 +226,7 @@ def _search(case: Search, rounds: int, results: Results) -> None:
     rows = {name: checked(case, case.row("search", name), run()) for name, run in methods.items()}
     rows[AUTO].what = f"{AUTO} (auto: {_auto(case)[1]})"
     samples = in_rounds(methods, floor, rounds, timer=clock, scale=scale)
-    results.add(_floor_row(case, samples[INT8]))
+    results.add(_floor_row(case, samples[AUTO]))
     for name, row in rows.items():
         row.timed(samples[name])
         if name != BASE and BASE in samples:
@@ -276,7 +283,7 @@ def k_and_filter_rows(shapes: Shapes, rounds: int, results: Results) -> None:
         others: dict[str, tuple[str, Search]] = {}
         cases = [Search.of(given, "clustered", *part) for part in (base, other)]
         labels = ["k=16", "k=256"] if group == "k" else ["filters off", "filters on"]
-        for name in (INT8, AUTO):
+        for name in ours():
             for case, label in zip(cases, labels, strict=True):
                 against = "" if label == labels[0] else f"{name} | {labels[0]}"
                 others[f"{name} | {label}"] = (against, case)
@@ -292,13 +299,15 @@ def warm_rows(shapes: Shapes, rounds: int, results: Results) -> None:
     """A refresh that starts from the last one's rows, after the vectors moved, and a cold one."""
     before = problem("clustered", shapes.queries, shapes.rows[0], shapes.dimension)
     k = shapes.ks[-1]
-    hint_QC = tiled(Search.of(before, "clustered", k), int8=True)
+    name = ours()[0]
+    int8 = name == INT8
+    hint_QC = tiled(Search.of(before, "clustered", k), int8=int8)
     for share in (0.02, 0.05, 0.2):
         case = Search.of(moved(before, share), f"clustered, moved {share:.0%}", k)
-        cold, warm = f"{INT8} | cold", f"{INT8}, warm | warm"
+        cold, warm = f"{name} | cold", f"{name}, warm | warm"
         runs: dict[str, Run] = {
-            cold: lambda case=case: tiled(case, int8=True),
-            warm: lambda case=case: tiled(case, int8=True, hint_QC=hint_QC),
+            cold: lambda case=case: tiled(case, int8=int8),
+            warm: lambda case=case: tiled(case, int8=int8, hint_QC=hint_QC),
         }
         others = {cold: ("", case), warm: (cold, case)}
         _pair(
@@ -319,7 +328,7 @@ def growth_rows(shapes: Shapes, rounds: int, results: Results) -> None:
     sizes += [(shapes.queries, round((base * top) ** 0.5)), (shapes.queries, top)]
     whole = problem("random", shapes.queries, top, shapes.dimension)
     floor, scale = floor_of(whole)
-    for name in (INT8, AUTO):
+    for name in ours():
         cases = {size: Search.of(_part(whole, *size), "random", shapes.ks[-1]) for size in sizes}
         runs = {str(size): _bound(case, name) for size, case in cases.items()}
         rows = {

@@ -24,6 +24,7 @@ from measure import (
     Took,
     in_rounds,
     say,
+    say_once,
 )
 
 FLOOR_TILE = (4096, 131_072)
@@ -140,7 +141,7 @@ def whet_method(given: Problem, k: int, filters: bool, first_pass: str = "auto")
     try:
         from whet_kernels.mine_gpu import mine_topk_gpu
     except ImportError as error:
-        say(f"whet's rows are left out: {error}")
+        say_once(f"whet's rows are left out: {error}")
         return None
     window = window_of_case(given, k, filters)
 
@@ -207,7 +208,7 @@ def first_row(case: Case, group: str, name: str, method: Method) -> Row | None:
     try:
         method.run()
         found, extra = peak_mib(method.run)
-    except (RuntimeError, AssertionError, TypeError) as error:  # out of memory is a RuntimeError
+    except (RuntimeError, AssertionError, TypeError, AttributeError) as error:  # or no memory
         torch.cuda.empty_cache()
         say(f"{name} is left out: {str(error).splitlines()[0] if str(error) else error!r}")
         return None

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 from cases import Problem
-from measure import Run, say
+from measure import Run, say_once
 
 ROOM = 48  # candidates beyond k and the positive, for those over the ceiling
 TORCH_QUERIES = 1024  # full rows of scores: 4 GB in float32 at a million documents
@@ -66,10 +66,10 @@ def _faiss():  # type: ignore[no-untyped-def]
         import faiss
         import faiss.contrib.torch_utils
     except ImportError as error:
-        say(f"rows of faiss are left out: {error}")
+        say_once(f"rows of faiss are left out: {error}")
         return None
     if not hasattr(faiss, "StandardGpuResources") or faiss.get_num_gpus() == 0:
-        say("rows of faiss are left out: this faiss was built without GPUs (pip: faiss-gpu)")
+        say_once("rows of faiss are left out: this faiss was built without GPUs (pip: faiss-gpu)")
         return None
     return faiss
 
@@ -121,7 +121,8 @@ def full_rows(given: Problem, k: int, filters: bool, block: int) -> torch.Tensor
         score_BN = given.query_QD[at] @ given.corpus_ND.T
         if filters:
             score_BN.masked_fill_(score_BN > given.ceiling_Q[at, None], -torch.inf)
-            score_BN[torch.arange(len(score_BN)), given.positive_Q[at]] = -torch.inf
+            each_B = torch.arange(len(score_BN), device=score_BN.device)
+            score_BN[each_B, given.positive_Q[at]] = -torch.inf
         best_Bk, row_Bk = score_BN.topk(k, dim=1)
         parts.append(row_Bk.masked_fill(best_Bk == -torch.inf, -1))
     return torch.cat(parts)

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -312,3 +313,9 @@ def read(path: Path) -> list[dict[str, str]]:
 def say(words: str) -> None:
     """Progress, on standard error."""
     print(words.rstrip(), file=sys.stderr, flush=True)
+
+
+@cache
+def say_once(words: str) -> None:
+    """The same, but each sentence once."""
+    say(words)

@@ -8,7 +8,7 @@ from html import escape
 Line = dict[str, str]
 KEY = ("part", "device", "group", "what", "data", "Q", "N", "D", "k", "filters", "against")
 HEAD = "what,data,Q,N,D,k,filters,seconds,x floor,set against,ratio,exact,full,extra,goal,met"
-LEFT, WIDTH, BAR, GAP, TOP = 330, 860, 13, 4, 54
+LEFT, RIGHT, WIDTH, BAR, GAP, TOP = 330, 190, 960, 13, 4, 54
 
 
 def latest(lines: Iterable[Line]) -> list[Line]:
@@ -88,11 +88,12 @@ def plot(lines: list[Line]) -> str:
     """Time over the floor's, a bar a method, for every searched case: SVG that stands alone."""
     shown = [line for line in latest(lines) if line["group"] == "search" and line["x_floor"]]
     shown = [line for line in shown if not line["what"].startswith("floor")]
-    cases: dict[str, list[Line]] = {}
+    cases: dict[str, dict[str, Line]] = {}
     for line in sorted(shown, key=lambda line: (line["part"], line["device"])):
-        cases.setdefault(_case(line), []).append(line)
+        cases.setdefault(_case(line), {})[line["what"]] = line  # once, whatever it is set against
     parts, y = [], TOP
-    for case, bars in cases.items():
+    for case, methods in cases.items():
+        bars = list(methods.values())
         parts.append(f'<text class="case" x="8" y="{y + 12}">{escape(case)}</text>')
         y += 20
         limit = _limit(bars)
@@ -120,7 +121,7 @@ def _limit(bars: list[Line]) -> float:
 
 
 def _place(value: float, limit: float) -> float:
-    return round(LEFT + min(value, limit) / limit * (WIDTH - LEFT - 60), 1)
+    return round(LEFT + min(value, limit) / limit * (WIDTH - LEFT - RIGHT), 1)
 
 
 def _bar(line: Line, y: int, limit: float) -> str:

@@ -19,7 +19,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -66,13 +65,11 @@ def parsed() -> argparse.Namespace:
 
 
 def find_packages() -> None:
-    """Let this repository's packages be imported where they are not installed."""
-    for folder, package in (("kernels", "whet_kernels"), ("engine", "whet")):
-        if find_spec(package) is None:
-            sys.path.insert(0, str(ROOT / folder))
-            before = os.environ.get("PYTHONPATH")
-            paths = [str(ROOT / folder), *([before] if before else [])]
-            os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    """Measure this repository's packages, also where none or others are installed."""
+    folders = [str(ROOT / folder) for folder in ("engine", "kernels")]
+    sys.path[:0] = folders
+    before = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    os.environ["PYTHONPATH"] = os.pathsep.join(folders + before)
 
 
 def measure_cpu(options: argparse.Namespace, results: Results) -> list[str]:

@@ -55,7 +55,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--only", choices=("cpu", "gpu"), help="default: gpu where there is CUDA")
     parser.add_argument("--groups", nargs="+", metavar="NAME", help="only these groups of rows")
     parser.add_argument("--quick", action="store_true", help="tiny shapes: a test, no figures")
-    parser.add_argument("--full", action="store_true", help="CPU: also a million documents")
+    parser.add_argument("--rows", type=int, nargs="+", help="CPU: documents; 100000 400000")
     parser.add_argument("--rounds", type=int, help="default: 3 on a CPU, 5 on a GPU")
     parser.add_argument("--minutes", type=float, default=8.0, help="GPU: start nothing after this")
     parser.add_argument("--results", type=Path, default=HERE / "results.csv")
@@ -78,8 +78,8 @@ def measure_cpu(options: argparse.Namespace, results: Results) -> list[str]:
     import whole
 
     shapes = cpu.QUICK if options.quick else cpu.SHAPES
-    if options.full:
-        shapes = shapes._replace(rows=(*shapes.rows, 1_000_000))
+    if options.rows:
+        shapes = shapes._replace(rows=tuple(options.rows))
     rounds = options.rounds or (1 if options.quick else 3)
     groups: dict[str, Callable[..., None]] = {
         "search": cpu.search_rows,

@@ -180,7 +180,8 @@ def suits_int8(
         ceiling_B = part.window.ceiling_Q.astype(np.float64)
         doubt_B = _share(score_BS, ceiling_B + error_B) - _share(score_BS, ceiling_B - error_B)
         suits_Q[at] &= doubt_B < DOUBT
-        sure_Q[at] = _reached(part, tile, score_BS, k)
+        if not np.isfinite(part.sure_Q).all():  # a warm start knows more than a sample
+            sure_Q[at] = _reached(part, tile, score_BS, k)
     return suits_Q, sure_Q
 
 

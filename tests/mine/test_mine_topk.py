@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from whet.mine import search
 from whet.mine.policy import CHOICES
-from whet.mine.search import windowed_search
+from whet.mine.search import tiles, windowed_search
 from whet_kernels import int8_pass
 from whet_kernels.mine_tiled import Tiling, mine_topk_tiled
 from whet_kernels.mine_topk import mine_topk, mine_topk_reference
@@ -196,12 +196,15 @@ def test_auto_says_why(tmp_path):
 
 def test_auto_takes_int8_for_a_large_corpus_where_the_cpu_is_fast_at_it(monkeypatch):
     rng = np.random.default_rng(0)
-    query, corpus = vectors(rng, "unit", 32_768, 4), vectors(rng, "unit", 8192, 4)
+    query, corpus = vectors(rng, "unit", 100, 4), vectors(rng, "unit", 8192, 4)
+    monkeypatch.setattr(tiles, "FEW_PRODUCTS", 400 * 8192)
     monkeypatch.setattr(int8_pass, "int8_gain", lambda: 3.0)
     found = windowed_search(query, corpus, 1)
     assert (found.backend, found.why[:33]) == ("int8", "int8 products run at 3.0 times th")
     monkeypatch.setattr(int8_pass, "int8_gain", lambda: 0.9)
     assert windowed_search(query, corpus, 1).backend == "faiss"
+    monkeypatch.setattr(int8_pass, "int8_gain", lambda: 3.0)
+    assert "99 queries times 8,192 documents are few" in windowed_search(query[1:], corpus, 1).why
 
 
 def test_a_policy_can_name_every_backend():

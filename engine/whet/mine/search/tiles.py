@@ -8,7 +8,7 @@ from whet.mine.search.backend import Answer, Backend, Task
 from whet_kernels.mine_topk import mine_topk
 
 FEW_ROWS = 8192  # a smaller corpus is searched before int8 pays for its preparation
-FEW_SCORES = 1 << 28  # fewer pairs are through before numba is loaded
+FEW_PRODUCTS = 1 << 36  # fewer multiplications are through before numba is loaded
 WORTH_INT8 = 1.5  # times the float32 rate
 
 
@@ -35,7 +35,7 @@ def _suits_int8(task: Task) -> tuple[bool, str]:
     if task.has_floor:
         return False, "min_score needs every score"
     rows = len(task.corpus_ND)
-    if rows < FEW_ROWS or rows * len(task.query_QD) < FEW_SCORES:
+    if rows < FEW_ROWS or rows * task.query_QD.size < FEW_PRODUCTS:
         return False, f"{len(task.query_QD):,} queries times {rows:,} documents are few"
     gain = int8_gain()
     if gain < WORTH_INT8:

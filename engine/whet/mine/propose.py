@@ -16,12 +16,13 @@ from whet.config import MiningConfig
 from whet.errors import MiningError
 from whet.mine.search import windowed_search
 from whet.types import Embeddings
-from whet_kernels.exact_dot import pair_scores
+from whet_kernels.exact_dot import pair_scores, slices
 from whet_kernels.topk_window import Exclude, Window, window_of
 
 # Scores of (query row, document row) pairs, float [M], batched as it likes.
 Rescore = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
+BEFORE_NUMBERS = 1 << 20  # comparisons of exclusions and survivors at a time
 PROPOSED = 100  # candidates a query that a cross-encoder scores, where range_max does not say
 
 
@@ -114,24 +115,17 @@ def excluded_before(task: Task, rows_Rk: np.ndarray, scores_Rk: np.ndarray) -> n
     With it a survivor's raw rank is exact without a second search: before it stand the survivors
     before it, all that is above the ceiling, these, and nothing else.
     """
-    query_E = np.repeat(np.arange(len(rows_Rk)), np.diff(task.exclude.offsets_Q1))
-    rows_E = task.exclude.rows_E
-    query_F, place_F = np.nonzero(rows_Rk >= 0)
-    query = np.concatenate([query_E, query_F])
-    score = np.concatenate(
-        [
-            pair_scores(task.query_RD, task.corpus.vectors, query_E, rows_E),
-            scores_Rk[query_F, place_F],
-        ]
-    )
-    row = np.concatenate([rows_E, rows_Rk[query_F, place_F]])
-    order = np.lexsort((row, -score, query))
-    excluded = order < len(rows_E)
-    earlier = np.searchsorted(query_E, query[order])  # exclusions of the queries before
-    before = np.cumsum(excluded, dtype=np.int64) - excluded - earlier
     count_Rk = np.zeros(rows_Rk.shape, np.int64)
-    at = order[~excluded] - len(rows_E)
-    count_Rk[query_F[at], place_F[at]] = before[~excluded]
+    offsets_R1, rows_E = task.exclude
+    query_E = np.repeat(np.arange(len(rows_Rk)), np.diff(offsets_R1))
+    score_E = pair_scores(task.query_RD, task.corpus.vectors, query_E, rows_E)
+    for at in slices(len(rows_E), max(1, BEFORE_NUMBERS // max(1, rows_Rk.shape[1]))):
+        query, score_E1, row_E1 = query_E[at], score_E[at, None], rows_E[at, None]
+        score_Ek = scores_Rk[query]  # NaN where there is none: never before
+        before_Ek = score_E1 > score_Ek
+        before_Ek |= (score_E1 == score_Ek) & (row_E1 < rows_Rk[query])
+        first = np.flatnonzero(np.diff(query, prepend=-1))
+        count_Rk[query[first]] += np.add.reduceat(before_Ek, first, axis=0, dtype=np.int64)
     return count_Rk
 
 

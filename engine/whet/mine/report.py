@@ -247,7 +247,8 @@ def _sample(
     negatives: Negatives, positives: Positives, seed: int, ids_Q: Sequence[str]
 ) -> list[dict[str, Any]]:
     """A few rows drawn evenly, the same for the same seed."""
-    filled = np.flatnonzero(negatives.found_R > 0)
+    found_R = negatives.found_R
+    filled = np.flatnonzero(found_R > 0)
     words = np.array(np.random.Philox(key=seed % 2**64).random_raw(len(filled)), np.uint64)
     chosen = filled[np.argsort(words, kind="stable")[:SAMPLED_ROWS]]
     return [
@@ -258,9 +259,9 @@ def _sample(
             "positive_score": None
             if np.isnan(negatives.positive_scores_R[row])
             else float(negatives.positive_scores_R[row]),
-            "rows": negatives.doc_rows_RK[row, : negatives.found_R[row]].tolist(),
-            "scores": negatives.scores_RK[row, : negatives.found_R[row]].tolist(),
-            "ranks": negatives.ranks_RK[row, : negatives.found_R[row]].tolist(),
+            "rows": negatives.doc_rows_RK[row, : found_R[row]].tolist(),
+            "scores": negatives.scores_RK[row, : found_R[row]].tolist(),
+            "ranks": negatives.ranks_RK[row, : found_R[row]].tolist(),
         }
         for row in chosen.tolist()
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -205,6 +207,27 @@ def test_auto_takes_int8_for_a_large_corpus_where_the_cpu_is_fast_at_it(monkeypa
     assert windowed_search(query, corpus, 1).backend == "faiss"
     monkeypatch.setattr(int8_pass, "int8_gain", lambda: 3.0)
     assert "99 queries times 8,192 documents are few" in windowed_search(query[1:], corpus, 1).why
+
+
+def test_a_gpu_that_fails_is_told_and_the_cpu_takes_over(monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    query, corpus = vectors(rng, "unit", 3, 8), vectors(rng, "unit", 90, 8)
+
+    def fails(task):
+        raise RuntimeError("no kernel image is available\nlong story")
+
+    broken = replace(search.gpu, missing=lambda: "", suits=lambda _: (True, ""), run=fails)
+    monkeypatch.setattr(search, "gpu", broken)
+    monkeypatch.setitem(search.BACKENDS, "gpu", broken)
+    found = windowed_search(query, corpus, 3)
+    assert (found.backend, found.why) == (
+        "blas",
+        "not gpu: RuntimeError: no kernel image is available",
+    )
+    assert "Searching on the CPU" in capsys.readouterr().err
+    assert_same(found.top, mine_topk_reference(query, corpus, 3))
+    with pytest.raises(RuntimeError, match="long story"):
+        windowed_search(query, corpus, 3, backend="gpu")
 
 
 def test_a_policy_can_name_every_backend():

@@ -19,6 +19,7 @@ from whet.mine.search.flat import faiss_flat
 from whet.mine.search.gpu import gpu
 from whet.mine.search.ivf import faiss_ivf
 from whet.mine.search.tiles import blas, int8
+from whet.progress import say
 from whet.types import Embeddings
 from whet_kernels.exact_dot import VectorError
 from whet_kernels.topk_window import Exclude, TopK, window_of
@@ -84,6 +85,12 @@ def windowed_search(
         answer = chosen.run(task)
     except VectorError as error:
         raise named_error(error, queries if error.side == "query" else corpus) from error
+    except Exception as error:  # a driver, a compiler or a memory of a GPU we have not met
+        if backend != "auto" or chosen is not gpu:
+            raise
+        chosen, why = blas, f"not gpu: {type(error).__name__}: {error}".splitlines()[0]
+        say(f"Searching on the CPU, {why}. mining.backend=gpu shows the whole error.")
+        answer = chosen.run(task)
     return Found(
         answer.top, chosen.name, "; ".join(filter(None, (why, answer.note))), answer.unseen_Q
     )

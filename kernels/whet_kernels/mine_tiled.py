@@ -15,7 +15,7 @@ queries of a block, K kept a query, H hit groups, W rows a group, M pairs, C hin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -61,12 +61,14 @@ def mine_topk_tiled(
     tiling: Tiling | None = None,
     int8: bool = False,
     hint_QC: np.ndarray | None = None,
+    seen: Callable[[int], object] = int,
 ) -> TopK:
     """Exact top-k in bounded memory; the same result, to the bit, as `mine_topk_reference`.
 
     `int8` lets the queries it suits go through the int8 first pass. `hint_QC` (int64, -1 for none)
     are rows that may be among the results, the last refresh's say: their scores are where the
-    search starts, so good ones make it faster and bad ones change nothing.
+    search starts, so good ones make it faster and bad ones change nothing. `seen(rows)` is called
+    as rows of the corpus are done.
     """
     tiling = tiling or Tiling.of(len(query_QD), query_QD.shape[1], k)
     query_QD = np.ascontiguousarray(query_QD, np.float32)
@@ -77,7 +79,7 @@ def mine_topk_tiled(
     if not len(query_QD) or not len(corpus_ND):
         return result
     with full_float32():
-        blocks = _first_pass(queries, corpus_ND, k, tiling, int8=int8)
+        blocks = _first_pass(queries, corpus_ND, k, tiling, int8=int8, seen=seen)
         again = np.concatenate([finish_block(block, corpus_ND, k, result) for block in blocks])
         for part in slices(len(again), SCAN_QUERIES):
             _scan(queries, corpus_ND, again[part], tiling, result)
@@ -98,7 +100,13 @@ def full_float32() -> Iterator[None]:
 
 
 def _first_pass(
-    queries: Queries, corpus_ND: np.ndarray, k: int, tiling: Tiling, *, int8: bool
+    queries: Queries,
+    corpus_ND: np.ndarray,
+    k: int,
+    tiling: Tiling,
+    *,
+    int8: bool,
+    seen: Callable[[int], object],
 ) -> list[Block]:
     """Every block sees every tile; each query keeps its k + slack best (or all there are)."""
     wanted = min(k + tiling.slack, len(corpus_ND))
@@ -124,6 +132,7 @@ def _first_pass(
                 small = Int8Tile.of(tile, pool)
                 for fast_block in fast_blocks:
                     fast_block.see(tile, small, space)
+            seen(len(tile.rows_TD))
         for fast_block in fast_blocks:
             fast_block.settle()
     return exact + fast

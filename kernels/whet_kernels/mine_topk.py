@@ -8,6 +8,8 @@ Shape suffixes: Q queries, N corpus rows, D dimensions, k results a query.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from whet_kernels.exact_dot import fold_sum
@@ -24,15 +26,18 @@ def mine_topk(
     exclude: Exclude | None = None,
     int8: bool = False,
     hint_QC: np.ndarray | None = None,
+    seen: Callable[[int], object] = int,
 ) -> TopK:
     """The k best rows of the corpus for each query among those allowed, exact, in memory that does
     not grow with N.
 
     A row is allowed iff it is not excluded and floor_Q <= s <= ceiling_Q (float32), s as in
-    exact_dot.py. `int8` (needs numba) lets the queries it suits go through int8 products first;
-    `hint_QC` (int64, -1 for none) are rows that may be among the results, from an earlier search
-    say: both save time and change nothing. `query_QD` and `corpus_ND` are float32 (float16 is
-    widened exactly), of any norm; the corpus may be a memory map, read a tile at a time. Raises
+    exact_dot.py. `query_QD` and `corpus_ND` are float32 (float16 is widened exactly), of any norm;
+    the corpus may be a memory map, read a tile at a time.
+
+    `int8` (needs numba) lets the queries it suits go through int8 products first; `hint_QC`
+    (int64, -1 for none) are rows that may be among the results, from an earlier search say: both
+    save time and change nothing. `seen(rows)` is called as rows of the corpus are done. Raises
     ValueError for shapes that do not fit and VectorError for NaN, infinity or overflow.
     """
     from whet_kernels.mine_tiled import mine_topk_tiled
@@ -40,7 +45,7 @@ def mine_topk(
     window = window_of(
         query_QD, corpus_ND, k, ceiling_Q=ceiling_Q, floor_Q=floor_Q, exclude=exclude
     )
-    return mine_topk_tiled(query_QD, corpus_ND, k, window, int8=int8, hint_QC=hint_QC)
+    return mine_topk_tiled(query_QD, corpus_ND, k, window, int8=int8, hint_QC=hint_QC, seen=seen)
 
 
 def mine_topk_reference(

@@ -230,6 +230,17 @@ def test_a_gpu_that_fails_is_told_and_the_cpu_takes_over(monkeypatch, capsys):
         windowed_search(query, corpus, 3, backend="gpu")
 
 
+@pytest.mark.parametrize(("backend", "told"), [("blas", "90 of 90"), ("faiss", "3 of 3")])
+def test_a_long_search_shows_where_it_is(backend, told, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    query, corpus = vectors(rng, "unit", 3, 8), vectors(rng, "unit", 90, 8)
+    windowed_search(query, corpus, 3, backend=backend)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("whet.mine.search.backend.LONG", 1)
+    windowed_search(query, corpus, 3, backend=backend)
+    assert f"Searching: {told}" in capsys.readouterr().err
+
+
 def test_a_policy_can_name_every_backend():
     assert CHOICES["backend"] == ("auto", *search.BACKENDS)
 

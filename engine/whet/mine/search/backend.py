@@ -5,13 +5,17 @@ Shape suffixes: Q queries, N corpus rows, D dimensions, C hints a query.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from whet.progress import track
 from whet_kernels.topk_window import TopK, Window
+
+LONG = 1 << 39  # multiplications: three seconds on two cores
 
 
 class Task(NamedTuple):
@@ -36,6 +40,16 @@ class Task(NamedTuple):
         hint_QC = None if self.hint_QC is None else self.hint_QC[queries]
         part = self.query_QD[queries], self.corpus_ND, self.k, self.window.take(queries)
         return Task(*part, hint_QC)
+
+
+@contextmanager
+def progress(task: Task, total: int, unit: str) -> Iterator[Callable[[int], object]]:
+    """A bar for a search that takes more than some seconds on a few cores; for others nothing."""
+    if len(task.corpus_ND) * task.query_QD.size < LONG:
+        yield int
+        return
+    with track("Searching", total, unit) as advance:
+        yield advance
 
 
 class Answer(NamedTuple):

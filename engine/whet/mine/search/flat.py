@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from whet.mine.search.backend import Answer, Backend, Task
+from whet.mine.search.backend import Answer, Backend, Task, progress
 from whet.mine.search.tiles import blas
 from whet_kernels.exact_dot import check_range, norms, score_error_Q, slices
 from whet_kernels.topk_window import Finished, TopK, Window, empty_result, finish
@@ -50,14 +50,16 @@ def _run(task: Task) -> Answer:
     left = np.arange(len(query_QD))
     ready = left[(depth_Q <= DEEPEST) & (depth_Q > 0)]
     tried = failed = 0
-    for group in _alike(ready, depth_Q):
-        if tried >= PROBED and failed > tried * HOPELESS:
-            break
-        depth, part = int(depth_Q[group].max()), window.take(group)
-        done = _propose_and_finish(query_QD[group], corpus_ND, error_Q[group], (k, depth), part)
-        _store(result, group, done, part, len(corpus_ND))
-        left = np.setdiff1d(left, group[done.certain_Q], assume_unique=True)
-        tried, failed = tried + len(group), failed + int((~done.certain_Q).sum())
+    with progress(task, len(ready), "queries") as seen:
+        for group in _alike(ready, depth_Q):
+            if tried >= PROBED and failed > tried * HOPELESS:
+                break
+            ask, part = (k, int(depth_Q[group].max())), window.take(group)
+            done = _propose_and_finish(query_QD[group], corpus_ND, error_Q[group], ask, part)
+            _store(result, group, done, part, len(corpus_ND))
+            left = np.setdiff1d(left, group[done.certain_Q], assume_unique=True)
+            tried, failed = tried + len(group), failed + int((~done.certain_Q).sum())
+            seen(len(group))
     if len(left):
         rest = blas.run(task.take(left)).top
         for whole, piece in zip(result, rest, strict=True):

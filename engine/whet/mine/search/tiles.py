@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from whet.mine.search.backend import Answer, Backend, Task
+from whet.mine.search.backend import Answer, Backend, Task, progress
 from whet_kernels.mine_topk import mine_topk
 
 FEW_ROWS = 8192  # a smaller corpus is searched before int8 pays for its preparation
@@ -13,8 +13,8 @@ WORTH_INT8 = 1.5  # times the float32 rate
 
 
 def _run(task: Task, *, int8: bool) -> Answer:
-    return Answer(
-        mine_topk(
+    with progress(task, len(task.corpus_ND), "documents") as seen:
+        top = mine_topk(
             task.query_QD,
             task.corpus_ND,
             task.k,
@@ -23,8 +23,9 @@ def _run(task: Task, *, int8: bool) -> Answer:
             exclude=task.window.exclude,
             int8=int8,
             hint_QC=task.hint_QC,
+            seen=seen,
         )
-    )
+    return Answer(top)
 
 
 def _suits_int8(task: Task) -> tuple[bool, str]:

@@ -1,3 +1,3 @@
 """Kernels of Whet, one file an operation: the obvious reference, the fast form, the wrapper. Knows
-numpy and torch.
+numpy, torch, triton and numba.
 """

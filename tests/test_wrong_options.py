@@ -66,3 +66,10 @@ def test_wrong_values_are_named_before_any_work(tmp_path, options, message):
     with pytest.raises(whet.ConfigError, match=re.escape(message)):
         whet.fit(str(tmp_path / "nothing"), output=str(tmp_path / "run"), **options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="there is a GPU")
+def test_a_search_that_cannot_run_here_is_refused_before_any_work(tmp_path):
+    with pytest.raises(whet.EnvironmentRefused, match="backend=gpu needs a CUDA GPU"):
+        whet.fit(str(tmp_path / "nothing"), output=str(tmp_path / "run"), mining={"backend": "gpu"})
+    assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from whet.data.positives import positives_of
 from whet.encode import encode_table
 from whet.errors import DataError
 from whet.evaluate import check_measures
-from whet.mine import check_policy, export_negatives, write_negatives
+from whet.mine import check_backend, check_policy, export_negatives, write_negatives
 from whet.model.encoder import Encoder
 from whet.options import check_options
 from whet.progress import say
@@ -85,6 +85,7 @@ def mine_command(config: MineConfig) -> None:
     """
     check_options(config)
     check_policy(config.mining)
+    check_backend(config.mining.backend)
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
     train = training_qrels(data, config.data.train_split)
     positives = positives_of(train, data.queries, data.corpus)

@@ -20,7 +20,7 @@ from whet.data.load import Dataset, load_dataset
 from whet.data.positives import positives_of
 from whet.errors import CheckpointError, ConfigError, EnvironmentRefused
 from whet.evaluate import Comparison, Evaluation, check_measures, check_trec_id
-from whet.mine import Mined, check_policy, overlap, read_negatives, write_negatives
+from whet.mine import Mined, check_backend, check_policy, overlap, read_negatives, write_negatives
 from whet.model.encoder import Encoder
 from whet.options import check_options
 from whet.progress import say
@@ -75,6 +75,7 @@ def fit_job(config: FitConfig) -> Run:
     check_measures(config.evaluate.measures, config.evaluate.depth)
     if config.mining.num_negatives:
         check_policy(config.mining)
+        check_backend(config.mining.backend)
     if config.refresh.policy != "off" and config.mining.num_negatives == 0:
         raise ConfigError(
             f"refresh.policy={config.refresh.policy} needs negatives to refresh, and "

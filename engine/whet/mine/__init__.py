@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from whet.mine.policy import policy_from as policy_from
     from whet.mine.report import MiningReport as MiningReport
     from whet.mine.report import overlap as overlap
+    from whet.mine.search import check_backend as check_backend
 
 _HOME = {  # where each name lives
     "mine": "miner.mine",
     "Mined": "miner.Mined",
     "MiningReport": "report.MiningReport",
     "overlap": "report.overlap",
+    "check_backend": "search.check_backend",
     "check_policy": "policy.check_policy",
     "policy_from": "policy.policy_from",
     "read_negatives": "files.read_negatives",

@@ -121,6 +121,16 @@ def choose_backend(asked: str, task: Task) -> tuple[Backend, str]:
             if suits:
                 return backend, "; ".join([why, *passed])
             passed.append(f"not {backend.name}: {why}")
+    check_backend(asked)
+    return BACKENDS[asked], "asked for"
+
+
+def check_backend(asked: str) -> None:
+    """Refuse a name that is none (ConfigError), or what it needs and is not here
+    (EnvironmentRefused).
+    """
+    if asked == "auto":
+        return
     if asked not in BACKENDS:
         raise ConfigError(
             f"mining.backend={asked} is not known. Choose from auto, {', '.join(BACKENDS)}."
@@ -128,4 +138,3 @@ def choose_backend(asked: str, task: Task) -> tuple[Backend, str]:
     missing = BACKENDS[asked].missing()
     if missing:
         raise EnvironmentRefused(f"mining.backend={asked} needs {missing}. Or choose blas.")
-    return BACKENDS[asked], "asked for"

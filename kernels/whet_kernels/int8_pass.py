@@ -10,8 +10,8 @@ or dropped; the others get a float32 dot (sift.py), and go on as in the float32 
 is the same to the bit; only queries with most of the corpus in doubt (vectors of very different
 norms, say) are better off in float32, and `suits_int8` sends them there.
 
-On a CPU with VNNI or AMX torch's int8 product runs 2 to 5 times as fast as float32; elsewhere it
-can be slower, which `int8_gain` measures.
+On a CPU with VNNI or AMX torch's int8 product is much faster than float32, elsewhere it can be
+slower: `int8_gain` measures it.
 
 Shape suffixes: N corpus rows, S sampled rows, D dimensions, T rows of a tile, G groups of rows, R
 rows of a matrix, X numbers of a group, Q queries, B queries of a block.

@@ -109,6 +109,31 @@ class RefreshConfig:
 
 
 @dataclass
+class StrategyConfig:
+    """How the processes of a job share the model (docs/cluster.md); names are Lightning's."""
+
+    name: str = "auto"  # single, ddp, fsdp, deepspeed; auto: single, or ddp for several processes
+    stage: int = 2  # of DeepSpeed's ZeRO: 1 splits optimizer state, 2 gradients too, 3 weights too
+    offload: str = "none"  # of DeepSpeed: where what is split is kept; none (the GPU), cpu, nvme
+    nvme_path: Optional[str] = None  # a folder on a fast disk of each node, for offload=nvme
+
+
+@dataclass
+class LaunchConfig:
+    """Where the job runs, and how many processes do it (docs/cluster.md)."""
+
+    mode: str = "local"  # local, ray, job, kuberay
+    num_workers: int = 1  # processes that encode, mine and train together; one a GPU
+    min_workers: Optional[int] = None  # go on with so few when nodes are lost; None: num_workers
+    use_gpu: Optional[bool] = None  # a GPU for each process; None: where there are GPUs
+    max_failures: int = 3  # times a job goes on by itself after a process or node died; -1: always
+    hang_timeout_s: float = 45.0  # a process silent for so long counts as dead; 0: never
+    address: Optional[str] = None  # of the cluster; None: $RAY_ADDRESS, or one started here
+    name: Optional[str] = None  # of a submitted job; None: from the data and the date
+    insecure: bool = False  # send a job to a remote cluster that asks for no token
+
+
+@dataclass
 class EvaluateConfig:
     """How a model is judged."""
 
@@ -131,6 +156,8 @@ class FitConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     refresh: RefreshConfig = field(default_factory=RefreshConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
     seed: int = 0  # of the order of the data, dropout and LoRA
     output: Optional[str] = None  # run folder; None: runs/<date>_<time>_<data>
     resume: Optional[str] = None  # run folder of an interrupted job to go on with

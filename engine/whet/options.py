@@ -20,6 +20,9 @@ CHOICES = {
     "trainer.precision": ("auto", "32-true", "bf16-mixed"),
     "trainer.accelerator": ("auto", "cpu", "gpu"),
     "refresh.policy": ("off", "steps", "epoch"),
+    "strategy.name": ("auto", "single", "ddp", "fsdp", "deepspeed"),
+    "strategy.offload": ("none", "cpu", "nvme"),
+    "launch.mode": ("local", "ray", "job", "kuberay"),
     "kind": ("document", "query"),
 }
 RANGES: dict[str, tuple[float, float]] = {  # lowest and highest value, both allowed
@@ -41,6 +44,11 @@ RANGES: dict[str, tuple[float, float]] = {  # lowest and highest value, both all
     "trainer.checkpoint_every_s": (0, float("inf")),
     "trainer.log_every_n_steps": (1, float("inf")),
     "refresh.every_n_steps": (1, float("inf")),
+    "strategy.stage": (1, 3),
+    "launch.num_workers": (1, float("inf")),
+    "launch.min_workers": (1, float("inf")),
+    "launch.max_failures": (-1, float("inf")),
+    "launch.hang_timeout_s": (0, float("inf")),
     "evaluate.depth": (1, float("inf")),
     "evaluate.examples": (0, float("inf")),
     "seed": (0, float("inf")),

@@ -19,6 +19,7 @@ from typing import Any
 
 from whet.errors import CheckpointError
 from whet.progress import say
+from whet.world import barrier, from_leader, gathered, together, world
 
 MANIFEST = "manifest.json"
 
@@ -53,16 +54,54 @@ def commit_folder(target: Path, facts: dict[str, Any] | None = None) -> Iterator
 
     `facts` go into the manifest. An existing `target` is replaced.
     """
+    draft = _fresh_draft(target)
+    yield draft
+    files = _files_of(draft)
+    _publish(draft, target, _sealed(draft, files), facts)
+
+
+@contextmanager
+def commit_together(target: Path, facts: dict[str, Any] | None = None) -> Iterator[Path]:
+    """`commit_folder` by all processes of a job at once: each may write files into the draft, which
+    is on storage they all see, and each seals its share of them.
+    """
+    draft = from_leader(lambda: _fresh_draft(target))
+    yield draft
+    barrier()
+    files = together(lambda: _files_of(draft))
+    own = files[world().rank :: world().size]
+    sealed = gathered(together(lambda: _sealed(draft, own)))
+    merged = {name: said for part in sealed for name, said in part.items()}
+    from_leader(lambda: _publish(draft, target, merged, facts))
+
+
+def _fresh_draft(target: Path) -> Path:
     draft = target.with_name(target.name + ".tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    yield draft
-    files = {}
-    for file in sorted(path for path in draft.rglob("*") if path.is_file()):
+    return draft
+
+
+def _files_of(draft: Path) -> list[Path]:
+    return sorted(path for path in draft.rglob("*") if path.is_file())
+
+
+def _sealed(draft: Path, files: list[Path]) -> dict[str, dict[str, Any]]:
+    """Sync the files; the bytes and sha256 of each."""
+    said = {}
+    for file in files:
         sync(file)
         name = file.relative_to(draft).as_posix()
-        files[name] = {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
-    manifest = json.dumps({"facts": facts or {}, "files": files}, indent=1)
+        said[name] = {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
+    return said
+
+
+def _publish(
+    draft: Path, target: Path, files: dict[str, dict[str, Any]], facts: dict[str, Any] | None
+) -> None:
+    """The manifest last, then one rename."""
+    ordered = dict(sorted(files.items()))
+    manifest = json.dumps({"facts": facts or {}, "files": ordered}, indent=1)
     write_atomically(draft / MANIFEST, manifest)
     if target.exists():
         shutil.rmtree(target)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from whet.progress import say
 from whet.report import write_report
 from whet.run_folder import Stopwatch, new_folder, write_config
 from whet.stages import (
+    Pace,
     judge,
     mine_with,
     training_qrels,
@@ -36,6 +38,7 @@ from whet.stages import (
 )
 from whet.store import embeddings_folder
 from whet.types import Negatives, Positives, Qrels
+from whet.world import from_leader, together, world
 
 SCRATCH = ".scratch"  # embeddings of weights that are still changing; gone when the job is done
 
@@ -63,14 +66,44 @@ class Job:
     train: Qrels
     eval: Qrels
     positives: Positives
+    pace: Pace
 
 
 def fit_job(config: FitConfig) -> Run:
     """Do the job, or go on with the one in `config.resume`; the results lie in the run folder.
 
+    Every process of `whet.world` calls it alike; the leader alone writes the run folder, but for
+    checkpoints.
+
     Raises DataError, ConfigError or CheckpointError for what the user can mend, and
     KeyboardInterrupt (whose argument is the run folder) when interrupted with a checkpoint written.
     """
+    _check(config)
+    data = _shared_dataset(config)
+    train, judged = splits_of(data, config)
+    from_leader(lambda: _check_ids(data))
+    folder = from_leader(lambda: _folder_for(config, data))
+    with locked(folder) if world().leader else nullcontext():
+        positives = positives_of(train, data.queries, data.corpus)
+        job = Job(config, folder, data, train, judged, positives, Pace())
+        say(f"Run folder: {folder}")
+        return _stages(job)
+
+
+def begin(config: FitConfig) -> Path:
+    """Make the run folder of a job that other processes will do: each then calls `fit_job` with
+    `resume` set to it.
+
+    Raises what `fit_job` raises for options and data; no model is loaded.
+    """
+    _check(config)
+    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    splits_of(data, config)
+    _check_ids(data)
+    return _folder_for(config, data)
+
+
+def _check(config: FitConfig) -> None:
     check_options(config)
     check_measures(config.evaluate.measures, config.evaluate.depth)
     if config.mining.num_negatives:
@@ -81,21 +114,23 @@ def fit_job(config: FitConfig) -> Run:
             f"refresh.policy={config.refresh.policy} needs negatives to refresh, and "
             "mining.num_negatives is 0. Raise it, or set refresh.policy=off."
         )
-    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
-    train, judged = splits_of(data, config)
-    _check_ids(data)
-    resume = config.resume
-    if resume is None:
-        folder = new_folder(config.output, data.name)
-        write_config(folder, config)
-    else:
-        folder = Path(resume)
-        _can_resume(folder, data)
-    with locked(folder):
-        positives = positives_of(train, data.queries, data.corpus)
-        job = Job(config, folder, data, train, judged, positives)
-        say(f"Run folder: {folder}")
-        return _stages(job)
+
+
+def _shared_dataset(config: FitConfig) -> Dataset:
+    """The data in every process, converted by the leader where the cache is shared."""
+    path, on_problem = config.data.path, config.data.on_problem
+    loaded: list[Dataset] = []
+    from_leader(lambda: loaded.append(load_dataset(path, on_problem=on_problem)))
+    return together(lambda: loaded[0] if loaded else load_dataset(path, on_problem=on_problem))
+
+
+def _folder_for(config: FitConfig, data: Dataset) -> Path:
+    if config.resume is not None:
+        _can_resume(Path(config.resume), data)
+        return Path(config.resume)
+    folder = new_folder(config.output, data.name)
+    write_config(folder, config)
+    return folder
 
 
 def splits_of(data: Dataset, config: FitConfig) -> tuple[Qrels, Qrels]:
@@ -147,17 +182,24 @@ def _stages(job: Job) -> Run:
             "build of torch."
         )
     torch.manual_seed(job.config.seed)  # decides the start of a LoRA
-    encoder = Encoder.load(job.config.model)
+    encoder = together(lambda: Encoder.load(job.config.model))
     fingerprint = encoder.fingerprint()
     watch = Stopwatch(job.folder, _facts(job, fingerprint))
     base = _judge(job, encoder, embeddings_folder(), "base")
     watch.stage("judge the base model")
     first = _first_negatives(job, encoder)
     watch.stage("mine")
-    _train(job, encoder, first)
+    encoder = _train(job, encoder, first)
     watch.stage("train")
     tuned = _judge(job, encoder, job.folder / SCRATCH, "tuned")
     watch.stage("judge the tuned model")
+    return from_leader(lambda: _finish(job, encoder, fingerprint, base, tuned))
+
+
+def _finish(
+    job: Job, encoder: Encoder, fingerprint: str, base: Evaluation, tuned: Evaluation
+) -> Run:
+    """Compare, and write the results down."""
     comparison = write_comparison(
         job.folder, job.data, job.eval, base, tuned, config=job.config.evaluate
     )
@@ -191,7 +233,13 @@ def _facts(job: Job, fingerprint: str) -> dict[str, Any]:
 def _judge(job: Job, encoder: Encoder, store: Path, name: str) -> Evaluation:
     config = job.config
     found = judge(
-        encoder, job.data, job.eval, store=store, config=config.evaluate, encode=config.encode
+        encoder,
+        job.data,
+        job.eval,
+        store=store,
+        config=config.evaluate,
+        encode=config.encode,
+        pace=job.pace,
     )
     main, value = next(iter(found.scores.means.items()))
     say(f"{name}: {main} {value:.4f} on {len(job.eval.query_rows):,} queries")
@@ -211,17 +259,22 @@ def _mine(
         encode=job.config.encode,
         refresh=step,
         previous=previous,
+        pace=job.pace,
     )
-    write_negatives(
-        _negatives_path(job, step),
-        mined,
-        queries=job.data.queries,
-        corpus=job.data.corpus,
-        positives=job.positives,
-        model=encoder.fingerprint(),
-        data=job.data.digest,
-    )
-    write_mining_report(job.folder / "mining_report.json", mined, job.data)
+
+    def write() -> None:
+        write_negatives(
+            _negatives_path(job, step),
+            mined,
+            queries=job.data.queries,
+            corpus=job.data.corpus,
+            positives=job.positives,
+            model=encoder.fingerprint(),
+            data=job.data.digest,
+        )
+        write_mining_report(job.folder / "mining_report.json", mined, job.data)
+
+    from_leader(write)
     return mined
 
 
@@ -232,7 +285,7 @@ def _negatives_path(job: Job, step: int) -> Path:
 def _first_negatives(job: Job, encoder: Encoder) -> Negatives | None:
     if job.config.mining.num_negatives == 0:
         return None
-    if _negatives_path(job, 0).exists():
+    if from_leader(_negatives_path(job, 0).exists):
         return _stored_negatives(job, 0)
     mined = _mine(job, encoder, embeddings_folder(), 0)
     say(str(mined.report))
@@ -240,17 +293,21 @@ def _first_negatives(job: Job, encoder: Encoder) -> Negatives | None:
 
 
 def _stored_negatives(job: Job, step: int) -> Negatives:
-    return read_negatives(
-        _negatives_path(job, step),
-        queries=job.data.queries,
-        corpus=job.data.corpus,
-        data=job.data.digest,
-    )
+    def read() -> Negatives:
+        return read_negatives(
+            _negatives_path(job, step),
+            queries=job.data.queries,
+            corpus=job.data.corpus,
+            data=job.data.digest,
+        )
+
+    return together(read)
 
 
-def _train(job: Job, encoder: Encoder, first: Negatives | None) -> None:
+def _train(job: Job, encoder: Encoder, first: Negatives | None) -> Encoder:
     from whet.train.examples import Examples
-    from whet.train.run import find_resume, train
+    from whet.train.restore import find_resume
+    from whet.train.run import train
 
     resume = find_resume(job.folder / "checkpoints")
     examples = Examples(job.train, job.positives, queries=job.data.queries, corpus=job.data.corpus)
@@ -260,17 +317,18 @@ def _train(job: Job, encoder: Encoder, first: Negatives | None) -> None:
     if current is not None:
         examples.set_negatives(current)
 
-    def remine(step: int) -> tuple[Negatives, float]:
+    def remine(step: int, trained: Encoder) -> tuple[Negatives, float]:
         nonlocal current
-        mined = _mine(job, encoder, job.folder / SCRATCH, step, current)
-        shutil.rmtree(job.folder / SCRATCH)
+        mined = _mine(job, trained, job.folder / SCRATCH, step, current)
+        from_leader(lambda: shutil.rmtree(job.folder / SCRATCH))
         shared = overlap(current, mined.negatives) if current is not None else 0.0
         current = mined.negatives
         return current, shared
 
-    finished = train(encoder, examples, job.config, folder=job.folder, remine=remine, resume=resume)
-    if not finished:
+    trained = train(encoder, examples, job.config, folder=job.folder, remine=remine, resume=resume)
+    if trained is None:
         raise KeyboardInterrupt(str(job.folder))
+    return trained
 
 
 def _card(job: Job, encoder: Encoder, comparison: Comparison, fingerprint: str) -> str:

@@ -9,12 +9,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from whet.world import world
+
 LINE_EVERY_S = 30.0
 
 
 def say(text: str) -> None:
-    """Tell the user one thing, on stderr, so that stdout stays for results."""
-    print(text, file=sys.stderr, flush=True)
+    """Tell the user one thing, on stderr, so that stdout stays for results. Of several processes
+    the leader speaks.
+    """
+    if world().leader:
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -23,7 +28,9 @@ def track(title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable
 
     `done` counts what an earlier, interrupted run already did.
     """
-    if sys.stderr.isatty():
+    if not world().leader:
+        yield lambda count, **figures: None
+    elif sys.stderr.isatty():
         with _bar(title, total, unit, done) as advance:
             yield advance
     else:

@@ -18,6 +18,7 @@ from typing import Any
 
 from whet.checkpoint import write_atomically
 from whet.errors import ConfigError
+from whet.world import world
 
 PACKAGES = (
     "whet",
@@ -87,7 +88,7 @@ class Stopwatch:
         before = json.loads(self.path.read_text()) if self.path.exists() else {}
         self.facts = {**facts, "versions": versions(), "seconds": before.get("seconds", {})}
         self.start = time.monotonic()
-        write_json(self.path, self.facts)
+        self._write()
 
     def stage(self, name: str) -> None:
         """The stage that ran until now is over."""
@@ -95,4 +96,8 @@ class Stopwatch:
         seconds = self.facts["seconds"]
         seconds[name] = round(seconds.get(name, 0.0) + now - self.start, 2)
         self.start = now
-        write_json(self.path, self.facts)
+        self._write()
+
+    def _write(self) -> None:
+        if world().leader:
+            write_json(self.path, self.facts)

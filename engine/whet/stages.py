@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from whet.config import EncodeConfig, EvaluateConfig, MiningConfig
 from whet.data.holdout import eval_split_name
 from whet.data.load import Dataset
+from whet.data.table import TextTable
 from whet.encode import encode_table
 from whet.errors import DataError
 from whet.evaluate import (
@@ -28,7 +31,11 @@ from whet.mine.miner import mine
 from whet.model.encoder import Encoder
 from whet.report import with_texts
 from whet.run_folder import write_json
-from whet.types import Embeddings, Negatives, Positives, Qrels
+from whet.types import CorpusShard, Embeddings, Negatives, Positives, Qrels
+from whet.world import concatenated, share, stacked, together, world
+
+PROBED = 32  # texts encoded to measure a process
+UNEVEN = 1.3  # a process this much faster than another gets more of the corpus
 
 
 def training_qrels(data: Dataset, split: str) -> Qrels:
@@ -47,14 +54,56 @@ def eval_qrels(data: Dataset, split: str | None) -> Qrels:
     return data.split(split or eval_split_name(data) or "train")
 
 
+class Pace:
+    """How fast each process encodes, measured once: the faster get more of the corpus."""
+
+    def __init__(self) -> None:
+        self.rates_W: np.ndarray | None = None
+
+    def part(self, rows: int, encoder: Encoder, config: EncodeConfig | None) -> slice:
+        """This process's rows of the corpus."""
+        if self.rates_W is None:
+            text = "a text as long as many a paragraph is, to see how many of them go by " * 4
+            encode = partial(encoder.encode, [text] * PROBED, config=config)
+            together(encode)  # the first call also loads and compiles
+            start = time.monotonic()
+            together(encode)
+            rates_W = 1 / stacked(np.array([time.monotonic() - start]))[:, 0]
+            uneven = rates_W.max() > UNEVEN * rates_W.min()
+            self.rates_W = rates_W if uneven else np.ones(world().size)
+        return share(rows, self.rates_W)
+
+
 def embed(
-    encoder: Encoder, data: Dataset, qrels: Qrels, *, store: Path, config: EncodeConfig | None
-) -> tuple[Embeddings, Embeddings]:
-    """Vectors of the judged queries, ascending by row, and of the corpus."""
-    queries = encode_table(
-        encoder, data.queries, kind="query", rows=qrels.query_rows, store=store, config=config
-    )
-    return queries, encode_table(encoder, data.corpus, kind="document", store=store, config=config)
+    encoder: Encoder,
+    data: Dataset,
+    qrels: Qrels,
+    *,
+    store: Path,
+    config: EncodeConfig | None,
+    pace: Pace | None = None,
+) -> tuple[Embeddings, Embeddings | CorpusShard]:
+    """Vectors of the judged queries, ascending by row, and of the corpus.
+
+    Of several processes each encodes a part of both; all get all queries, and each its part of the
+    corpus.
+    """
+    rows = qrels.query_rows
+    own = rows[share(len(rows))]
+
+    def encode(table: TextTable, kind: str, some: np.ndarray | None) -> Embeddings:
+        return together(
+            lambda: encode_table(encoder, table, kind=kind, rows=some, store=store, config=config)
+        )
+
+    if world().size == 1:
+        return encode(data.queries, "query", rows), encode(data.corpus, "document", None)
+    query_QD = concatenated(encode(data.queries, "query", own).vectors)
+    ids = data.queries.ids
+    queries = Embeddings([ids[int(row)] for row in rows], query_QD)
+    part = (pace or Pace()).part(len(data.corpus), encoder, config)
+    shard = encode(data.corpus, "document", np.arange(part.start, part.stop))
+    return queries, CorpusShard(data.corpus.ids, shard.vectors, part.start)
 
 
 def judge(
@@ -65,9 +114,10 @@ def judge(
     store: Path,
     config: EvaluateConfig,
     encode: EncodeConfig | None = None,
+    pace: Pace | None = None,
 ) -> Evaluation:
     """Search all documents for every judged query and score the result."""
-    queries, corpus = embed(encoder, data, qrels, store=store, config=encode)
+    queries, corpus = embed(encoder, data, qrels, store=store, config=encode, pace=pace)
     return evaluate_run(
         queries, corpus, judgments_of(qrels, data.queries.ids, data.corpus.ids), config
     )
@@ -84,13 +134,14 @@ def mine_with(
     encode: EncodeConfig | None,
     refresh: int = 0,
     previous: Negatives | None = None,
+    pace: Pace | None = None,
 ) -> Mined:
     """Hard negatives of every query with a relevant document; rows of the result are the query
     table's, as those of `previous` are (the refresh before).
     """
     relevant = train.relevant()
     rows = relevant.query_rows
-    queries, corpus = embed(encoder, data, relevant, store=store, config=encode)
+    queries, corpus = embed(encoder, data, relevant, store=store, config=encode, pace=pace)
     rescore = mining_rescorer(policy, data.queries, data.corpus, rows)
     if previous is not None:
         selected = np.searchsorted(rows, previous.query_rows_R)

@@ -15,6 +15,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 
@@ -87,7 +88,8 @@ class EmbeddingStore:
     def add(self, keys_N: np.ndarray, vector_ND: np.ndarray) -> None:
         """Commit one segment."""
         number = len(list(self.folder.glob("segment-*")))
-        target = self.folder / f"segment-{number:06d}-{os.getpid()}"  # two jobs may write at once
+        # Two jobs may write at once, also from two machines.
+        target = self.folder / f"segment-{number:06d}-{uuid4().hex[:12]}"
         with commit_folder(target) as draft:
             np.save(draft / "keys.npy", keys_N)
             np.save(draft / "vectors.npy", np.asarray(vector_ND, np.float32))

@@ -57,6 +57,29 @@ class Embeddings:
 
 
 @dataclass(frozen=True)
+class CorpusShard:
+    """A process's part of a corpus: the ids of all N documents, the vectors of those from row
+    `start` on, float32 [n, D].
+    """
+
+    ids: Sequence[str]
+    vectors: np.ndarray
+    start: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def outline_ND(self) -> np.ndarray:
+        """An array of the whole corpus's shape that takes no memory."""
+        return np.broadcast_to(np.float32(0), (len(self), self.vectors.shape[1]))
+
+    def holds(self, rows: np.ndarray) -> np.ndarray:
+        """Which of the corpus rows are in this part."""
+        return (rows >= self.start) & (rows < self.start + len(self.vectors))
+
+
+@dataclass(frozen=True)
 class Positives:
     """The one table of known positives, for mining and for masking false negatives in a batch.
 

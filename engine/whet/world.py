@@ -105,7 +105,7 @@ def from_leader(make: Callable[[], Value]) -> Value:
 
 
 def summed(array: np.ndarray) -> np.ndarray:
-    """The element-wise sum over processes of arrays of one shape, in the order of ranks."""
+    """The element-wise sum over processes of arrays of one shape."""
     if _here.size == 1:
         return array
     import torch
@@ -138,14 +138,15 @@ def concatenated(array: np.ndarray) -> np.ndarray:
     return np.concatenate([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
 
-def share(count: int, rank: int | None = None) -> slice:
-    """This process's (or a rank's) contiguous part of `count` things.
+def share(count: int, rates_W: np.ndarray | None = None) -> slice:
+    """This process's contiguous part of `count` things: equal parts, or in proportion to rates.
 
     >>> share(10)
     slice(0, 10, None)
     """
-    mine = _here.rank if rank is None else rank
-    return slice(count * mine // _here.size, count * (mine + 1) // _here.size)
+    rates_W = np.ones(_here.size) if rates_W is None else rates_W
+    ends = np.round(count * np.cumsum(rates_W) / np.sum(rates_W)).astype(int)
+    return slice(int(ends[_here.rank - 1]) if _here.rank else 0, int(ends[_here.rank]))
 
 
 def _attempt(do: Callable[[], Value]) -> tuple[Value | None, Exception | None]:

@@ -26,7 +26,15 @@ from whet_launch.options import keys_of
 from whet_launch.verbs import VERBS, Verb
 
 # what may differ when a run is resumed: where things are and how fast they go, not what is computed
-MAY_DIFFER = ("data.path", "encode.", "output", "resume", "trainer.checkpoint_", "trainer.log_")
+MAY_DIFFER = (
+    "data.path",
+    "encode.",
+    "launch.",
+    "output",
+    "resume",
+    "trainer.checkpoint_",
+    "trainer.log_",
+)
 
 
 def run(verb: Verb, arguments: list[str], guarded: Callable[[Callable[[], int]], int]) -> int:

@@ -14,7 +14,7 @@ from whet.errors import DataError
 from whet.evaluate.measures import Scores, check_measures, score
 from whet.evaluate.retrieval import Search, retrieve, run_of
 from whet.evaluate.trec import Judgments, Run
-from whet.types import Embeddings, Qrels
+from whet.types import CorpusShard, Embeddings, Qrels
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Evaluation:
 
 def evaluate_run(
     queries: Embeddings,
-    corpus: Embeddings,
+    corpus: Embeddings | CorpusShard,
     judgments: Judgments,
     config: EvaluateConfig,
     *,

@@ -11,14 +11,14 @@ import numpy as np
 
 from whet.errors import ConfigError, DataError
 from whet.evaluate.trec import Run, check_finite, ranked
-from whet.types import Embeddings
+from whet.types import CorpusShard, Embeddings
 
 Search = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 def retrieve(
     queries: Embeddings,
-    corpus: Embeddings,
+    corpus: Embeddings | CorpusShard,
     depth: int,
     *,
     ignore_identical_ids: bool = False,
@@ -35,8 +35,11 @@ def retrieve(
     """
     _check(queries, corpus, depth)
     wanted = depth + 1 if ignore_identical_ids else depth
-    find = search or _exact_search()
-    scores_QK, rows_QK = find(queries.vectors, corpus.vectors, min(wanted, len(corpus)))
+    k = min(wanted, len(corpus))
+    if search is None or isinstance(corpus, CorpusShard):
+        scores_QK, rows_QK = _exact_search()(queries, corpus, k)
+    else:
+        scores_QK, rows_QK = search(queries.vectors, corpus.vectors, k)
     if ignore_identical_ids:
         return _without_own(scores_QK, rows_QK, _own_rows(queries.ids, corpus.ids), depth)
     return scores_QK, rows_QK
@@ -62,13 +65,13 @@ def run_of(
     return run
 
 
-def _exact_search() -> Search:
+def _exact_search() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     from whet.mine.search import search
 
     return search
 
 
-def _check(queries: Embeddings, corpus: Embeddings, depth: int) -> None:
+def _check(queries: Embeddings, corpus: Embeddings | CorpusShard, depth: int) -> None:
     if depth < 1:
         raise ConfigError(f"evaluate.depth is {depth}. Set it to 1 or more, such as 100.")
     for name, side in (("queries", queries), ("corpus", corpus)):

@@ -6,83 +6,39 @@ respect to them. 3. Forward each chunk again, with the same randomness, and push
 gradient through. Activations of one chunk are alive at a time; the gradient is that of the whole
 batch.
 
-Shape suffixes: N texts of the batch, D dimensions.
+Step 3 is one backward over checkpointed chunks (torch.utils.checkpoint): whatever reduces gradients
+between processes (DDP, FSDP, DeepSpeed) sees one backward a step and communicates once.
+
+Shape suffixes: N texts of this process, D dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 Forward = Callable[[int], Tensor]  # chunk number -> its vectors [n, D]
 
 
-@contextmanager
-def _replayed(state: list[Tensor], device: torch.device) -> Iterator[None]:
-    """Run the block with the random state it had; afterwards randomness goes on as if it had not
-    run.
+def chunked_vectors(forward: Forward, chunks: int, *, cached: bool) -> Tensor:
+    """The vectors of all chunks, [N, D]; if `cached`, activations are not kept but made again by
+    the backward, one chunk's at a time.
     """
-    after = _random_state(device)
-    _set_random_state(state, device)
-    yield
-    _set_random_state(after, device)
+    if not cached:
+        return torch.cat([forward(chunk) for chunk in range(chunks)])
+    parts = [
+        checkpoint(forward, chunk, use_reentrant=False, preserve_rng_state=True)
+        for chunk in range(chunks)
+    ]
+    return torch.cat(parts)
 
 
-def _random_state(device: torch.device) -> list[Tensor]:
-    states = [torch.get_rng_state()]
-    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+def backward_of(vector_ND: Tensor, gradient_ND: Tensor, backward: Callable[[Tensor], None]) -> None:
+    """Push the loss's gradient with respect to the vectors through what made them.
 
-
-def _set_random_state(states: Sequence[Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
-
-
-def backward_whole(
-    forward: Forward,
-    chunks: int,
-    loss_of: Callable[[Tensor], Tensor],
-    backward: Callable[[Tensor], None],
-) -> Tensor:
-    """Forward all chunks, then one backward; every activation is alive at once. Returns the loss,
-    detached.
+    `backward` takes a scalar, as Lightning and DeepSpeed want it; this one has that gradient.
     """
-    loss = loss_of(torch.cat([forward(chunk) for chunk in range(chunks)]))
-    backward(loss)
-    return loss.detach()
-
-
-def backward_cached(
-    forward: Forward,
-    chunks: int,
-    loss_of: Callable[[Tensor], Tensor],
-    backward: Callable[[Tensor], None],
-    *,
-    device: torch.device,
-) -> Tensor:
-    """The same gradients and loss as `backward_whole`, with one chunk's activations alive at a
-    time.
-
-    `backward` runs the loss's backward (it may scale it, as mixed precision does).
-    """
-    states: list[list[Tensor]] = []
-    parts: list[Tensor] = []
-    with torch.no_grad():
-        for chunk in range(chunks):
-            states.append(_random_state(device))
-            parts.append(forward(chunk))
-    vector_ND = torch.cat(parts).requires_grad_()
-    with torch.enable_grad():
-        loss = loss_of(vector_ND)
-        backward(loss)
-    assert vector_ND.grad is not None
-    gradients = vector_ND.grad.split([len(part) for part in parts])
-    for chunk, gradient in enumerate(gradients):
-        with _replayed(states[chunk], device):
-            again = forward(chunk)
-        again.backward(gradient)
-    return loss.detach()
+    backward((vector_ND * gradient_ND).sum())

@@ -14,6 +14,7 @@ import numpy as np
 from whet.config import MiningConfig
 from whet.errors import ConfigError
 from whet.mine.propose import Rescore
+from whet.world import concatenated, share, together
 
 BATCH_TOKENS = 16_384  # tokens a forward pass, padding counted
 BLOCK_PAIRS = 16_384  # pairs tokenised at a time
@@ -105,6 +106,10 @@ def mining_rescorer(
     model = CrossEncoder(policy.cross_encoder, device=device)
 
     def rescore(query_M: np.ndarray, doc_rows_M: np.ndarray) -> np.ndarray:
+        own = share(len(query_M))  # every process has the same pairs before it
+        return concatenated(together(lambda: scores_of(query_M[own], doc_rows_M[own])))
+
+    def scores_of(query_M: np.ndarray, doc_rows_M: np.ndarray) -> np.ndarray:
         score_M = np.empty(len(query_M), np.float32)
         for at in range(0, len(query_M), BLOCK_PAIRS):
             block = slice(at, at + BLOCK_PAIRS)

@@ -32,8 +32,9 @@ from whet.mine.propose import (
 from whet.mine.report import MiningReport, report_of
 from whet.mine.sample import Streams, choose, uniform_rows
 from whet.mine.search import named_error
-from whet.types import Embeddings, Negatives, Positives
-from whet_kernels.exact_dot import VectorError, norms, pair_scores
+from whet.mine.search.sharded import corpus_scores
+from whet.types import CorpusShard, Embeddings, Negatives, Positives
+from whet_kernels.exact_dot import VectorError, norms
 from whet_kernels.topk_window import Exclude
 
 
@@ -55,7 +56,7 @@ class Mined:
 
 def mine(
     queries: Embeddings,
-    corpus: Embeddings,
+    corpus: Embeddings | CorpusShard,
     positives: Positives,
     policy: MiningConfig,
     *,
@@ -66,12 +67,14 @@ def mine(
     """Hard negatives for every query under a policy (docs/mining.md).
 
     `queries` is [Q, D], row i judged by row i of `positives` (`table.take(rows)` aligns them);
-    `corpus` is [N, D]. `query_rows_R` of the result indexes `queries`, ascending: one row a query,
-    or with reference=each one a positive in the order of `positives.of(query)`. A query without
-    positives is mined too, with no ceiling but max_score. `rescore(query_rows, doc_rows)` gives a
-    cross-encoder's scores of pairs; they then replace the dot products. `refresh` numbers the
-    random choices of one training run; `previous` are the negatives of the refresh before, which
-    make this one faster and change nothing. The result of a query does not depend on the others.
+    `corpus` is [N, D], whole or this process's part of it (then every process must call this, with
+    the same queries, and each gets the result over all parts). `query_rows_R` of the result indexes
+    `queries`, ascending: one row a query, or with reference=each one a positive in the order of
+    `positives.of(query)`. A query without positives is mined too, with no ceiling but max_score.
+    `rescore(query_rows, doc_rows)` gives a cross-encoder's scores of pairs; they then replace the
+    dot products. `refresh` numbers the random choices of one training run; `previous` are the
+    negatives of the refresh before, which make this one faster and change nothing. The result of a
+    query does not depend on the others.
     Raises MiningError for vectors that do not fit (NaN names the id), ConfigError for the policy.
     """
     began = time.perf_counter()
@@ -107,7 +110,7 @@ def mine(
 
 def _check_inputs(
     queries: Embeddings,
-    corpus: Embeddings,
+    corpus: Embeddings | CorpusShard,
     positives: Positives,
     policy: MiningConfig,
     rescore: Rescore | None,
@@ -141,14 +144,17 @@ def _check_inputs(
 
 
 def _positive_scores(
-    queries: Embeddings, corpus: Embeddings, positives: Positives, rescore: Rescore | None
+    queries: Embeddings,
+    corpus: Embeddings | CorpusShard,
+    positives: Positives,
+    rescore: Rescore | None,
 ) -> np.ndarray:
     """Exact scores of all positives, float32 [P], by the dot product or the cross-encoder."""
     query_P, row_P = positive_queries(positives), positives.doc_rows_P
     if rescore is not None:
         return rescored(rescore, query_P, row_P)
     with np.errstate(over="ignore", invalid="ignore"):
-        score_P = pair_scores(queries.vectors, corpus.vectors, query_P, row_P)
+        score_P = corpus_scores(queries.vectors, corpus, query_P, row_P)
     bad = np.flatnonzero(~np.isfinite(score_P))
     if len(bad):
         problem = "the vector holds NaN, infinity, or numbers too large for a float32 score"
@@ -158,7 +164,7 @@ def _positive_scores(
 
 def _task(
     queries: Embeddings,
-    corpus: Embeddings,
+    corpus: Embeddings | CorpusShard,
     positives: Positives,
     reference: References,
     policy: MiningConfig,
@@ -249,7 +255,7 @@ def _sample_all(
     rows_Rn = _padded(
         uniform_rows(
             task.query_RD,
-            task.corpus.vectors,
+            task.corpus,
             want_R,
             window=wider.window,
             allowed_R=allowed_R,
@@ -292,7 +298,7 @@ def _scored(
     if rescore is not None and queries is not None:
         score_Rn[at] = rescored(rescore, queries[at[0]], rows_Rn[at])
     else:
-        score_Rn[at] = pair_scores(task.query_RD, task.corpus.vectors, at[0], rows_Rn[at])
+        score_Rn[at] = corpus_scores(task.query_RD, task.corpus, at[0], rows_Rn[at])
     order = np.lexsort((rows_Rn, -score_Rn, rows_Rn < 0), axis=1)
     return np.take_along_axis(rows_Rn, order, 1), np.take_along_axis(score_Rn, order, 1)
 
@@ -323,7 +329,7 @@ def _on_short(
     allowed_R = len(task.corpus) - np.diff(held.offsets_Q1)
     rows_Rn = uniform_rows(
         task.query_RD,
-        task.corpus.vectors,
+        task.corpus,
         np.minimum(want_R, allowed_R),
         window=anywhere.window,
         allowed_R=allowed_R,

@@ -15,8 +15,9 @@ import numpy as np
 from whet.config import MiningConfig
 from whet.errors import MiningError
 from whet.mine.search import windowed_search
-from whet.types import Embeddings
-from whet_kernels.exact_dot import pair_scores, slices
+from whet.mine.search.sharded import corpus_scores
+from whet.types import CorpusShard, Embeddings
+from whet_kernels.exact_dot import slices
 from whet_kernels.topk_window import Exclude, Window, window_of
 
 # Scores of (query row, document row) pairs, float [M], batched as it likes.
@@ -59,7 +60,7 @@ class Task:
     """Vectors, thresholds and exclusions of the rows to mine."""
 
     query_RD: np.ndarray
-    corpus: Embeddings
+    corpus: Embeddings | CorpusShard
     ceiling_R: np.ndarray
     floor_R: np.ndarray | None
     exclude: Exclude
@@ -68,9 +69,10 @@ class Task:
     @property
     def window(self) -> Window:
         """The checked window of the rows."""
+        corpus = self.corpus
         return window_of(
             self.query_RD,
-            self.corpus.vectors,
+            corpus.outline_ND if isinstance(corpus, CorpusShard) else corpus.vectors,
             1,
             ceiling_Q=self.ceiling_R,
             floor_Q=self.floor_R,
@@ -118,7 +120,7 @@ def excluded_before(task: Task, rows_Rk: np.ndarray, scores_Rk: np.ndarray) -> n
     count_Rk = np.zeros(rows_Rk.shape, np.int64)
     offsets_R1, rows_E = task.exclude
     query_E = np.repeat(np.arange(len(rows_Rk)), np.diff(offsets_R1))
-    score_E = pair_scores(task.query_RD, task.corpus.vectors, query_E, rows_E)
+    score_E = corpus_scores(task.query_RD, task.corpus, query_E, rows_E)
     for at in slices(len(rows_E), max(1, BEFORE_NUMBERS // max(1, rows_Rk.shape[1]))):
         query, score_E1, row_E1 = query_E[at], score_E[at, None], rows_E[at, None]
         score_Ek = scores_Rk[query]  # NaN where there is none: never before

@@ -17,7 +17,9 @@ from hashlib import blake2b
 import numpy as np
 
 from whet.mine.search import windowed_search
-from whet_kernels.exact_dot import pair_scores, slices
+from whet.mine.search.sharded import corpus_scores
+from whet.types import CorpusShard, Embeddings
+from whet_kernels.exact_dot import slices
 from whet_kernels.topk_window import Window
 
 RARE = (
@@ -65,7 +67,7 @@ def choose(eligible_Rk: np.ndarray, count: int, streams: Streams | None) -> np.n
 
 def uniform_rows(
     query_RD: np.ndarray,
-    corpus_ND: np.ndarray,
+    corpus: Embeddings | CorpusShard,
     want_R: np.ndarray,
     *,
     window: Window,
@@ -81,11 +83,11 @@ def uniform_rows(
     row's own numbers.
     """
     rows_Rn = np.full((len(query_RD), int(want_R.max(initial=0))), -1, np.int64)
-    rare_R = (allowed_R * RARE < len(corpus_ND)) | (allowed_R < FEW * want_R)
+    rare_R = (allowed_R * RARE < len(corpus)) | (allowed_R < FEW * want_R)
     todo_R = want_R > 0
     for part in slices(len(query_RD), ROUND_ROWS):
         rows = part.start + np.flatnonzero((todo_R & ~rare_R)[part])
-        _draw(rows_Rn, rows, want_R, (query_RD, corpus_ND, window), (streams, purpose))
+        _draw(rows_Rn, rows, want_R, (query_RD, corpus, window), (streams, purpose))
     listed = np.flatnonzero(todo_R & rare_R & (allowed_R > 0))
     listed = listed[np.argsort(allowed_R[listed], kind="stable")]
     for rows in _batches(listed, allowed_R):
@@ -93,7 +95,7 @@ def uniform_rows(
         part_window = window.take(rows)
         found = windowed_search(
             query_RD[rows],
-            corpus_ND,
+            corpus,
             k,
             ceiling_Q=part_window.ceiling_Q,
             floor_Q=part_window.floor_Q,
@@ -123,13 +125,13 @@ def _draw(
     rows_Rn: np.ndarray,
     rows: np.ndarray,
     want_R: np.ndarray,
-    where: tuple[np.ndarray, np.ndarray, Window],
+    where: tuple[np.ndarray, Embeddings | CorpusShard, Window],
     stream: tuple[Streams, str],
 ) -> None:
     """Draw corpus rows until every row of negatives has what it wants; each has at least that many
     to find.
     """
-    query_RD, corpus_ND, window = where
+    query_RD, corpus, window = where
     streams, purpose = stream
     step = 4 * -(
         -rows_Rn.shape[1] // 2
@@ -138,10 +140,10 @@ def _draw(
     while len(rows):
         words = np.stack([streams.words(int(row), purpose, start, step) for row in rows])
         # The modulo favours low rows by less than N / 2^64.
-        drawn = (words % np.uint64(len(corpus_ND))).astype(np.int64)
+        drawn = (words % np.uint64(len(corpus))).astype(np.int64)
         part = window.take(rows)
         at = np.repeat(np.arange(len(rows)), step)
-        score = pair_scores(query_RD[rows], corpus_ND, at, drawn.ravel()).reshape(drawn.shape)
+        score = corpus_scores(query_RD[rows], corpus, at, drawn.ravel()).reshape(drawn.shape)
         good = (score <= part.ceiling_Q[:, None]) & (score >= part.floor_Q[:, None])
         good &= ~part.is_excluded(drawn)
         for i, row in enumerate(rows):

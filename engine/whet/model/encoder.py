@@ -189,6 +189,9 @@ def _load_backbone(folder: Path, config: ModelConfig) -> nn.Module:
     )
     if config.dropout is not None:
         _set_dropout(backbone, config.dropout)
+    pooler = getattr(backbone, "pooler", None)
+    if isinstance(pooler, nn.Module):  # after the token vectors we pool: processes that train
+        pooler.requires_grad_(False)  # together wait for a gradient of whatever asks for one
     return backbone
 
 

@@ -14,6 +14,7 @@ import torch
 
 from whet.config import EncodeConfig
 from whet.errors import EnvironmentRefused
+from whet.world import world
 
 if TYPE_CHECKING:
     from whet.model.encoder import Encoder
@@ -34,7 +35,9 @@ def choose_device(config: EncodeConfig) -> torch.device:
                 "install a CUDA build of torch."
             )
         return torch.device(config.device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", world().device_index)
 
 
 def choose_precision(config: EncodeConfig, device: torch.device) -> str:

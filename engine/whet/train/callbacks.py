@@ -10,16 +10,22 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
+import numpy as np
 
-from whet.checkpoint import commit_folder, keep_newest, write_atomically
+from whet.checkpoint import commit_together, keep_newest, write_atomically
 from whet.config import FitConfig, RefreshConfig
 from whet.progress import say
 from whet.types import Negatives
+from whet.world import from_leader, stacked, world
+
+if TYPE_CHECKING:
+    from whet.model.encoder import Encoder
 
 STATE = "state.ckpt"
+Remine = Callable[[int, "Encoder"], tuple[Negatives, float]]
 
 
 class Log(L.Callback):
@@ -34,6 +40,8 @@ class Log(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         """Drop lines of steps that will be done again, and what a kill left of the last one."""
+        if not world().leader:
+            return
         lines = self.path.read_text().split("\n")[:-1] if self.path.exists() else []
         kept = [line for line in lines if json.loads(line)["step"] <= trainer.global_step]
         write_atomically(self.path, "".join(line + "\n" for line in kept))
@@ -57,6 +65,8 @@ class Log(L.Callback):
             **self.figures,
         }
         self.figures = {}
+        if not world().leader:
+            return
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -64,18 +74,21 @@ class Log(L.Callback):
 class Refresh(L.Callback):
     """Mine again with the weights as they are, and swap the negatives between two steps.
 
-    `remine(step)` encodes, mines and saves; it returns the negatives and their overlap with the
-    previous ones. Optimizer and learning rate go on untouched.
+    `remine(step, encoder)` encodes, mines and saves; it returns the negatives and their overlap
+    with the previous ones. `whole()` is the encoder as it is, with all its weights on this process.
+    Optimizer and learning rate go on untouched.
     """
 
     def __init__(
         self,
         config: RefreshConfig,
-        remine: Callable[[int], tuple[Negatives, float]],
+        remine: Remine,
+        whole: Callable[[], Encoder],
         train_log: Log,
     ) -> None:
         self.config = config
         self.remine = remine
+        self.whole = whole
         self.train_log = train_log
 
     def on_train_batch_start(
@@ -87,7 +100,7 @@ class Refresh(L.Callback):
         every = module.order.steps_per_epoch if policy == "epoch" else self.config.every_n_steps
         if policy == "off" or step == 0 or step % every:
             return
-        negatives, overlap = self.remine(step)
+        negatives, overlap = self.remine(step, self.whole())
         module.examples.set_negatives(negatives)
         age = step - self.train_log.mined_at
         self.train_log.mined_at = step
@@ -126,18 +139,23 @@ class Checkpoints(L.Callback):
     ) -> None:
         """Save when it is time."""
         step = trainer.global_step
-        due = self.every_steps and step % self.every_steps == 0
-        due = due or time.monotonic() - self.saved_at >= self.every_s
-        if due and step < module.total_steps:
+        due = bool(self.every_steps) and step % self.every_steps == 0
+        late = world().leader and time.monotonic() - self.saved_at >= self.every_s
+        late, self.stop_signal = np.max(stacked(np.array([late, self.stop_signal])), axis=0)
+        if (due or late) and step < module.total_steps:
             self._save(trainer, step)
         if self.stop_signal:
             trainer.should_stop = True
 
     def _save(self, trainer: L.Trainer, step: int) -> None:
-        facts = {"step": step, "negatives_step": self.train_log.mined_at}
-        with commit_folder(self.folder / f"step_{step:08d}", facts) as draft:
+        facts = {
+            "step": step,
+            "negatives_step": self.train_log.mined_at,
+            "processes": world().size,
+        }
+        with commit_together(self.folder / f"step_{step:08d}", facts) as draft:
             trainer.save_checkpoint(draft / STATE)
-        keep_newest(self.folder, 2)
+        from_leader(lambda: keep_newest(self.folder, 2))
         self.saved_at = time.monotonic()
 
     def on_train_end(self, trainer: L.Trainer, module: Any) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from whet.loss.infonce import Targets
+from whet.train.exchange import own_texts
 from whet.types import Negatives, Positives, Qrels
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ JUDGED_AT_MOST = 8  # documents judged not relevant that join a pair's mined neg
 
 @dataclass(frozen=True)
 class Batch:
-    """One step: the texts' tokens (queries first, then documents), and how they belong together.
+    """One step: its distinct texts (queries first, then documents), and how they belong together.
 
-    `query_B` says which of the queries each pair has; candidates are the documents in order.
+    `tokens` are those of the texts this process encodes (exchange.own_texts). `query_B` says which
+    of the queries each pair has; candidates are the documents in order.
     """
 
     tokens: list[list[int]]
+    texts: int
     queries: int
     query_B: torch.Tensor
     targets: Targets
@@ -104,7 +107,9 @@ class Examples:
         self.negatives_PK = padded_RK[np.where(has_P, row_P, len(negatives))]
 
     def batch(self, pairs_B: np.ndarray, encoder: Encoder) -> Batch:
-        """Tokens and targets of the given pairs; every distinct text is encoded once."""
+        """Tokens and targets of a global batch's pairs; every distinct text is encoded once, by one
+        process.
+        """
         group_of_N = self.positives.group_of_N
         query_rows_B = self.query_rows_P[pairs_B]
         query_rows, query_B = np.unique(query_rows_B, return_inverse=True)
@@ -112,9 +117,12 @@ class Examples:
         negative_rows = np.hstack([self.negatives_PK[pairs_B], self.judged_PJ[pairs_B]]).ravel()
         negative_groups = group_of_N[negative_rows[negative_rows >= 0]]
         group_C = np.unique(np.concatenate([positive_B, negative_groups]))
-        tokens = encoder.tokenize(self.queries.texts(query_rows), "query")
+        own = own_texts(len(query_rows) + len(group_C))
+        own_queries, own_docs = np.split(own, [np.searchsorted(own, len(query_rows))])
+        tokens = encoder.tokenize(self.queries.texts(query_rows[own_queries]), "query")
         # A group's number is the row of its first document, so it also finds the text.
-        tokens += encoder.tokenize(self.corpus.texts(group_C), "document")
+        own_groups = group_C[own_docs - len(query_rows)]
+        tokens += encoder.tokenize(self.corpus.texts(own_groups), "document")
         known = known_positives(self.positives, query_rows_B, group_C)
         targets = Targets(
             torch.from_numpy(np.searchsorted(group_C, positive_B)), *map(torch.from_numpy, known)
@@ -123,4 +131,5 @@ class Examples:
             f"{self.queries.id(int(q))} -> {self.corpus.id(int(d))}"
             for q, d in zip(query_rows_B[:5], self.doc_rows_P[pairs_B][:5], strict=True)
         ]
-        return Batch(tokens, len(query_rows), torch.from_numpy(query_B), targets, ids)
+        texts = len(query_rows) + len(group_C)
+        return Batch(tokens, texts, len(query_rows), torch.from_numpy(query_B), targets, ids)

@@ -16,12 +16,20 @@ from torch import Tensor
 from whet.config import FitConfig
 from whet.data.order import Order
 from whet.errors import WhetError
-from whet.loss.gradcache import backward_cached, backward_whole
-from whet.loss.infonce import matryoshka_info_nce, uses_tiles
+from whet.loss.gradcache import backward_of, chunked_vectors
+from whet.loss.infonce import Targets, matryoshka_info_nce, uses_tiles
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
 from whet.progress import say
 from whet.train.examples import Batch, Examples
+from whet.train.exchange import all_vectors, most, own_gradient
+from whet.train.strategy import (
+    gradient_norm,
+    norm_of_step,
+    shard_for_fsdp,
+    strategy_name,
+)
+from whet.world import world
 from whet_kernels.fused_infonce import choose_backend
 
 MEMORY_SHARE = 0.3  # of the device, for the activations of one backward
@@ -48,6 +56,7 @@ class Contrastive(L.LightningModule):
         self.config = config
         self.last_loss = float("nan")
         self.told_of_tiles = False
+        self.sharded = False
 
     @property
     def total_steps(self) -> int:
@@ -59,24 +68,18 @@ class Contrastive(L.LightningModule):
     def training_step(self, _: Any, batch_idx: int) -> None:
         """One optimizer step; its pairs follow from `global_step`, so the loader only counts."""
         step = self.global_step
-        torch.manual_seed(step_seed(self.config.seed, step))
+        torch.manual_seed(step_seed(self.config.seed, step, world().rank))
         self.encoder.train()
         batch = self.examples.batch(self.order.step(step), self.encoder)
         optimizer: Any = self.optimizers()
         optimizer.zero_grad(set_to_none=True)
         loss = self._backward(batch)
-        norm = torch.nn.utils.clip_grad_norm_(
-            [p for p in self.parameters() if p.requires_grad],
-            self.config.trainer.gradient_clip_val or float("inf"),
-        )
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise WhetError(
-                f"Step {step}: the loss ({loss:.4g}) or its gradient ({norm:.4g}) is not finite; "
-                f"the weights are as before the step. Its first pairs: "
-                f"{', '.join(batch.pair_ids)}. Look at these texts, or lower "
-                "trainer.learning_rate."
-            )
+        limit = self.config.trainer.gradient_clip_val
+        norm = gradient_norm(self.trainer, self, limit or float("inf"))
+        self._check_finite(step, loss, norm, batch)
         optimizer.step()
+        norm = norm_of_step(self.trainer, norm)
+        self._check_finite(step, loss, norm, batch)
         scheduler: Any = self.lr_schedulers()
         scheduler.step()
         self.last_loss = float(loss)
@@ -84,37 +87,60 @@ class Contrastive(L.LightningModule):
             {"loss": loss, "gradient_norm": norm, "data_epoch": float(self.order.epoch_of(step))}
         )
 
+    def _check_finite(self, step: int, loss: Tensor, norm: Tensor, batch: Batch) -> None:
+        if torch.isfinite(loss) and torch.isfinite(norm):
+            return
+        raise WhetError(
+            f"Step {step}: the loss ({loss:.4g}) or its gradient ({norm:.4g}) is not finite; "
+            f"the weights are as before the step. Its first pairs: "
+            f"{', '.join(batch.pair_ids)}. Look at these texts, or lower "
+            "trainer.learning_rate."
+        )
+
     def _backward(self, batch: Batch) -> Tensor:
-        lengths = [len(ids) for ids in batch.tokens]
+        """Gradients of the global batch's loss in the parameters; returns the loss, detached."""
+        chunks = self._chunks(batch)
         device = self.encoder.device
-        chunk_tokens = self.config.loss.chunk_tokens or CHUNK_TOKENS.get(device.type, 16_384)
-        chunks = list(token_batches(lengths, chunk_tokens))
-        place_U = torch.from_numpy(np.argsort(np.concatenate(chunks))).to(device)
         targets = batch.targets.to(device)
         query_B = batch.query_B.to(device)
+        # Where weights are sharded each forward gathers them: all processes must do as many.
+        cached = self._cached(most(sum(map(len, batch.tokens))))
+        forwards = most(max(1, len(chunks)))
+        filler = self.encoder.tokenize(["."], "document")
 
         def forward(number: int) -> Tensor:
-            return self.encoder.forward_tokens([batch.tokens[row] for row in chunks[number]])
+            rows: Any = chunks[number] if number < len(chunks) else []
+            return self.encoder.forward_tokens([batch.tokens[row] for row in rows] or filler)
 
-        def loss_of(vector_UD: Tensor) -> Tensor:
-            vector_UD = vector_UD[place_U]
-            self._tell_of_tiles(len(query_B) * (len(vector_UD) - batch.queries), vector_UD)
-            with torch.autocast(device.type, enabled=False):
-                return matryoshka_info_nce(
-                    vector_UD[: batch.queries][query_B],
-                    vector_UD[batch.queries :],
-                    targets,
-                    dims=self.config.loss.matryoshka_dims,
-                    temperature=self.config.loss.temperature,
-                    symmetric=self.config.loss.symmetric,
-                    fused=self.config.loss.fused,
-                )
+        own_ND = chunked_vectors(forward, forwards, cached=cached)
+        place_N = np.argsort(np.concatenate(chunks)) if chunks else np.empty(0, np.int64)
+        ordered_ND = own_ND[torch.from_numpy(place_N).to(device)]
+        vector_UD = all_vectors(ordered_ND.detach(), batch.texts).requires_grad_()
+        loss = self._loss(vector_UD, batch.queries, query_B, targets)
+        loss.backward()
+        assert vector_UD.grad is not None
+        gradient_ND = torch.zeros_like(own_ND)
+        gradient_ND[torch.from_numpy(place_N).to(device)] = own_gradient(vector_UD.grad, ordered_ND)
+        backward_of(own_ND, gradient_ND, self.manual_backward)
+        return loss.detach()
 
-        if self._cached(sum(lengths)):
-            return backward_cached(
-                forward, len(chunks), loss_of, self.manual_backward, device=device
+    def _chunks(self, batch: Batch) -> list[np.ndarray]:
+        default = CHUNK_TOKENS.get(self.encoder.device.type, 16_384)
+        lengths = [len(ids) for ids in batch.tokens]
+        return list(token_batches(lengths, self.config.loss.chunk_tokens or default))
+
+    def _loss(self, vector_UD: Tensor, queries: int, query_B: Tensor, targets: Targets) -> Tensor:
+        self._tell_of_tiles(len(query_B) * (len(vector_UD) - queries), vector_UD)
+        with torch.autocast(vector_UD.device.type, enabled=False):
+            return matryoshka_info_nce(
+                vector_UD[:queries][query_B],
+                vector_UD[queries:],
+                targets,
+                dims=self.config.loss.matryoshka_dims,
+                temperature=self.config.loss.temperature,
+                symmetric=self.config.loss.symmetric,
+                fused=self.config.loss.fused,
             )
-        return backward_whole(forward, len(chunks), loss_of, self.manual_backward)
 
     def _tell_of_tiles(self, similarities: int, vector_UD: Tensor) -> None:
         """Say once when the similarities are not held at once, and what computes instead."""
@@ -129,6 +155,13 @@ class Contrastive(L.LightningModule):
         if mode in ("always", "never"):
             return mode == "always"
         return tokens > (self.config.loss.cache_tokens or tokens_that_fit(self.encoder))
+
+    def configure_model(self) -> None:
+        """Shard the encoder's weights where the strategy is FSDP (Lightning calls this)."""
+        if strategy_name(self.config.strategy) == "fsdp" and not self.sharded:
+            assert self.device_mesh is not None
+            shard_for_fsdp(self.encoder, self.device_mesh["data_parallel"])
+            self.sharded = True
 
     def configure_optimizers(self) -> Any:
         """AdamW without decay of biases and norms; linear warm-up, then linear decay to 0."""
@@ -152,11 +185,12 @@ class Contrastive(L.LightningModule):
         }
 
 
-def step_seed(seed: int, step: int) -> int:
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
     """The seed of a step's dropout: a pure function, so that a resumed step draws what it would
-    have drawn.
+    have drawn. Each process draws its own.
     """
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+    words = [seed, step, rank] if rank else [seed, step]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
 
 
 def tokens_that_fit(encoder: Encoder) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,17 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader, IterableDataset
 
-from whet.checkpoint import newest_whole, verify_folder
 from whet.config import FitConfig
 from whet.data.order import Order
 from whet.model.encoder import Encoder
 from whet.progress import say, track
-from whet.train.callbacks import STATE, Checkpoints, Log, Refresh
+from whet.train.callbacks import Checkpoints, Log, Refresh, Remine
 from whet.train.examples import Examples
 from whet.train.module import Contrastive
-from whet.types import Negatives
+from whet.train.restore import Resume, state_to_load
+from whet.train.strategy import Joined, lightning_strategy
+from whet.train.whole import Whole
+from whet.world import world
 
 
 class _Ticks(IterableDataset):
@@ -33,40 +34,21 @@ class _Ticks(IterableDataset):
             yield 0
 
 
-@dataclass(frozen=True)
-class Resume:
-    """Where training goes on: the checkpoint's folder, its step, and the step its negatives are
-    of.
-    """
-
-    folder: Path
-    step: int
-    negatives_step: int
-
-
-def find_resume(folder: Path) -> Resume | None:
-    """The newest whole checkpoint of a run, if it has one."""
-    newest = newest_whole(folder)
-    if newest is None:
-        return None
-    facts = verify_folder(newest)
-    return Resume(newest, facts["step"], facts["negatives_step"])
-
-
 def train(
     encoder: Encoder,
     examples: Examples,
     config: FitConfig,
     *,
     folder: Path,
-    remine: Callable[[int], tuple[Negatives, float]],
+    remine: Remine,
     resume: Resume | None = None,
-) -> bool:
-    """Train the encoder in place; True when done, False when interrupted (a checkpoint is then in
-    `folder`).
+) -> Encoder | None:
+    """Train the encoder; returns it with all its weights on this process, or None when interrupted
+    (a checkpoint is then in `folder`). The encoder given is not to be used any more.
 
-    `remine(step)` mines with the encoder as it is. Checkpoints go to folder/checkpoints, logs to
-    folder/tb and folder/train_log.jsonl.
+    `remine(step, encoder)` mines with the encoder as it is. Every process of a job calls this with
+    the same arguments; they share the model by `config.strategy`. Checkpoints go to
+    folder/checkpoints, logs to folder/tb and folder/train_log.jsonl.
     """
     trainer_config = config.trainer
     order = Order(len(examples), trainer_config.batch_size, config.seed)
@@ -84,23 +66,22 @@ def train(
         log = Log(folder / "train_log.jsonl", trainer_config.log_every_n_steps, advance)
         log.mined_at = resume.negatives_step if resume else 0
         checkpoints = Checkpoints(folder / "checkpoints", config, log)
-        trainer = _trainer(
-            config,
-            folder,
-            [log, Refresh(config.refresh, remine, log), checkpoints],
-            module.total_steps,
-        )
+        whole = Whole(encoder, config.model)
+        refresh = Refresh(config.refresh, remine, whole, log)
+        trainer = _trainer(config, folder, [log, refresh, checkpoints, whole], module.total_steps)
         _quietly(
             trainer.fit,
             module,
             DataLoader(_Ticks(), batch_size=None, generator=torch.Generator()),
-            ckpt_path=resume.folder / STATE if resume else None,
+            ckpt_path=state_to_load(resume, trainer.strategy) if resume else None,
             weights_only=True,
         )
-    return not checkpoints.stop_signal
+    return None if checkpoints.stop_signal else whole.at_end
 
 
 def _trainer(config: FitConfig, folder: Path, callbacks: list[Any], steps: int) -> L.Trainer:
+    strategy = lightning_strategy(config.strategy, config.trainer.gradient_clip_val)
+    several = strategy != "auto"
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     trainer = config.trainer
     precision: Any = trainer.precision
@@ -109,7 +90,10 @@ def _trainer(config: FitConfig, folder: Path, callbacks: list[Any], steps: int) 
         precision = "bf16-mixed" if fast and torch.cuda.is_bf16_supported() else "32-true"
     return L.Trainer(
         accelerator=trainer.accelerator,
-        devices=1,
+        devices=_devices(trainer.accelerator),
+        num_nodes=world().size,
+        strategy=strategy,
+        plugins=[Joined()] if several else None,
         precision=precision,
         max_steps=steps,
         max_epochs=-1,
@@ -121,6 +105,12 @@ def _trainer(config: FitConfig, folder: Path, callbacks: list[Any], steps: int) 
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
+
+
+def _devices(accelerator: str) -> int | list[int]:
+    """The one device of this process."""
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    return [world().device_index] if on_gpu else 1
 
 
 def _quietly(call: Callable[..., Any], *args: Any, **options: Any) -> None:

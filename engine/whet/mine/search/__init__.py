@@ -9,20 +9,19 @@ Shape suffixes: Q queries, N corpus rows, D dimensions, k results a query.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from whet.errors import ConfigError, EnvironmentRefused, MiningError
-from whet.mine.search.backend import Backend, Task
+from whet.mine.search.backend import Backend, Found, Task
 from whet.mine.search.flat import faiss_flat
 from whet.mine.search.gpu import gpu
 from whet.mine.search.ivf import faiss_ivf
+from whet.mine.search.sharded import search_shards
 from whet.mine.search.tiles import blas, int8
 from whet.progress import say
-from whet.types import Embeddings
+from whet.types import CorpusShard, Embeddings
 from whet_kernels.exact_dot import VectorError
-from whet_kernels.topk_window import Exclude, TopK, window_of
+from whet_kernels.topk_window import Exclude, window_of
 
 Vectors = Embeddings | np.ndarray
 
@@ -32,17 +31,8 @@ BACKENDS: dict[str, Backend] = {
 }
 
 
-class Found(NamedTuple):
-    """A search's result, which backend gave it, why that one, and how many rows it never saw."""
-
-    top: TopK
-    backend: str
-    why: str
-    unseen_Q: np.ndarray | None = None
-
-
 def search(
-    queries: Vectors, corpus: Vectors, k: int, *, backend: str = "auto"
+    queries: Vectors, corpus: Vectors | CorpusShard, k: int, *, backend: str = "auto"
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k corpus rows of highest dot product: (scores float32 [Q, k], rows int64 [Q, k]).
 
@@ -56,7 +46,7 @@ def search(
 
 def windowed_search(
     queries: Vectors,
-    corpus: Vectors,
+    corpus: Vectors | CorpusShard,
     k: int,
     *,
     ceiling_Q: np.ndarray | None = None,
@@ -68,8 +58,26 @@ def windowed_search(
     """`search` among the rows a window and an exclusion list allow, and counts of the others.
 
     `hint_QC` (int64, -1 for none) are rows that may be among the results, the last refresh's say:
-    good ones save time, bad ones change nothing.
+    good ones save time, bad ones change nothing. With a CorpusShard every process must call it,
+    with the same queries; each gets the result over all parts.
     """
+    if isinstance(corpus, CorpusShard):
+        return search_shards(
+            corpus,
+            k,
+            lambda part, own, hint: windowed_search(
+                queries,
+                part,
+                k,
+                ceiling_Q=ceiling_Q,
+                floor_Q=floor_Q,
+                exclude=own,
+                backend=backend,
+                hint_QC=hint,
+            ),
+            exclude=exclude,
+            hint_QC=hint_QC,
+        )
     query_QD, corpus_ND = _array(queries), _array(corpus)
     if query_QD.shape[1] != corpus_ND.shape[1]:
         raise MiningError(
@@ -96,9 +104,9 @@ def windowed_search(
     )
 
 
-def named_error(error: VectorError, vectors: Vectors) -> MiningError:
+def named_error(error: VectorError, vectors: Vectors | CorpusShard) -> MiningError:
     """The error in the user's words: the id where there are ids."""
-    ids = vectors.ids if isinstance(vectors, Embeddings) else None
+    ids = None if isinstance(vectors, np.ndarray) else vectors.ids
     who = f"{error.side} row {error.row}" if ids is None else f"{error.side} {ids[error.row]!r}"
     return MiningError(
         f"{who} (row {error.row:,}): {error.problem}. Encode it again, or leave its text out."

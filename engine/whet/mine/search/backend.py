@@ -64,6 +64,15 @@ class Answer(NamedTuple):
     note: str = ""
 
 
+class Found(NamedTuple):
+    """A search's result, which backend gave it, why that one, and how many rows it never saw."""
+
+    top: TopK
+    backend: str
+    why: str
+    unseen_Q: np.ndarray | None = None
+
+
 @dataclass(frozen=True)
 class Backend:
     """One way to search.

@@ -1,0 +1,85 @@
+"""What the processes of test_fit.py and test_sharded_mining.py do."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from whet.config import DataConfig, FitConfig, MiningConfig, ModelConfig, StrategyConfig
+from whet.mine import mine
+from whet.types import CorpusShard
+from whet.world import share, together, world
+
+
+def fitted(data: str, model: str, strategy: dict, folder: str, options: dict) -> dict[str, float]:
+    """The tuned model's measures after `fit_job` in the folder that `begin` made."""
+    from whet.fitting import fit_job
+
+    return {row.measure: row.tuned for row in fit_job(config_of(**locals())).comparison.rows}
+
+
+def config_of(data, model, strategy, folder, options, **_) -> FitConfig:
+    config = FitConfig(
+        data=DataConfig(path=data),
+        model=ModelConfig(name=model, dropout=0.0),
+        strategy=StrategyConfig(**strategy),
+        resume=folder,
+    )
+    for group, values in options.items():
+        for name, value in values.items():
+            setattr(getattr(config, group), name, value)
+    return config
+
+
+def minings(cases: list) -> list:
+    """Everything each mining gives; `cuts` weigh the parts of the corpus by process."""
+    return [mining(*case) for case in cases]
+
+
+def mining(queries, corpus, positives, policy: dict, cuts: list[float]):
+    part = share(len(corpus), np.array(cuts[: world().size]))
+    shard = CorpusShard(corpus.ids, corpus.vectors[part], part.start)
+    found = mine(queries, shard, positives, MiningConfig(**policy))
+    return outcome(found)
+
+
+def outcome(found):
+    """What must not depend on the number of processes: all but the time and the backend's word."""
+    report = found.report.to_dict()
+    for name in ("seconds", "backend", "why"):
+        report.pop(name)
+    negatives = found.negatives
+    return (
+        negatives.query_rows_R.tolist(),
+        negatives.doc_rows_RK.tolist(),
+        negatives.scores_RK.tobytes(),
+        negatives.ranks_RK.tolist(),
+        report,
+    )
+
+
+def search_with_nan(corpus) -> str:
+    """The message of a mining whose corpus holds NaN in one process's part."""
+    from whet.errors import MiningError
+    from whet.mine.search import windowed_search
+
+    part = share(len(corpus))
+    shard = CorpusShard(corpus.ids, corpus.vectors[part], part.start)
+    try:
+        windowed_search(corpus.vectors[:3], shard, 4)
+    except MiningError as error:
+        return str(error)
+    return "nothing"
+
+
+def failing() -> str:
+    """One process fails; all must hear of it."""
+
+    def work() -> None:
+        if world().rank == 1:
+            raise ValueError("only here")
+
+    try:
+        together(work)
+    except ValueError as error:
+        return str(error)
+    return "nothing"

@@ -1,0 +1,62 @@
+"""What each process of test_strategies.py does: a few real training steps, their gradients kept."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader
+
+from whet.config import DataConfig, FitConfig, LossConfig, ModelConfig, StrategyConfig
+from whet.data.load import load_dataset
+from whet.data.order import Order
+from whet.data.positives import positives_of
+from whet.model.encoder import Encoder
+from whet.stages import training_qrels
+from whet.train.examples import Examples
+from whet.train.module import Contrastive
+from whet.train.run import _Ticks, _trainer
+from whet.train.whole import Whole
+from whet.types import Negatives
+
+
+def trained(data: str, model: str, strategy: dict, loss: dict, steps: int):
+    """Weights after `steps` steps, and the loss of each step."""
+    config = FitConfig(
+        data=DataConfig(path=data),
+        model=ModelConfig(name=model, dropout=0.0),
+        loss=LossConfig(**loss),
+        strategy=StrategyConfig(**strategy),
+    )
+    config.trainer = replace(
+        config.trainer, batch_size=13, max_steps=steps, learning_rate=1e-3, warmup_ratio=0.0
+    )
+    loaded = load_dataset(data)
+    qrels = training_qrels(loaded, "train")
+    positives = positives_of(qrels, loaded.queries, loaded.corpus)
+    examples = Examples(qrels, positives, queries=loaded.queries, corpus=loaded.corpus)
+    torch.manual_seed(0)
+    rows = qrels.relevant().query_rows
+    picked = torch.randint(0, len(loaded.corpus), (len(rows), 2)).numpy()
+    blank = picked * 0.0
+    examples.set_negatives(Negatives(rows, picked, blank, blank.astype(int), blank[:, 0]))
+    encoder = Encoder.load(config.model)
+    module = Contrastive(encoder, examples, Order(len(examples), 13, 0), config)
+    whole, losses = Whole(encoder, config.model), Losses()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(config, Path(folder), [losses, whole], steps)
+        trainer.fit(module, DataLoader(_Ticks(), batch_size=None))
+    assert whole.at_end is not None
+    weights = {name: p.detach().cpu().numpy() for name, p in whole.at_end.named_parameters()}
+    return weights, losses.values
+
+
+class Losses(L.Callback):
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        self.values.append(module.last_loss)

@@ -1,0 +1,57 @@
+"""Several processes train as one does with the whole batch, under every strategy."""
+
+import numpy as np
+import pytest
+from processes import in_processes
+
+STEPS = 3
+STRATEGIES = {
+    "ddp": {"name": "ddp"},
+    "fsdp": {"name": "fsdp"},
+    "deepspeed 1": {"name": "deepspeed", "stage": 1},
+    "deepspeed 2": {"name": "deepspeed", "stage": 2},
+    "deepspeed 3": {"name": "deepspeed", "stage": 3},
+}
+LOSSES = {
+    "whole": {"cache": "never"},
+    "cached": {"cache": "always", "chunk_tokens": 24},
+    "cached, symmetric": {"cache": "always", "chunk_tokens": 24, "symmetric": True},
+}
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_data, tiny_model):
+    """One process with the whole batch, by kind of loss."""
+    found = {}
+
+    def of(kind):
+        if kind not in found:
+            arguments = str(tiny_data), str(tiny_model), {"name": "single"}, LOSSES[kind], STEPS
+            found[kind] = in_processes(1, "steps", "trained", *arguments)[0]
+        return found[kind]
+
+    return of
+
+
+def check(alone, tiny_data, tiny_model, strategy, processes, kind):
+    weights, losses = alone(kind)
+    options = STRATEGIES[strategy]
+    arguments = str(tiny_data), str(tiny_model), options, LOSSES[kind], STEPS
+    for found, said in in_processes(processes, "steps", "trained", *arguments):
+        assert said == pytest.approx(losses, rel=1e-5)
+        assert found.keys() == weights.keys()
+        for name, wanted in weights.items():
+            assert np.abs(found[name] - wanted).max() <= 1e-5, name
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_two_processes_equal_one(alone, tiny_data, tiny_model, strategy):
+    check(alone, tiny_data, tiny_model, strategy, 2, "cached")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_processes_equal_one(alone, tiny_data, tiny_model, strategy, kind, processes):
+    check(alone, tiny_data, tiny_model, strategy, processes, kind)

@@ -1,0 +1,61 @@
+"""A whole job done by several processes: the results of one."""
+
+import json
+
+import numpy as np
+import pytest
+from jobs import config_of
+from processes import in_processes
+
+from whet.fitting import begin
+
+OPTIONS = {
+    "trainer": {"batch_size": 16, "max_steps": 12, "learning_rate": 1e-3, "log_every_n_steps": 1},
+    "mining": {"num_negatives": 2},
+    "refresh": {"policy": "steps", "every_n_steps": 5},
+}
+STRATEGIES = {
+    "ddp": {"name": "ddp"},
+    "fsdp": {"name": "fsdp"},
+    "deepspeed 2": {"name": "deepspeed", "stage": 2},
+    "deepspeed 3": {"name": "deepspeed", "stage": 3},
+}
+
+
+@pytest.fixture
+def fit(tiny_data, tiny_model, tmp_path):
+    """Do a job in so many processes; the folder, and the measures that each process returns."""
+
+    def run(processes, strategy, name):
+        where = str(tiny_data), str(tiny_model), strategy
+        config = config_of(*where, None, OPTIONS)
+        config.output = str(tmp_path / name)
+        folder = begin(config)
+        return folder, in_processes(processes, "jobs", "fitted", *where, str(folder), OPTIONS)
+
+    return run
+
+
+def log(folder):
+    return [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [pytest.param(name, marks=[] if name == "ddp" else pytest.mark.slow) for name in STRATEGIES],
+)
+def test_two_processes_do_the_job_of_one(fit, strategy):
+    alone, measures = fit(1, {"name": "single"}, "alone")
+    both, found = fit(2, STRATEGIES[strategy], "both")
+    assert found[0] == found[1]  # every process knows the result
+    assert found[0] == pytest.approx(measures[0], abs=0.02)
+    here, there = log(alone), log(both)
+    assert [row["step"] for row in there] == list(range(1, 13))
+    assert [row["loss"] for row in there] == pytest.approx([row["loss"] for row in here], rel=1e-3)
+    for name in ("model/model.safetensors", "report.html", "metrics.json", "negatives"):
+        assert (both / name).exists(), name
+    assert not (both / "checkpoints").exists() and not (both / ".scratch").exists()
+    first = [
+        (folder / "negatives/step_00000000.parquet").stat().st_size for folder in (alone, both)
+    ]
+    assert np.isclose(*first, rtol=0.05)

@@ -21,6 +21,7 @@ from whet.data.load import Dataset, load_dataset
 from whet.data.positives import positives_of
 from whet.errors import CheckpointError, ConfigError, EnvironmentRefused
 from whet.evaluate import Comparison, Evaluation, check_measures, check_trec_id
+from whet.heartbeat import watched
 from whet.mine import Mined, check_backend, check_policy, overlap, read_negatives, write_negatives
 from whet.model.encoder import Encoder
 from whet.options import check_options
@@ -79,6 +80,11 @@ def fit_job(config: FitConfig) -> Run:
     KeyboardInterrupt (whose argument is the run folder) when interrupted with a checkpoint written.
     """
     _check(config)
+    with watched(config.launch.hang_timeout_s):
+        return _job(config)
+
+
+def _job(config: FitConfig) -> Run:
     data = _shared_dataset(config)
     train, judged = splits_of(data, config)
     from_leader(lambda: _check_ids(data))

@@ -1,9 +1,10 @@
-"""Processes die or hang, and the job goes on, also with more or fewer of them: every pair is seen in
-the step it would have been seen in.
+"""Processes die or hang, and the job goes on, also with more or fewer of them: every pair is seen
+in the step it would have been seen in.
 """
 
 import json
 import signal
+import socket
 import time
 
 import pytest
@@ -25,7 +26,7 @@ OPTIONS = {
     "refresh": {"policy": "steps", "every_n_steps": 5},
 }
 STRATEGIES = {
-    "ddp": {"name": "ddp"},
+    "ddp": {},  # auto: ddp, or none of it for one process
     "fsdp": {"name": "fsdp"},
     "deepspeed 1": {"name": "deepspeed", "stage": 1},
     "deepspeed 2": {"name": "deepspeed", "stage": 2},
@@ -38,13 +39,14 @@ SLOW = pytest.mark.slow
 def job(tiny_data, tiny_model, tmp_path_factory):
     """Begin a job: its folder, and how to start so many processes on it."""
 
-    def begun(strategy):
+    def begun(strategy, **launch):
+        options = OPTIONS | {"launch": launch}
         where = str(tiny_data), str(tiny_model), strategy
-        config = config_of(*where, None, OPTIONS)
+        config = config_of(*where, None, options)
         config.output = str(tmp_path_factory.mktemp("job") / "run")
         folder = begin(config)
         return folder, lambda count: Processes(
-            count, "jobs", "fitted", *where, str(folder), OPTIONS
+            count, "jobs", "fitted", *where, str(folder), options
         )
 
     return begun
@@ -53,7 +55,7 @@ def job(tiny_data, tiny_model, tmp_path_factory):
 @pytest.fixture(scope="module")
 def losses_alone(job):
     """The loss of each step of one process that nobody disturbs."""
-    folder, start = job({"name": "auto"})
+    folder, start = job({})
     start(1).values()
     return losses(folder)
 
@@ -80,23 +82,17 @@ def wait_for_step(folder, step, processes):
     ("strategy", "before", "after"),
     [
         ("ddp", 2, 1),
-        pytest.param("ddp", 1, 2, marks=SLOW),
         pytest.param("ddp", 2, 4, marks=SLOW),
-        pytest.param("fsdp", 2, 1, marks=SLOW),
         pytest.param("fsdp", 2, 4, marks=SLOW),
         pytest.param("deepspeed 1", 2, 1, marks=SLOW),
-        pytest.param("deepspeed 2", 2, 2, marks=SLOW),
         pytest.param("deepspeed 2", 2, 1, marks=SLOW),
         pytest.param("deepspeed 2", 1, 2, marks=SLOW),
         pytest.param("deepspeed 3", 2, 2, marks=SLOW),
-        pytest.param("deepspeed 3", 2, 1, marks=SLOW),
         pytest.param("deepspeed 3", 2, 4, marks=SLOW),
     ],
 )
 def test_killed_then_on_with_other_processes(job, losses_alone, strategy, before, after):
-    folder, start = job(
-        STRATEGIES[strategy] if before > 1 or strategy != "ddp" else {"name": "auto"}
-    )
+    folder, start = job(STRATEGIES[strategy])
     processes = start(before)
     wait_for_step(folder, 6, processes)
     processes.running[-1].send_signal(signal.SIGKILL)
@@ -106,3 +102,21 @@ def test_killed_then_on_with_other_processes(job, losses_alone, strategy, before
     start(after).values()
     assert losses(folder) == pytest.approx(losses_alone, rel=1e-3)
     assert (folder / "model/model.safetensors").exists()
+
+
+def test_a_process_that_hangs_is_named(job):
+    """One is stopped, as by a machine that swaps: the other says which and ends within its time."""
+    folder, start = job({}, hang_timeout_s=8.0)
+    processes = start(2)
+    wait_for_step(folder, 4, processes)
+    stopped = processes.running[1]
+    stopped.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    said = processes.running[0].communicate(timeout=60)[0]
+    assert time.monotonic() - began < 30, said
+    assert processes.running[0].returncode == 75
+    assert f"process 1 ({socket.gethostname()}, {stopped.pid}) has not answered for 8 s" in said
+    stopped.kill()
+    stopped.communicate()
+    start(2).values()
+    losses(folder)

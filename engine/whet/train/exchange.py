@@ -36,7 +36,9 @@ def all_vectors(own_ND: Tensor, count: int) -> Tensor:
     padded_MD = own_ND.new_zeros((places, own_ND.shape[1]))
     padded_MD[: len(own_ND)] = own_ND
     part_WMD = own_ND.new_empty((size * places, own_ND.shape[1]))
-    dist.all_gather_into_tensor(part_WMD, padded_MD)
+    # torch 2.13 renamed it
+    gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+    gather(part_WMD, padded_MD)
     by_text = part_WMD.view(size, places, -1).transpose(0, 1)
     return by_text.reshape(size * places, -1)[:count]
 

@@ -163,6 +163,20 @@ class DeepSpeedAnywhere(DeepSpeedStrategy):
         self.set_world_ranks()
         self._init_deepspeed_distributed()
 
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> Any:
+        """Also a universal checkpoint of stage 3, after which DeepSpeed 0.19 leaves all parameters
+        with one step counter, counted up once for each, and with the first group's weight decay.
+        """
+        optimizer = self.deepspeed_engine.optimizer.optimizer
+        decays = [group["weight_decay"] for group in optimizer.param_groups]
+        loaded = super().load_checkpoint(checkpoint_path, weights_only)
+        for state in optimizer.state.values():
+            if torch.is_tensor(state.get("step")):
+                state["step"] = state["step"].clone()
+        for group, decay in zip(optimizer.param_groups, decays, strict=True):
+            group["weight_decay"] = decay
+        return loaded
+
 
 def shard_for_fsdp(encoder: Any, mesh: Any) -> None:
     """Shard an encoder in place: each transformer layer by itself, the rest as one (FSDP2)."""

@@ -104,7 +104,7 @@ class TrainerConfig:
 class RefreshConfig:
     """When negatives are mined again with the model as it has become."""
 
-    policy: str = "off"  # off, steps, epoch
+    policy: str = "off"  # off, steps, epoch; continuous: mined beside the training
     every_n_steps: int = 100  # for policy=steps
 
 

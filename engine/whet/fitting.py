@@ -7,41 +7,50 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import whet
 from whet.card import model_card
 from whet.checkpoint import locked
 from whet.config import FitConfig
-from whet.data.holdout import eval_split_name, hold_out
 from whet.data.load import Dataset, load_dataset
-from whet.data.positives import positives_of
 from whet.errors import CheckpointError, ConfigError, EnvironmentRefused
 from whet.evaluate import Comparison, Evaluation, check_measures, check_trec_id
 from whet.heartbeat import watched
-from whet.mine import Mined, check_backend, check_policy, overlap, read_negatives, write_negatives
+from whet.job import (
+    SCRATCH,
+    Job,
+    negatives_path,
+    opened,
+    shared_dataset,
+    splits_of,
+    stored_negatives,
+    write_mined,
+)
+from whet.mine import Mined, check_backend, check_policy, overlap
 from whet.model.encoder import Encoder
 from whet.options import check_options
 from whet.progress import say
 from whet.report import write_report
 from whet.run_folder import Stopwatch, new_folder, write_config
 from whet.stages import (
-    Pace,
     judge,
     mine_with,
-    training_qrels,
     write_comparison,
     write_judged,
-    write_mining_report,
 )
 from whet.store import embeddings_folder
-from whet.types import Negatives, Positives, Qrels
+from whet.types import Negatives
 from whet.world import from_leader, together, world
 
-SCRATCH = ".scratch"  # embeddings of weights that are still changing; gone when the job is done
+if TYPE_CHECKING:
+    from whet.train.continuous import BackgroundMiner
+
+    MakeMiner = Callable[[FitConfig, Path], BackgroundMiner]
 
 
 @dataclass(frozen=True)
@@ -57,43 +66,25 @@ class Run:
         return self.folder / "model"
 
 
-@dataclass(frozen=True)
-class Job:
-    """What every stage of one job needs."""
-
-    config: FitConfig
-    folder: Path
-    data: Dataset
-    train: Qrels
-    eval: Qrels
-    positives: Positives
-    pace: Pace
-
-
-def fit_job(config: FitConfig) -> Run:
+def fit_job(config: FitConfig, miner: MakeMiner | None = None) -> Run:
     """Do the job, or go on with the one in `config.resume`; the results lie in the run folder.
 
     Every process of `whet.world` calls it alike; the leader alone writes the run folder, but for
-    checkpoints.
+    checkpoints. `miner` makes who mines beside the training for refresh.policy=continuous, by
+    default a process on this machine.
 
     Raises DataError, ConfigError or CheckpointError for what the user can mend, and
     KeyboardInterrupt (whose argument is the run folder) when interrupted with a checkpoint written.
     """
     _check(config)
     with watched(config.launch.hang_timeout_s):
-        return _job(config)
-
-
-def _job(config: FitConfig) -> Run:
-    data = _shared_dataset(config)
-    train, judged = splits_of(data, config)
-    from_leader(lambda: _check_ids(data))
-    folder = from_leader(lambda: _folder_for(config, data))
-    with locked(folder) if world().leader else nullcontext():
-        positives = positives_of(train, data.queries, data.corpus)
-        job = Job(config, folder, data, train, judged, positives, Pace())
-        say(f"Run folder: {folder}")
-        return _stages(job)
+        data = shared_dataset(config)
+        from_leader(lambda: _check_ids(data))
+        folder = from_leader(lambda: _folder_for(config, data))
+        with locked(folder) if world().leader else nullcontext():
+            job = opened(config, folder, data)
+            say(f"Run folder: {folder}")
+            return _stages(job, miner)
 
 
 def begin(config: FitConfig) -> Path:
@@ -122,14 +113,6 @@ def _check(config: FitConfig) -> None:
         )
 
 
-def _shared_dataset(config: FitConfig) -> Dataset:
-    """The data in every process, converted by the leader where the cache is shared."""
-    path, on_problem = config.data.path, config.data.on_problem
-    loaded: list[Dataset] = []
-    from_leader(lambda: loaded.append(load_dataset(path, on_problem=on_problem)))
-    return together(lambda: loaded[0] if loaded else load_dataset(path, on_problem=on_problem))
-
-
 def _folder_for(config: FitConfig, data: Dataset) -> Path:
     if config.resume is not None:
         _can_resume(Path(config.resume), data)
@@ -137,20 +120,6 @@ def _folder_for(config: FitConfig, data: Dataset) -> Path:
     folder = new_folder(config.output, data.name)
     write_config(folder, config)
     return folder
-
-
-def splits_of(data: Dataset, config: FitConfig) -> tuple[Qrels, Qrels]:
-    """The judgments to learn from and those to judge by; a tenth is held out where there is no
-    test or dev.
-    """
-    train = training_qrels(data, config.data.train_split)
-    name = config.data.eval_split or eval_split_name(data)
-    if name is None:
-        train, judged = hold_out(train, data.queries)
-        count = len(judged.query_rows)
-        say(f"No test or dev split: {count:,} train queries are held out to judge by.")
-        return train, judged
-    return train, data.split(name)
 
 
 def _check_ids(data: Dataset) -> None:
@@ -179,7 +148,7 @@ def _can_resume(folder: Path, data: Dataset) -> None:
         )
 
 
-def _stages(job: Job) -> Run:
+def _stages(job: Job, miner: MakeMiner | None) -> Run:
     import torch
 
     if job.config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
@@ -195,7 +164,7 @@ def _stages(job: Job) -> Run:
     watch.stage("judge the base model")
     first = _first_negatives(job, encoder)
     watch.stage("mine")
-    encoder = _train(job, encoder, first)
+    encoder = _train(job, encoder, first, miner)
     watch.stage("train")
     tuned = _judge(job, encoder, job.folder / SCRATCH, "tuned")
     watch.stage("judge the tuned model")
@@ -267,59 +236,30 @@ def _mine(
         previous=previous,
         pace=job.pace,
     )
-
-    def write() -> None:
-        write_negatives(
-            _negatives_path(job, step),
-            mined,
-            queries=job.data.queries,
-            corpus=job.data.corpus,
-            positives=job.positives,
-            model=encoder.fingerprint(),
-            data=job.data.digest,
-        )
-        write_mining_report(job.folder / "mining_report.json", mined, job.data)
-
-    from_leader(write)
+    write_mined(job, mined, encoder, step)
     return mined
-
-
-def _negatives_path(job: Job, step: int) -> Path:
-    return job.folder / "negatives" / f"step_{step:08d}.parquet"
 
 
 def _first_negatives(job: Job, encoder: Encoder) -> Negatives | None:
     if job.config.mining.num_negatives == 0:
         return None
-    if from_leader(_negatives_path(job, 0).exists):
-        return _stored_negatives(job, 0)
+    if from_leader(negatives_path(job, 0).exists):
+        return stored_negatives(job, 0)
     mined = _mine(job, encoder, embeddings_folder(), 0)
     say(str(mined.report))
     return mined.negatives
 
 
-def _stored_negatives(job: Job, step: int) -> Negatives:
-    def read() -> Negatives:
-        return read_negatives(
-            _negatives_path(job, step),
-            queries=job.data.queries,
-            corpus=job.data.corpus,
-            data=job.data.digest,
-        )
-
-    return together(read)
-
-
-def _train(job: Job, encoder: Encoder, first: Negatives | None) -> Encoder:
+def _train(job: Job, encoder: Encoder, first: Negatives | None, miner: MakeMiner | None) -> Encoder:
     from whet.train.examples import Examples
     from whet.train.restore import find_resume
-    from whet.train.run import train
+    from whet.train.run import Refreshes, train
 
     resume = find_resume(job.folder / "checkpoints")
     examples = Examples(job.train, job.positives, queries=job.data.queries, corpus=job.data.corpus)
     current = first
     if resume is not None and resume.negatives_step:
-        current = _stored_negatives(job, resume.negatives_step)
+        current = stored_negatives(job, resume.negatives_step)
     if current is not None:
         examples.set_negatives(current)
 
@@ -331,10 +271,28 @@ def _train(job: Job, encoder: Encoder, first: Negatives | None) -> Encoder:
         current = mined.negatives
         return current, shared
 
-    trained = train(encoder, examples, job.config, folder=job.folder, remine=remine, resume=resume)
+    def published(step: int) -> tuple[Negatives, float]:
+        nonlocal current
+        before, current = current, stored_negatives(job, step)
+        return current, overlap(before, current) if before is not None else 0.0
+
+    trained = train(
+        encoder,
+        examples,
+        job.config,
+        folder=job.folder,
+        refreshes=Refreshes(remine, published, lambda: (miner or _child)(job.config, job.folder)),
+        resume=resume,
+    )
     if trained is None:
         raise KeyboardInterrupt(str(job.folder))
     return trained
+
+
+def _child(config: FitConfig, folder: Path) -> BackgroundMiner:
+    from whet.snapshots import ChildMiner
+
+    return ChildMiner(config, folder)
 
 
 def _card(job: Job, encoder: Encoder, comparison: Comparison, fingerprint: str) -> str:

@@ -19,7 +19,7 @@ CHOICES = {
     "loss.fused": ("auto", "always", "never"),
     "trainer.precision": ("auto", "32-true", "bf16-mixed"),
     "trainer.accelerator": ("auto", "cpu", "gpu"),
-    "refresh.policy": ("off", "steps", "epoch"),
+    "refresh.policy": ("off", "steps", "epoch", "continuous"),
     "strategy.name": ("auto", "single", "ddp", "fsdp", "deepspeed"),
     "strategy.offload": ("none", "cpu", "nvme"),
     "launch.mode": ("local", "ray", "job", "kuberay"),

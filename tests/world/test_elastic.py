@@ -113,7 +113,7 @@ def test_a_process_that_hangs_is_named(job):
     stopped.send_signal(signal.SIGSTOP)
     began = time.monotonic()
     said = processes.running[0].communicate(timeout=60)[0]
-    assert time.monotonic() - began < 30, said
+    assert time.monotonic() - began < 40, said
     assert processes.running[0].returncode == 75
     assert f"process 1 ({socket.gethostname()}, {stopped.pid}) has not answered for 8 s" in said
     stopped.kill()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -152,6 +153,8 @@ class Encoder(nn.Module):
         target = Path(target)
         if target.exists():
             raise ConfigError(f"{target} exists already. Choose another folder, or move it away.")
+        if not torch.cuda.is_available():  # transformers imports DeepSpeed, which would warn
+            os.environ.setdefault("DS_ACCELERATOR", "cpu")
         with commit_folder(target, {"fingerprint": self.fingerprint()}) as draft:
             _merged(self.backbone).save_pretrained(draft)
             folders.copy_tokenizer(self.source, draft)

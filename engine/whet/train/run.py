@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from whet.data.order import Order
 from whet.model.encoder import Encoder
 from whet.progress import say, track
 from whet.train.callbacks import Checkpoints, Log, Refresh, Remine
+from whet.train.continuous import BackgroundMiner, ContinuousRefresh, leader_only
 from whet.train.examples import Examples
 from whet.train.module import Contrastive
 from whet.train.restore import Resume, state_to_load
 from whet.train.strategy import Joined, lightning_strategy
 from whet.train.whole import Whole
+from whet.types import Negatives
 from whet.world import world
 
 
@@ -34,19 +37,36 @@ class _Ticks(IterableDataset):
             yield 0
 
 
+@dataclass(frozen=True)
+class Refreshes:
+    """How negatives become fresh: `remine(step, encoder)` mines with the encoder as it is while
+    training waits; `miner()` makes who mines beside it, `published(step)` reads what that found.
+    """
+
+    remine: Remine
+    published: Callable[[int], tuple[Negatives, float]]
+    miner: Callable[[], BackgroundMiner]
+
+    def callback(self, config: FitConfig, whole: Whole, log: Log) -> L.Callback:
+        """The callback of the policy."""
+        if config.refresh.policy == "continuous":
+            return ContinuousRefresh(leader_only(self.miner), self.published, whole, log)
+        return Refresh(config.refresh, self.remine, whole, log)
+
+
 def train(
     encoder: Encoder,
     examples: Examples,
     config: FitConfig,
     *,
     folder: Path,
-    remine: Remine,
+    refreshes: Refreshes,
     resume: Resume | None = None,
 ) -> Encoder | None:
     """Train the encoder; returns it with all its weights on this process, or None when interrupted
     (a checkpoint is then in `folder`). The encoder given is not to be used any more.
 
-    `remine(step, encoder)` mines with the encoder as it is. Every process of a job calls this with
+    Every process of a job calls this with
     the same arguments; they share the model by `config.strategy`. Checkpoints go to
     folder/checkpoints, logs to folder/tb and folder/train_log.jsonl.
     """
@@ -67,7 +87,7 @@ def train(
         log.mined_at = resume.negatives_step if resume else 0
         checkpoints = Checkpoints(folder / "checkpoints", config, log)
         whole = Whole(encoder, config.model)
-        refresh = Refresh(config.refresh, remine, whole, log)
+        refresh = refreshes.callback(config, whole, log)
         trainer = _trainer(config, folder, [log, refresh, checkpoints, whole], module.total_steps)
         _quietly(
             trainer.fit,

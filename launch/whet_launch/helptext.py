@@ -64,9 +64,12 @@ flags
 def _group(group: Group) -> str:
     head = f"{group.name or 'top level'}: {group.meaning}"
     if group.choices:
-        head += f"\n  {group.name}={' | '.join(group.choices)}"
-    if group.name in ("data", "model"):
-        head += f" | PATH, short for {group.options[0].key}=PATH"
+        choices = f"{group.name}={' | '.join(group.choices)}"
+        if group.name in ("data", "model"):
+            choices += f" | PATH, short for {group.options[0].key}=PATH"
+        indent = " " * (len(group.name) + 3)
+        lines = textwrap.wrap(choices, WIDTH, initial_indent="  ", subsequent_indent=indent)
+        head = "\n".join([head, *lines])
     keys = max(len(option.key) for option in group.options)
     defaults = min(14, max(len(option.default) for option in group.options))
     indent = " " * (2 + keys + 2 + defaults + 2)

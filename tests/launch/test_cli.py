@@ -183,7 +183,7 @@ def test_own_yaml_groups_are_found(calls: Any, whet: Whet, tmp_path: Path) -> No
     ("line", "offered"),
     [
         ("whet f", "fit mine encode eval check"),
-        ("whet fit refresh=", "refresh=epoch refresh=off refresh=steps"),
+        ("whet fit refresh=", "refresh=continuous refresh=epoch refresh=off refresh=steps"),
         ("whet mine mining.num", "mining.num_negatives="),
     ],
 )

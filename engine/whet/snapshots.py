@@ -1,18 +1,19 @@
-"""Mining beside the training: in a process of its own, with snapshots of the weights.
+"""Mining beside the training, in processes of its own, with snapshots of the weights.
 
-`SnapshotMiner` is the worker: it opens the job's data once and mines for every snapshot it is
-given. `ChildMiner` runs one on this machine; the launcher has one that runs on a cluster.
+The trainer leaves `step_X.safetensors` in the run folder's scratch; a miner takes the newest,
+mines, writes the negatives where all negatives of the run are, and then `step_X.done`. Nothing else
+passes between them: the miner may be on another machine that sees the folder, and either may die.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import threading
+import time
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -24,102 +25,138 @@ from whet.stages import mine_with
 from whet.types import Negatives
 from whet.world import from_leader, together
 
-
-class SnapshotMiner:
-    """Mines for snapshots of one job's weights, and writes the negatives into its run folder.
-
-    Of several processes joined in a world of their own, each holds a part of the corpus.
-    """
-
-    def __init__(self, config: FitConfig, folder: Path) -> None:
-        self.job = open_job(config, folder)
-        self.encoder = together(lambda: Encoder.load(config.model)).eval()
-        self.scratch = folder / SCRATCH / "snapshots"
-        self.previous: Negatives | None = None
-
-    def mine(self, step: int, weights: dict[str, Tensor]) -> int:
-        """Encode and mine with the weights of a step; returns the step when all is written."""
-        self.encoder.load_state_dict(weights)
-        job = self.job
-        mined = mine_with(
-            self.encoder,
-            job.data,
-            job.train,
-            job.positives,
-            store=self.scratch,
-            policy=job.config.mining,
-            encode=job.config.encode,
-            refresh=step,
-            previous=self.previous,
-            pace=job.pace,
-        )
-        self.previous = mined.negatives
-        from_leader(lambda: shutil.rmtree(self.scratch, ignore_errors=True))
-        write_mined(job, mined, self.encoder, step)
-        return step
+LOOK_EVERY_S = 0.1
+WEIGHTS, DONE = ".safetensors", ".done"
 
 
-class ChildMiner:
-    """A `whet.train.continuous.BackgroundMiner` in one more process on this machine."""
+def snapshots_folder(folder: Path) -> Path:
+    """Where the snapshots of a run folder are."""
+    return folder / SCRATCH / "snapshots"
 
-    def __init__(self, config: FitConfig, folder: Path) -> None:
-        self.config = config
-        self.folder = folder
-        self.pool = self._start()
-        self.work: Future[int] | None = None
 
-    def _start(self) -> ProcessPoolExecutor:
-        """A process that opens the data while the training begins."""
-        # not a fork: this process has threads, and may hold a GPU
-        opens = _open_here, (self.config, self.folder)
-        pool = ProcessPoolExecutor(1, get_context("spawn"), *opens)
-        pool.submit(os.getpid)  # a pool starts its process with its first task
-        return pool
+class FolderMiner:
+    """A `whet.train.continuous.BackgroundMiner` that somebody else has started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = snapshots_folder(folder)
+        shutil.rmtree(self.folder, ignore_errors=True)  # of a training that was killed
+        self.folder.mkdir(parents=True)
+        self.pending: int | None = None
+        self.writer: threading.Thread | None = None
 
     def idle(self) -> bool:
         """Whether nothing is being mined."""
-        return self.work is None
+        return self.pending is None
 
     def submit(self, step: int, weights: dict[str, Tensor]) -> None:
-        """Start mining."""
-        arrays = {name: tensor.numpy() for name, tensor in weights.items()}
-        try:
-            self.work = self.pool.submit(_mine_here, step, arrays)
-        except BrokenProcessPool:
-            self._replace()
+        """Leave a snapshot; it is written while the training goes on."""
+        self.pending = step
+        self.writer = threading.Thread(target=self._write, args=(step, weights))
+        self.writer.start()
+
+    def _write(self, step: int, weights: dict[str, Tensor]) -> None:
+        from safetensors.torch import save_file
+
+        draft = self.folder / f"step_{step:08d}.tmp"
+        save_file(weights, draft)
+        draft.rename(draft.with_suffix(WEIGHTS))
 
     def ready(self) -> int | None:
         """The step whose negatives are there, once."""
-        if self.work is None or not self.work.done():
+        if self.pending is None:
             return None
-        work, self.work = self.work, None
-        try:
-            return work.result()
-        except BrokenProcessPool:
-            self._replace()
+        done = self.folder / f"step_{self.pending:08d}{DONE}"
+        if not done.exists():
             return None
+        step, self.pending = self.pending, None
+        done.with_suffix(WEIGHTS).unlink()
+        done.unlink()
+        return step
 
-    def _replace(self) -> None:
-        say("The process that mines beside the training died; a new one takes the next step.")
-        self.pool = self._start()
+    def close(self) -> None:
+        """Leave nothing behind."""
+        if self.writer is not None:
+            self.writer.join()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class ChildMiner(FolderMiner):
+    """The same with a process of this machine that mines; if it dies, another takes its place."""
+
+    def __init__(self, config: FitConfig, folder: Path) -> None:
+        super().__init__(folder)
+        self.arguments = config, folder, os.getpid()
+        self._start()
+
+    def _start(self) -> None:
+        # not a fork: this process has threads, and may hold a GPU
+        self.process = get_context("spawn").Process(target=_child, args=self.arguments)
+        self.process.start()
+
+    def ready(self) -> int | None:
+        """The step whose negatives are there, once."""
+        if not self.process.is_alive():
+            say("The process that mines beside the training died; another takes its place.")
+            self._start()
+        return super().ready()
 
     def close(self) -> None:
         """Kill the process: what it holds is a copy."""
-        for process in list((self.pool._processes or {}).values()):
-            process.kill()
-        self.pool.shutdown(wait=True, cancel_futures=True)
-        self.work = None
+        self.process.kill()
+        self.process.join()
+        super().close()
 
 
-_here: list[SnapshotMiner] = []
-
-
-def _open_here(config: FitConfig, folder: Path) -> None:
+def _child(config: FitConfig, folder: Path, parent: int) -> None:
     os.nice(5)  # the training comes first where both share the cores
-    _here.append(SnapshotMiner(config, folder))
+    serve(config, folder, lambda: os.getppid() != parent)
 
 
-def _mine_here(step: int, arrays: dict[str, Any]) -> int:
-    import torch
+def serve(config: FitConfig, folder: Path, ended: Callable[[], bool]) -> None:
+    """Mine with the newest snapshot of a run, again and again, until `ended()`.
 
-    return _here[0].mine(step, {name: torch.from_numpy(a) for name, a in arrays.items()})
+    Several processes joined in a world of their own share the corpus; each calls this.
+    """
+    job = open_job(config, folder)
+    encoder = together(lambda: Encoder.load(config.model))
+    previous: Negatives | None = None
+    while (snapshot := from_leader(lambda: _newest(folder, ended))) is not None:
+        together(lambda: _load(encoder, snapshot))
+        step = int(snapshot.stem.removeprefix("step_"))
+        mined = mine_with(
+            encoder,
+            job.data,
+            job.train,
+            job.positives,
+            store=snapshot.with_suffix(".store"),
+            policy=job.config.mining,
+            encode=job.config.encode,
+            refresh=step,
+            previous=previous,
+            pace=job.pace,
+        )
+        previous = mined.negatives
+        write_mined(job, mined, encoder, step)
+        from_leader(lambda: _finish(snapshot))
+
+
+def _newest(folder: Path, ended: Callable[[], bool]) -> Path | None:
+    """Wait for a snapshot that nobody has mined with."""
+    while not ended():
+        found = sorted(snapshots_folder(folder).glob(f"step_*{WEIGHTS}"))
+        if found and not found[-1].with_suffix(DONE).exists():
+            return found[-1]
+        time.sleep(LOOK_EVERY_S)
+    return None
+
+
+def _load(encoder: Encoder, snapshot: Path) -> None:
+    from safetensors.torch import load_file
+
+    encoder.load_state_dict(load_file(snapshot))
+
+
+def _finish(snapshot: Path) -> None:
+    shutil.rmtree(snapshot.with_suffix(".store"), ignore_errors=True)
+    if snapshot.exists():  # else the training is over
+        snapshot.with_suffix(DONE).touch()

@@ -1,0 +1,201 @@
+"""Does mining beside the training pay? No refresh, stop-the-world and continuous, at equal time.
+
+    python benchmarks/continuous.py                     # two collections, three seeds: half an hour
+    python benchmarks/continuous.py --only nl2bash --seeds 1 --budget 40
+    python benchmarks/continuous.py --table             # the table alone
+
+The trainer has one core and the miner another, so both have "a device" of their own; stop-the-world
+mines on the trainer's. Every run trains for the same wall-clock time, refreshes included: how many
+steps that is comes from a calibration in the same call. Rows go to records/continuous.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+RECORDS = HERE / "records" / "continuous.jsonl"
+COLLECTIONS = ("nl2bash", "tldr-cmd")
+TRAIN, TEST = 3000, 500  # queries; the corpus is what these are judged with
+REFRESHES = 3  # of stop-the-world, evenly over the run
+BATCH = 32
+
+
+def main() -> None:
+    """Calibrate, run what was asked for, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("runs/continuous"))
+    parser.add_argument("--only", nargs="+", choices=COLLECTIONS, default=list(COLLECTIONS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--budget", type=float, default=60.0, help="seconds of training a run")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        pinned_fit(json.loads(options.one))
+        return
+    if not options.table:
+        for name in options.only:
+            compare(name, options)
+    print(table())
+
+
+def compare(name: str, options: argparse.Namespace) -> None:
+    """All variants of one collection, seed by seed, so that a slow minute hits all alike."""
+    data = reduced(options.data / name, options.work / name)
+    short = fit(data, options.work, "calibration", 24, seed=99)
+    step_s = short["step_s"]
+    again = fit(data, options.work, "calibration", 24, seed=99, refresh=12)
+    refresh_s = again["train_s"] - short["train_s"]
+    whole = int(options.budget / step_s)
+    left = max(8, int((options.budget - REFRESHES * refresh_s) / step_s))
+    print(f"{name}: {step_s:.3f} s a step, {refresh_s:.1f} s a refresh", file=sys.stderr)
+    for seed in range(options.seeds):
+        variants = {
+            "none": dict(steps=whole),
+            "stop the world": dict(steps=left, refresh=max(1, left // (REFRESHES + 1))),
+            "continuous": dict(steps=whole, refresh="continuous"),
+        }
+        for variant, asked in variants.items():
+            found = fit(data, options.work, variant, asked.pop("steps"), seed=seed, **asked)
+            row = {"data": name, "variant": variant, "seed": seed, "budget_s": options.budget}
+            RECORDS.parent.mkdir(exist_ok=True)
+            with RECORDS.open("a") as file:
+                file.write(json.dumps(row | found) + "\n")
+
+
+def reduced(source: Path, target: Path) -> Path:
+    """A small part of a collection: some train and test queries, and what they are judged with."""
+    if target.exists():
+        return target
+    draft = target.with_suffix(".tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    (draft / "qrels").mkdir(parents=True)
+    queries, docs = set(), set()
+    for split, count in (("train", TRAIN), ("test", TEST)):
+        header, *rows = (source / f"qrels/{split}.tsv").read_text().splitlines()
+        wanted = set(list(dict.fromkeys(row.split("\t")[0] for row in rows))[:count])
+        kept = [row for row in rows if row.split("\t")[0] in wanted]
+        (draft / f"qrels/{split}.tsv").write_text("\n".join([header, *kept]) + "\n")
+        queries |= wanted
+        docs |= {row.split("\t")[1] for row in kept}
+    for name, ids in (("queries", queries), ("corpus", docs)):
+        with gzip.open(source / f"{name}.jsonl.gz", "rt") as lines:
+            kept = [line for line in lines if json.loads(line)["_id"] in ids]
+        (draft / f"{name}.jsonl").write_text("".join(kept))
+    draft.rename(target)
+    return target
+
+
+def fit(
+    data: Path, work: Path, name: str, steps: int, *, seed: int, refresh: int | str = 0
+) -> dict:
+    """One run in a process of its own; what it took and what it reached."""
+    folder = work / f"{data.name}_{name.replace(' ', '_')}_{seed}_{time.time_ns()}"
+    asked = {
+        "data": str(data),
+        "output": str(folder),
+        "seed": seed,
+        "trainer": {
+            "max_steps": steps,
+            "max_epochs": 1000,
+            "batch_size": BATCH,
+            "log_every_n_steps": 1,
+        },
+        "refresh": {"policy": refresh}
+        if isinstance(refresh, str)
+        else {"policy": "steps" if refresh else "off", "every_n_steps": refresh or 1},
+        "model": {"max_length": 64},
+    }
+    command = [sys.executable, __file__, "--one", json.dumps(asked)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
+    times = step_times(folder)
+    gaps = [later - before for before, later in pairwise(times)]
+    log = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
+    ages = [row["refresh_age_steps"] for row in log if "refresh_age_steps" in row]
+    return {
+        "steps": steps,
+        "step_s": statistics.median(gaps),
+        "train_s": times[-1] - times[0],
+        "steps_per_s": len(gaps) / (times[-1] - times[0]),
+        "refreshes": len(ages),
+        "age_steps": statistics.median(ages) if ages else None,
+        "overlap": [round(row["refresh_overlap"], 3) for row in log if "refresh_overlap" in row],
+        "nDCG@10": json.loads((folder / "metrics.json").read_text())["tuned"]["nDCG@10"],
+    }
+
+
+def step_times(folder: Path) -> list[float]:
+    """The wall-clock time of each step, from TensorBoard's log."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tb"), size_guidance={"scalars": 0})
+    events.Reload()
+    return [event.wall_time for event in events.Scalars("loss")]
+
+
+def pinned_fit(asked: dict) -> None:
+    """Train on the first core; whatever child process mines gets the second."""
+    import whet
+
+    first, second = sorted(os.sched_getaffinity(0))[:2]
+    os.sched_setaffinity(0, {first})
+    threading.Thread(target=pin_children, args=(second,), daemon=True).start()
+    whet.fit(asked.pop("data"), **asked)
+
+
+def pin_children(core: int) -> None:
+    """Move the threads of every child process to a core, as they appear."""
+    me = Path(f"/proc/{os.getpid()}/task")
+    while True:
+        for listed in me.glob("*/children"):
+            for child in listed.read_text().split():
+                for thread in Path(f"/proc/{child}/task").glob("*"):
+                    if thread.exists():
+                        os.sched_setaffinity(int(thread.name), {core})
+        time.sleep(0.2)
+
+
+def table() -> str:
+    """Medians over seeds: steps a second against no refresh, and nDCG@10."""
+    rows = [json.loads(line) for line in RECORDS.read_text().splitlines()]
+    lines = [
+        "| collection | refresh | steps/s, of none | steps | refreshes | age, steps "
+        "| nDCG@10 by seed | mean |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in COLLECTIONS:
+        mine = [row for row in rows if row["data"] == name]
+        base = {row["seed"]: row["steps_per_s"] for row in mine if row["variant"] == "none"}
+        for variant in ("none", "stop the world", "continuous"):
+            some = [row for row in mine if row["variant"] == variant]
+            if not some:
+                continue
+            share = statistics.median(row["steps_per_s"] / base[row["seed"]] for row in some)
+            ages = [row["age_steps"] for row in some if row["age_steps"] is not None]
+            reached = [row["nDCG@10"] for row in some]
+            lines.append(
+                f"| {name} | {variant} | {share:.3f} | {some[0]['steps']} "
+                f"| {statistics.median(row['refreshes'] for row in some):.0f} "
+                f"| {statistics.median(ages) if ages else ''} "
+                f"| {' '.join(f'{value:.4f}' for value in reached)} "
+                f"| {statistics.mean(reached):.4f} |"
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,8 @@ def latest(lines: Iterable[Line]) -> list[Line]:
     """The last measurement of each row, in the order they were first measured."""
     found: dict[tuple[str, ...], Line] = {}
     for line in lines:
-        found[tuple(line[name] for name in KEY)] = line
+        case = {**line, "what": line["what"].split(" (auto")[0]}  # whatever auto chose that time
+        found[tuple(case[name] for name in KEY)] = line
     return list(found.values())
 
 

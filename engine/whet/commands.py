@@ -1,19 +1,21 @@
-"""What `whet mine`, `whet encode` and `whet eval` do."""
+"""What `whet mine`, `whet encode`, `whet eval` and `whet plan` do."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from whet.checkpoint import commit_folder, write_atomically
-from whet.config import EncodeJobConfig, EvalConfig, MineConfig, ModelConfig
+from whet.config import EncodeJobConfig, EvalConfig, FitConfig, MineConfig, ModelConfig
 from whet.data.load import load_dataset
 from whet.data.positives import positives_of
 from whet.encode import encode_table
-from whet.errors import DataError
+from whet.errors import DataError, EnvironmentRefused
 from whet.evaluate import check_measures
+from whet.fitting import check_fit, splits_of
 from whet.mine import check_backend, check_policy, export_negatives, write_negatives
 from whet.model.encoder import Encoder
 from whet.options import check_options
@@ -115,3 +117,22 @@ def mine_command(config: MineConfig) -> None:
     write_atomically(folder / "mining_report.txt", f"{mined.report}\n")
     print(mined.report)
     say(f"Negatives: {path}\nReport: {write_report(folder)}")
+
+
+def plan_command(config: FitConfig) -> int:
+    """`whet plan`: print what the fit would take. Returns 4 if it would not fit, else 0."""
+    start = time.monotonic()
+    check_fit(config)
+    from whet.plan.command import keep_plan, make_plan  # loads Lightning
+    from whet.plan.table import spelled
+    from whet.plan.workload import Split
+
+    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    train, judged = splits_of(data, config)
+    split = Split(train, judged, positives_of(train, data.queries, data.corpus))
+    encoder = Encoder.load(config.model)
+    plan = make_plan(data, split, encoder, config, load_s=time.monotonic() - start)
+    kept = keep_plan(plan, config, data.digest)
+    print(spelled(plan))
+    say(f"Kept for the fit to compare itself with: {kept}")
+    return 0 if plan.fits(plan.held) else EnvironmentRefused.exit_code

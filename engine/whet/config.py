@@ -130,6 +130,9 @@ class LaunchConfig:
     hang_timeout_s: float = 45.0  # a process silent for so long counts as dead; 0: never
     address: Optional[str] = None  # of the cluster; None: $RAY_ADDRESS, or one started here
     name: Optional[str] = None  # of a submitted job; None: from the data and the date
+    prices: Optional[str] = (
+        None  # YAML file for `whet plan`; None: Whet's examples
+    )
     insecure: bool = False  # send a job to a remote cluster that asks for no token
 
 
@@ -205,3 +208,11 @@ class CheckConfig:
     """Whether data can be used, and what is wrong with them if not."""
 
     data: DataConfig = field(default_factory=DataConfig)
+
+
+@dataclass
+class DoctorConfig:
+    """Whether this machine can do the work; with launch=ray, every node of the cluster."""
+
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    output: Optional[str] = None  # where run folders will be; None: runs

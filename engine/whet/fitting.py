@@ -48,6 +48,7 @@ from whet.types import Negatives
 from whet.world import from_leader, together, world
 
 if TYPE_CHECKING:
+    from whet.plan.forecast import Forecast
     from whet.train.continuous import BackgroundMiner
 
     MakeMiner = Callable[[FitConfig, Path], BackgroundMiner]
@@ -76,7 +77,7 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None) -> Run:
     Raises DataError, ConfigError or CheckpointError for what the user can mend, and
     KeyboardInterrupt (whose argument is the run folder) when interrupted with a checkpoint written.
     """
-    _check(config)
+    check_fit(config)
     with watched(config.launch.hang_timeout_s):
         data = shared_dataset(config)
         from_leader(lambda: _check_ids(data))
@@ -93,14 +94,15 @@ def begin(config: FitConfig) -> Path:
 
     Raises what `fit_job` raises for options and data; no model is loaded.
     """
-    _check(config)
+    check_fit(config)
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
     splits_of(data, config)
     _check_ids(data)
     return _folder_for(config, data)
 
 
-def _check(config: FitConfig) -> None:
+def check_fit(config: FitConfig) -> None:
+    """Refuse options that contradict each other or this machine, before anything is loaded."""
     check_options(config)
     check_measures(config.evaluate.measures, config.evaluate.depth)
     if config.mining.num_negatives:
@@ -159,15 +161,19 @@ def _stages(job: Job, miner: MakeMiner | None) -> Run:
     torch.manual_seed(job.config.seed)  # decides the start of a LoRA
     encoder = together(lambda: Encoder.load(job.config.model))
     fingerprint = encoder.fingerprint()
+    forecast = _forecast(job, encoder) if world().leader else None
     watch = Stopwatch(job.folder, _facts(job, fingerprint))
     base = _judge(job, encoder, embeddings_folder(), "base")
     watch.stage("judge the base model")
     first = _first_negatives(job, encoder)
     watch.stage("mine")
-    encoder = _train(job, encoder, first, miner)
+    told = forecast.step_done if forecast else lambda seconds: None
+    encoder = _train(job, encoder, first, miner, step_done=told)
     watch.stage("train")
     tuned = _judge(job, encoder, job.folder / SCRATCH, "tuned")
     watch.stage("judge the tuned model")
+    if forecast is not None:
+        forecast.close(watch.facts["seconds"])
     return from_leader(lambda: _finish(job, encoder, fingerprint, base, tuned))
 
 
@@ -250,7 +256,22 @@ def _first_negatives(job: Job, encoder: Encoder) -> Negatives | None:
     return mined.negatives
 
 
-def _train(job: Job, encoder: Encoder, first: Negatives | None, miner: MakeMiner | None) -> Encoder:
+def _forecast(job: Job, encoder: Encoder) -> Forecast:
+    from whet.plan.forecast import Forecast
+    from whet.plan.workload import Split
+
+    split = Split(job.train, job.eval, job.positives)
+    return Forecast(job.folder, job.data, split, encoder, job.config)
+
+
+def _train(
+    job: Job,
+    encoder: Encoder,
+    first: Negatives | None,
+    miner: MakeMiner | None,
+    *,
+    step_done: Callable[[float], None],
+) -> Encoder:
     from whet.train.examples import Examples
     from whet.train.restore import find_resume
     from whet.train.run import Refreshes, train
@@ -283,6 +304,7 @@ def _train(job: Job, encoder: Encoder, first: Negatives | None, miner: MakeMiner
         folder=job.folder,
         refreshes=Refreshes(remine, published, lambda: (miner or _child)(job.config, job.folder)),
         resume=resume,
+        step_done=step_done,
     )
     if trained is None:
         raise KeyboardInterrupt(str(job.folder))

@@ -42,8 +42,9 @@ def of_verb(verb: Verb) -> str:
     """What `whet fit --help` prints: examples first, then every option by group."""
     width = max(len(command) for command, _ in verb.examples)
     examples = "\n".join(f"  {command:<{width}}  {what}" for command, what in verb.examples)
+    data = "data=PATH " if "data" in group_names(verb.config) else ""
     parts = [
-        f"whet {verb.name}: {verb.meaning}\n\nusage: whet {verb.name} data=PATH [option=value ...]",
+        f"whet {verb.name}: {verb.meaning}\n\nusage: whet {verb.name} {data}[option=value ...]",
         f"examples:\n{examples}",
         *(_group(group) for group in groups_of(verb.config)),
     ]

@@ -74,5 +74,26 @@ VERBS = {
             "whet.api:check_command",
             (("whet check my/data", "counts, examples, and every problem with file and line"),),
         ),
+        Verb(
+            "plan",
+            "say whether a fit would fit, how long it takes and what it costs",
+            whet.config.FitConfig,
+            "whet.commands:plan_command",
+            (
+                ("whet plan data=my/data", "after a quarter of a minute of measuring"),
+                ("whet plan data=my/data launch.num_workers=8", "on eight machines like this"),
+                ("whet plan data=my/data launch.prices=prices.yaml", "with your own prices"),
+            ),
+        ),
+        Verb(
+            "doctor",
+            "say what is wrong with this machine or with a cluster's nodes",
+            whet.config.DoctorConfig,
+            "whet_launch.doctor:doctor_command",
+            (
+                ("whet doctor", "this machine"),
+                ("whet doctor launch=ray", "every node of the cluster at $RAY_ADDRESS"),
+            ),
+        ),
     )
 }

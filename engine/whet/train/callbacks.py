@@ -108,6 +108,32 @@ class Refresh(L.Callback):
         say(f"Step {step}: new negatives; {overlap:.0%} of them are those of {age} steps ago.")
 
 
+class Clock(L.Callback):
+    """Tells the seconds of each step, from when its negatives are there to when the device is
+    done. Once `enough_s` seconds went into one step, training stops.
+    """
+
+    def __init__(self, told: Callable[[float], None], enough_s: float = float("inf")) -> None:
+        self.told = told
+        self.enough_s = enough_s
+        self.start = 0.0
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """The step begins; callbacks named before this one have done theirs."""
+        self.start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """The step is over: its loss is a number, so the device has computed it."""
+        seconds = time.perf_counter() - self.start
+        self.told(seconds)
+        if seconds >= self.enough_s:
+            trainer.should_stop = True
+
+
 class Checkpoints(L.Callback):
     """Commit what a resume needs, every so many steps or seconds, and when the user interrupts."""
 

@@ -18,7 +18,7 @@ from whet.config import FitConfig
 from whet.data.order import Order
 from whet.model.encoder import Encoder
 from whet.progress import say, track
-from whet.train.callbacks import Checkpoints, Log, Refresh, Remine
+from whet.train.callbacks import Checkpoints, Clock, Log, Refresh, Remine
 from whet.train.continuous import BackgroundMiner, ContinuousRefresh, leader_only
 from whet.train.examples import Examples
 from whet.train.module import Contrastive
@@ -62,13 +62,14 @@ def train(
     folder: Path,
     refreshes: Refreshes,
     resume: Resume | None = None,
+    step_done: Callable[[float], None] = lambda seconds: None,
 ) -> Encoder | None:
     """Train the encoder; returns it with all its weights on this process, or None when interrupted
     (a checkpoint is then in `folder`). The encoder given is not to be used any more.
 
-    Every process of a job calls this with
-    the same arguments; they share the model by `config.strategy`. Checkpoints go to
-    folder/checkpoints, logs to folder/tb and folder/train_log.jsonl.
+    Every process of a job calls this with the same arguments; they share the model by
+    `config.strategy`. `step_done` is told the seconds of each step, without mining. Checkpoints go
+    to folder/checkpoints, logs to folder/tb and folder/train_log.jsonl.
     """
     trainer_config = config.trainer
     order = Order(len(examples), trainer_config.batch_size, config.seed)
@@ -88,7 +89,8 @@ def train(
         checkpoints = Checkpoints(folder / "checkpoints", config, log)
         whole = Whole(encoder, config.model)
         refresh = refreshes.callback(config, whole, log)
-        trainer = _trainer(config, folder, [log, refresh, checkpoints, whole], module.total_steps)
+        callbacks = [log, refresh, checkpoints, whole, Clock(step_done)]
+        trainer = _trainer(config, folder, callbacks, module.total_steps)
         _quietly(
             trainer.fit,
             module,

@@ -1,0 +1,146 @@
+"""From counts and rates to seconds a stage.
+
+W processes, each like the one measured; texts and documents are divided over them, the loss is
+computed whole by each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from whet.config import FitConfig
+from whet.plan.footprint import Footprint, Setting
+from whet.plan.machine import Machine
+from whet.plan.probe import EncodeRates, SearchRates, StepRates
+from whet.plan.workload import Texts, Workload
+
+BACKWARD_OF_LOSS = 3  # its forward, and the two products of its backward
+ADAMW_BYTES = 28  # a weight: weight, gradient, two moments read, three of them written
+STATE_BYTES = 12  # a weight in a checkpoint: weight and two moments
+SURVIVOR_BYTES = 12  # of a document found: score and row
+NOTHING = Texts(0, 0, 0.0)
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Seconds of a step alone, of what its processes say to each other, and of a checkpoint."""
+
+    alone_s: float
+    talk_s: float
+    save_s: float
+
+    @property
+    def seconds(self) -> float:
+        """One step, without checkpoints."""
+        return self.alone_s + self.talk_s
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of each stage, by the names in environment.json; and what of the training a step and
+    a refresh take.
+    """
+
+    stages: dict[str, float]
+    step: StepCost
+    refresh_s: float
+
+    @property
+    def seconds(self) -> float:
+        """The whole job, once data and model are loaded."""
+        return sum(self.stages.values())
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many, and how many bytes a second two of them exchange."""
+
+    count: int
+    link_bytes_s: float
+
+    def merged_s(self, queries: int, k: int) -> float:
+        """The k best of every query and part travel to every process."""
+        return (self.count - 1) * queries * k * SURVIVOR_BYTES / self.link_bytes_s
+
+
+def estimate(
+    work: Workload,
+    encode: EncodeRates,
+    search: SearchRates,
+    config: FitConfig,
+    *,
+    step: StepCost,
+    processes: Processes,
+) -> Estimate:
+    """Seconds of all stages after data and model are loaded."""
+    w = processes.count
+    judge_s = judging_s(work, search, config, processes)
+    mine_s = mining_s(work, search, config, processes) if work.mines else 0.0
+    refresh_s = encoding_s(encode, work.corpus, work.learned, new=False) / w + mine_s
+    base_s = encoding_s(encode, work.corpus, work.judged, new=True) / w
+    learned_s = encoding_s(encode, NOTHING, work.learned, new=True) / w if work.mines else 0.0
+    tuned_s = encoding_s(encode, work.corpus, work.judged, new=False) / w
+    train_s = work.steps * step.seconds + work.refreshes * refresh_s
+    stages = {
+        "judge the base model": base_s + judge_s,
+        "mine": learned_s + mine_s,
+        "train": train_s + _saves(train_s, work, config) * step.save_s,
+        "judge the tuned model": tuned_s + judge_s,
+    }
+    return Estimate(stages, step, refresh_s)
+
+
+def _saves(train_s: float, work: Workload, config: FitConfig) -> float:
+    """Checkpoints: by time, by steps, and one at the end."""
+    every_s, every = config.trainer.checkpoint_every_s, config.trainer.checkpoint_every_steps
+    by_time = train_s // every_s if every_s else work.steps
+    return 1 + max(by_time, work.steps // every if every else 0)
+
+
+def encoding_s(rates: EncodeRates, corpus: Texts, queries: Texts, *, new: bool) -> float:
+    """Seconds one process takes to encode them; with `new` only those the store lacks."""
+    documents, asked = (
+        (texts.missing if new else texts.distinct) * texts.tokens for texts in (corpus, queries)
+    )
+    return documents * rates.document_s + asked * rates.query_s
+
+
+def judging_s(work: Workload, rates: SearchRates, config: FitConfig, processes: Processes) -> float:
+    """Search for the judged queries, and score what is found."""
+    pair_s = rates.judge_pair_s * work.documents / processes.count
+    queries = work.judged.distinct
+    merged_s = processes.merged_s(queries, config.evaluate.depth)
+    return queries * (rates.judge_query_s + pair_s) + merged_s
+
+
+def mining_s(work: Workload, rates: SearchRates, config: FitConfig, processes: Processes) -> float:
+    """Search for the training queries, and choose."""
+    pair_s = rates.mine_pair_s * work.documents / processes.count
+    queries = work.learned.distinct
+    merged_s = processes.merged_s(queries, config.mining.num_negatives)
+    return queries * (rates.mine_query_s + pair_s) + merged_s
+
+
+def step_cost(
+    measured: StepRates,
+    setting: Setting,
+    held: Footprint,
+    *,
+    machine: Machine,
+    link_bytes_s: float,
+) -> StepCost:
+    """A step of the whole batch over the processes: tokens are divided, loss and optimizer not."""
+    step, shape = setting.work.step, setting.shape
+    loss_s = BACKWARD_OF_LOSS * 2 * step.pairs * step.documents * shape.dimension / machine.flops
+    optimizer_s = ADAMW_BYTES * shape.trained / machine.copy_bytes_s
+    not_tokens_s = loss_s * (measured.pairs / step.pairs) ** 2 + optimizer_s
+    token_s = max(0.0, measured.seconds - not_tokens_s) / measured.tokens
+    alone_s = token_s * step.tokens / setting.processes + loss_s + optimizer_s
+    return StepCost(
+        alone_s, held.sent_bytes / link_bytes_s, save_s(shape.trained, machine.disk_bytes_s)
+    )
+
+
+def save_s(trained: int, disk_bytes_s: float) -> float:
+    """Seconds to write a checkpoint."""
+    return STATE_BYTES * trained / disk_bytes_s

@@ -1,0 +1,93 @@
+"""plan.json of a run: what its first steps promised, what `whet plan` said, and what it took."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from whet.config import FitConfig
+from whet.data.load import Dataset
+from whet.model.encoder import Encoder
+from whet.plan.command import UNKNOWN_LINK, plan_path
+from whet.plan.estimate import Processes, StepCost, estimate, save_s
+from whet.plan.machine import disk_bytes_s, peak_bytes
+from whet.plan.probe import probe_encode, probe_search, training_device
+from whet.plan.table import duration
+from whet.plan.workload import Split, workload_of
+from whet.progress import say
+from whet.run_folder import write_json
+from whet.store import embeddings_folder
+
+STEPS = 3  # measured after the first one, which also allocates what later ones find
+ENCODING_S = 1.0  # spent on measuring how fast texts are encoded
+
+
+class Forecast:
+    """Predicts a run from its own first moments, and in the end compares.
+
+    Made before the base model is judged, told of each step, closed with the seconds of the stages.
+    An interrupted run keeps its first prediction.
+    """
+
+    def __init__(
+        self, folder: Path, data: Dataset, split: Split, encoder: Encoder, config: FitConfig
+    ) -> None:
+        self.path = folder / "plan.json"
+        self.config = config
+        self.digest = data.digest
+        self.written: dict[str, Any] = {}
+        if self.path.exists():
+            self.written = json.loads(self.path.read_text())
+            return
+        store = embeddings_folder()
+        self.work = workload_of(data, split, encoder, config, store=store)
+        self.encode = probe_encode(data, split, encoder, config.encode, limit_s=ENCODING_S)
+        self.search = probe_search(self.encode, config, self.work)
+        trained = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
+        self.save_s = save_s(trained, disk_bytes_s(folder))
+        self.steps: list[float] = []
+
+    def step_done(self, seconds: float) -> None:
+        """A step of the training took so long; after a few the whole is predicted."""
+        if "predicted" in self.written:
+            return
+        self.steps.append(seconds)
+        if len(self.steps) > min(STEPS, self.work.steps - 1):
+            self.written["predicted"] = self._predict(self.steps[1:] or self.steps)
+            write_json(self.path, self.written)
+            told = duration(self.written["predicted"]["seconds"])
+            say(f"All of it, judging included, takes about {told}.")
+
+    def _predict(self, steps: list[float]) -> dict[str, Any]:
+        step = StepCost(sum(steps) / len(steps), 0.0, self.save_s)
+        found = estimate(
+            self.work,
+            self.encode,
+            self.search,
+            self.config,
+            step=step,
+            processes=Processes(self.config.launch.num_workers, UNKNOWN_LINK),
+        )
+        return {
+            "after_steps": len(self.steps),
+            "seconds": round(found.seconds, 2),
+            "stages": {name: round(seconds, 2) for name, seconds in found.stages.items()},
+            "step_s": step.alone_s,
+            "peak_bytes": peak_bytes(training_device(self.config)),  # until now
+        }
+
+    def close(self, stages: dict[str, float]) -> None:
+        """Write what the stages took beside what was predicted, and what `whet plan` said of the
+        same job if it was asked.
+        """
+        seconds = sum(stages.values())
+        planned = plan_path(self.config, self.digest)
+        if planned.exists():
+            self.written["planned"] = json.loads(planned.read_text())
+        self.written["actual"] = {
+            "seconds": round(seconds, 2),
+            "stages": stages,
+            "peak_bytes": peak_bytes(training_device(self.config)),
+        }
+        write_json(self.path, self.written)

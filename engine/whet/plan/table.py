@@ -1,0 +1,155 @@
+"""A plan as text: stages, strategies, verdict."""
+
+from __future__ import annotations
+
+from whet.plan.command import Plan
+from whet.plan.footprint import Footprint
+
+MIB = 1 << 20
+
+
+def spelled(plan: Plan) -> str:
+    """What `whet plan` prints."""
+    parts = [_head(plan), _stages(plan), _strategies(plan), _money(plan)]
+    return "\n\n".join([*parts, "\n".join([*plan.notes, verdict(plan)])])
+
+
+def verdict(plan: Plan) -> str:
+    """Whether it fits, how long it takes, what it costs; and what to do if it does not fit."""
+    held = plan.held
+    took = f"about {duration(plan.seconds)}"
+    if plan.fits(held):
+        most = f"{_bytes(held.device_bytes)} of {_bytes(plan.machine.device_bytes)}"
+        return f"It fits: strategy={plan.chosen} takes {most} a process, and {took}."
+    fitting = [name for name, one in plan.footprints.items() if plan.fits(one)]
+    remedy = (
+        f"strategy={fitting[0]} would."
+        if fitting
+        else "No strategy does: loss.cache=always, a smaller loss.chunk_tokens or more "
+        "launch.num_workers take less."
+    )
+    return f"It does not fit: strategy={plan.chosen} takes {_too_much(plan, held)}. {remedy}"
+
+
+def _too_much(plan: Plan, held: Footprint) -> str:
+    if held.device_bytes > plan.machine.device_bytes:
+        return (
+            f"{_bytes(held.device_bytes)} a process, and the device has "
+            f"{_bytes(plan.machine.device_bytes)}"
+        )
+    return (
+        f"{_bytes(held.host_bytes)} of the computer's memory, which has "
+        f"{_bytes(plan.machine.host_bytes)}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `8 min 5 s`, `3 h 20 min`, `2 days 4 h`."""
+    whole = round(seconds)
+    for unit, size, smaller, small in (
+        (" days", 86_400, "h", 3600),
+        (" h", 3600, "min", 60),
+        (" min", 60, "s", 1),
+    ):
+        if whole >= size:
+            return f"{whole // size}{unit} {whole % size // small} {smaller}"
+    return f"{whole} s"
+
+
+def _head(plan: Plan) -> str:
+    work, rates = plan.work, plan.rates
+    texts_s = 1 / (rates.encode.document_s * work.corpus.tokens)
+    processes = plan.setting.processes
+    return "\n".join(
+        [
+            f"{plan.name}: {work.documents:,} documents, {work.pairs:,} training pairs, "
+            f"{work.judged.distinct:,} queries to judge by; "
+            f"{plan.setting.shape.weights / 1e6:,.1f} M weights",
+            f"{processes} process{'es' if processes > 1 else ''} on {plan.machine.device}, "
+            f"strategy={plan.chosen}",
+            f"measured in {rates.seconds:.0f} s: {texts_s:,.0f} documents/s of "
+            f"{work.corpus.tokens:.0f} tokens, a step of {rates.step.pairs} pairs and "
+            f"{rates.step.tokens:,} tokens in {rates.step.seconds:.2f} s",
+        ]
+    )
+
+
+def _stages(plan: Plan) -> str:
+    work, found = plan.work, plan.estimate
+    new = work.corpus.missing + work.judged.missing
+    every = work.corpus.distinct + work.judged.distinct
+    per_step = f"{work.steps:,} steps of {work.step.pairs} pairs, {found.step.alone_s:.2f} s each"
+    if found.step.talk_s:
+        per_step += f" and {found.step.talk_s:.3f} s between processes"
+    if work.refreshes:
+        share = work.refreshes * found.refresh_s / max(1e-9, found.stages["train"])
+        per_step += (
+            f"; {work.refreshes} refreshes of {duration(found.refresh_s)}, {share:.0%} of it"
+        )
+    what = {
+        "judge the base model": f"{new:,} of {every:,} texts are not encoded yet",
+        "mine": f"{work.learned.missing:,} more queries to encode, {work.learned.distinct:,} mined",
+        "train": per_step,
+        "judge the tuned model": f"{every:,} texts",
+    }
+    rows = [("load data and model", plan.load_s, "")]
+    rows += [(name, s, what[name]) for name, s in found.stages.items()]
+    rows.append(("all", plan.seconds, duration(plan.seconds)))
+    return _table(
+        ("stage", "seconds", ""), [(name, f"{s:,.1f}", text) for name, s, text in rows], "<><"
+    )
+
+
+def _strategies(plan: Plan) -> str:
+    """Memory by part, a row a strategy; on a CPU all of it is one memory."""
+    gpu = plan.setting.gpu
+    parts = _parts(plan.held, gpu=gpu)
+    columns = ["strategy", *parts, "a GPU" if gpu else "a process"]
+    columns += ["a process"] if gpu else []
+    columns += ["sent a step", "fits"]
+    rows = []
+    for name, held in plan.footprints.items():
+        of = held.device
+        cells = [name, *(_bytes(of.get(part, 0.0)) for part in parts), _bytes(held.device_bytes)]
+        cells += [_bytes(held.host_bytes)] if gpu else []
+        cells += [_bytes(held.sent_bytes), "yes" if plan.fits(held) else "no"]
+        rows.append(tuple(cells))
+    return _table(tuple(columns), rows, "<" + ">" * (len(columns) - 1))
+
+
+def _parts(held: Footprint, *, gpu: bool) -> list[str]:
+    names = ["weights", "gradients", "optimizer", "gathered"]
+    names += ["activations", "loss"] if gpu else ["step or search", "vectors", "base"]
+    return [name for name in names if name in held.device]
+
+
+def _money(plan: Plan) -> str:
+    unit = "GPU-hours" if plan.machine.has_gpu else "machine-hours"
+    line = f"{plan.device_hours:,.2f} {unit}"
+    if plan.price is not None:
+        line += (
+            f", {plan.usd:,.2f} USD at {plan.price.usd_an_hour:.2f} an hour ({plan.price.name}; "
+            "prices are examples until you set launch.prices)"
+        )
+    sent = plan.work.steps * plan.held.sent_bytes
+    return f"{line}\n{_bytes(sent)} sent by each process while training"
+
+
+def _bytes(count: float) -> str:
+    if count <= 0:
+        return "0"
+    for unit, size in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", MIB)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count / 1024:,.1f} KiB"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], sides: str) -> str:
+    lines = [head, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,179 @@
+"""How much there is to do: texts, tokens, pairs, steps, counted from the data and the options.
+
+Shape suffixes: N texts of a table, S texts of a sample, P pairs, K negatives a query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from whet.config import FitConfig
+from whet.data.load import Dataset
+from whet.data.order import Order
+from whet.data.table import TextTable
+from whet.model.encoder import Encoder
+from whet.model.inference import choose_device, choose_precision
+from whet.store import EmbeddingStore, text_keys
+from whet.train.examples import Examples
+from whet.types import Negatives, Positives, Qrels
+
+SAMPLED = 2048  # texts whose tokens are counted
+BATCHES = 6  # steps whose texts are counted
+COUNTED = 2_000_000  # texts up to which copies, and those that are encoded already, are looked for
+
+
+@dataclass(frozen=True)
+class Split:
+    """The judgments a job learns from, those it is judged by, and the positives of both."""
+
+    train: Qrels
+    judged: Qrels
+    positives: Positives
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Some texts: how many distinct ones, of these not in the store yet, mean tokens of one."""
+
+    distinct: int
+    missing: int
+    tokens: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step: pairs, distinct texts, documents among them, tokens, and the tokens of
+    the largest of those looked at.
+    """
+
+    pairs: int
+    texts: float
+    documents: float
+    tokens: float
+    most_tokens: float
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What one fit has to do."""
+
+    documents: int
+    pairs: int
+    steps: int
+    refreshes: int
+    mines: bool
+    corpus: Texts
+    judged: Texts
+    learned: Texts  # the training queries; missing: when the judged ones are in the store
+    step: Step
+
+
+def workload_of(
+    data: Dataset, split: Split, encoder: Encoder, config: FitConfig, *, store: Path
+) -> Workload:
+    """Count it. Reads every text once, tokenises a few thousand of them."""
+    relevant = split.train.relevant()
+    stored = Stored(store, encoder, config)
+    judged = stored.count(data.queries, split.judged.query_rows, "query")
+    corpus = stored.count(data.corpus, np.arange(len(data.corpus)), "document")
+    learned = stored.count(data.queries, relevant.query_rows, "query")
+    order = Order(len(relevant), config.trainer.batch_size, config.seed)
+    steps = total_steps(order, config)
+    return Workload(
+        documents=len(data.corpus),
+        pairs=len(relevant),
+        steps=steps,
+        refreshes=_refreshes(order, steps, config),
+        mines=config.mining.num_negatives > 0,
+        corpus=corpus,
+        judged=judged,
+        learned=learned,
+        step=_step(stand_in_examples(data, split, config), order, steps, encoder),
+    )
+
+
+def total_steps(order: Order, config: FitConfig) -> int:
+    """Optimizer steps of the whole run."""
+    steps = order.steps_per_epoch * config.trainer.max_epochs
+    return steps if config.trainer.max_steps < 0 else min(steps, config.trainer.max_steps)
+
+
+def _refreshes(order: Order, steps: int, config: FitConfig) -> int:
+    """How often negatives are mined again while training."""
+    policy = config.refresh.policy
+    if policy == "off" or not config.mining.num_negatives:
+        return 0
+    every = order.steps_per_epoch if policy == "epoch" else config.refresh.every_n_steps
+    return (steps - 1) // every
+
+
+class Stored:
+    """Counts texts: a text is encoded once, and not at all where the store has it."""
+
+    def __init__(self, store: Path, encoder: Encoder, config: FitConfig) -> None:
+        self.store = store
+        self.encoder = encoder
+        self.fingerprint = encoder.fingerprint()
+        self.precision = choose_precision(config.encode, choose_device(config.encode))
+        self.seen: dict[str, np.ndarray] = {}
+
+    def count(self, table: TextTable, rows: np.ndarray, kind: str) -> Texts:
+        """The texts in the given rows; those counted before count as encoded."""
+        sample = table.texts(sampled(rows, SAMPLED))
+        tokens = float(np.mean([len(ids) for ids in self.encoder.tokenize(sample, kind)]))
+        if len(rows) > COUNTED:
+            return Texts(len(rows), len(rows), tokens)
+        keys = np.unique(text_keys(table.texts(rows)))
+        prompt = self.encoder.recipe.prompt(kind)
+        vectors = EmbeddingStore(
+            self.store,
+            self.fingerprint,
+            prompt=prompt,
+            precision=self.precision,
+            dimension=self.encoder.dimension,
+        )
+        before = self.seen.get(prompt, keys[:0])
+        new = (vectors.find(keys)[0] < 0) & ~np.isin(keys, before)
+        self.seen[prompt] = np.union1d(before, keys)
+        return Texts(len(keys), int(new.sum()), tokens)
+
+
+def sampled(rows: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """At most `count` of the rows, drawn evenly, the same for a seed."""
+    if len(rows) <= count:
+        return rows
+    return np.random.default_rng(seed).choice(rows, count, replace=False)
+
+
+def stand_in_examples(data: Dataset, split: Split, config: FitConfig) -> Examples:
+    """Training examples with random documents for the negatives that are not mined yet: as many,
+    and about as long.
+    """
+    examples = Examples(split.train, split.positives, queries=data.queries, corpus=data.corpus)
+    wanted = min(config.mining.num_negatives, len(data.corpus))
+    if wanted:
+        rows = split.train.relevant().query_rows
+        drawn = np.random.default_rng(0).integers(len(data.corpus), size=(len(rows), wanted))
+        blank = np.zeros(drawn.shape, np.float32)
+        negatives = Negatives(rows, drawn, blank, np.zeros_like(drawn), blank[:, 0])
+        examples.set_negatives(negatives)
+    return examples
+
+
+def _step(examples: Examples, order: Order, steps: int, encoder: Encoder) -> Step:
+    """Means over a few steps. A process tokenises its share; the others' are taken as like it."""
+    looked = np.unique(np.linspace(0, max(0, steps - 1), BATCHES).astype(int))
+    batches = [examples.batch(order.step(int(step)), encoder) for step in looked]
+    tokens = [
+        sum(map(len, batch.tokens)) * batch.texts / max(1, len(batch.tokens)) for batch in batches
+    ]
+    return Step(
+        pairs=min(order.batch_size, order.pairs),
+        texts=float(np.mean([batch.texts for batch in batches])),
+        documents=float(np.mean([batch.texts - batch.queries for batch in batches])),
+        tokens=float(np.mean(tokens)),
+        most_tokens=float(np.max(tokens)),
+    )

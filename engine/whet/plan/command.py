@@ -13,6 +13,7 @@ from whet.data.load import Dataset
 from whet.model.encoder import Encoder
 from whet.plan.estimate import Estimate, Processes, estimate, step_cost
 from whet.plan.footprint import (
+    FLOAT,
     Footprint,
     Setting,
     calibrated,
@@ -108,8 +109,11 @@ def make_plan(
     setting = setting_of(encoder, config, work, base=0.0, gpu=machine.has_gpu)
     as_it_will = replace(config.loss, cache="always" if setting.cached else "never")
     rates = probe(data, split, encoder, replace(config, loss=as_it_will), work)
+    held_model = 0 if machine.has_gpu else FLOAT * setting.shape.weights
     setting = calibrated(
-        replace(setting, base=rates.base_bytes), rates.step.grown_bytes, rates.step.most_tokens
+        replace(setting, base=rates.base_bytes - held_model),
+        rates.step.grown_bytes,
+        rates.step.most_tokens,
     )
     price = price_of(machine.device, config.launch.prices)
     link = price.link_bytes_s if price else UNKNOWN_LINK

@@ -95,7 +95,7 @@ class Setting:
     processes: int
     gpu: bool
     half: bool  # activations in 16 bits
-    base: float  # bytes the process holds before it trains: libraries, data, the model on a CPU
+    base: float  # bytes the process holds besides: libraries, data
     cached: bool
     chunk_tokens: int
     chunks: int  # forwards a step and process
@@ -169,11 +169,11 @@ def footprint(config: StrategyConfig, setting: Setting) -> Footprint:
     else:
         host["search"] = min(vectors / FLOAT + SEARCH_BYTES, vectors)  # its int8 copy, its tiles
     if label not in ("single", "ddp"):  # whole weights again, to encode with
-        host["weights to encode"] = FLOAT * setting.shape.weights
+        host["encoder"] = FLOAT * setting.shape.weights
+    state = 3 * FLOAT * setting.shape.trained  # a checkpoint is made in memory before it is written
+    host["checkpoint"] = state / (setting.processes if config.name == "deepspeed" else 1)
     host["base"] = setting.base
-    if not setting.gpu:
-        # One memory. What the model takes is in the base already; searching and steps alternate.
-        device["weights"] = max(0.0, device["weights"] - FLOAT * setting.shape.weights)
+    if not setting.gpu:  # one memory, and searching and steps alternate
         step = device.pop("activations") + device.pop("loss")
         host["step or search"] = max(step, host.pop("search"))
         host = _sum(host, device)

@@ -10,7 +10,7 @@ from whet.config import FitConfig
 from whet.data.load import Dataset
 from whet.model.encoder import Encoder
 from whet.plan.command import UNKNOWN_LINK, plan_path
-from whet.plan.estimate import Processes, StepCost, estimate, save_s
+from whet.plan.estimate import STATE_BYTES, Processes, StepCost, estimate, save_s
 from whet.plan.machine import disk_bytes_s, peak_bytes
 from whet.plan.probe import probe_encode, probe_search, training_device
 from whet.plan.table import duration
@@ -46,6 +46,7 @@ class Forecast:
         self.search = probe_search(self.encode, config, self.work)
         trained = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
         self.save_s = save_s(trained, disk_bytes_s(folder))
+        self.saved_bytes = STATE_BYTES * trained
         self.steps: list[float] = []
 
     def step_done(self, seconds: float) -> None:
@@ -74,8 +75,13 @@ class Forecast:
             "seconds": round(found.seconds, 2),
             "stages": {name: round(seconds, 2) for name, seconds in found.stages.items()},
             "step_s": step.alone_s,
-            "peak_bytes": peak_bytes(training_device(self.config)),  # until now
+            "peak_bytes": self._peak(),
         }
+
+    def _peak(self) -> int:
+        """The most held until now; where there is one memory a checkpoint is made in it besides."""
+        device = training_device(self.config)
+        return peak_bytes(device) + (self.saved_bytes if device.type == "cpu" else 0)
 
     def close(self, stages: dict[str, float]) -> None:
         """Write what the stages took beside what was predicted, and what `whet plan` said of the

@@ -103,7 +103,7 @@ def _stages(plan: Plan) -> str:
 def _strategies(plan: Plan) -> str:
     """Memory by part, a row a strategy; on a CPU all of it is one memory."""
     gpu = plan.setting.gpu
-    parts = _parts(plan.held, gpu=gpu)
+    parts = _parts(gpu=gpu)
     columns = ["strategy", *parts, "a GPU" if gpu else "a process"]
     columns += ["a process"] if gpu else []
     columns += ["sent a step", "fits"]
@@ -117,10 +117,10 @@ def _strategies(plan: Plan) -> str:
     return _table(tuple(columns), rows, "<" + ">" * (len(columns) - 1))
 
 
-def _parts(held: Footprint, *, gpu: bool) -> list[str]:
+def _parts(*, gpu: bool) -> list[str]:
     names = ["weights", "gradients", "optimizer", "gathered"]
-    names += ["activations", "loss"] if gpu else ["step or search", "vectors", "base"]
-    return [name for name in names if name in held.device]
+    one_memory = ["encoder", "step or search", "vectors", "checkpoint", "base"]
+    return names + (["activations", "loss"] if gpu else one_memory)
 
 
 def _money(plan: Plan) -> str:

@@ -130,9 +130,7 @@ class LaunchConfig:
     hang_timeout_s: float = 45.0  # a process silent for so long counts as dead; 0: never
     address: Optional[str] = None  # of the cluster; None: $RAY_ADDRESS, or one started here
     name: Optional[str] = None  # of a submitted job; None: from the data and the date
-    prices: Optional[str] = (
-        None  # YAML file for `whet plan`; None: Whet's examples
-    )
+    prices: Optional[str] = None  # YAML file for `whet plan`; None: Whet's examples
     insecure: bool = False  # send a job to a remote cluster that asks for no token
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
 from whet.errors import EnvironmentRefused
 from whet_launch import health
@@ -36,14 +37,25 @@ def examine_nodes(address: str | None, folders: dict[str, str]) -> dict[str, lis
 
 
 def _join(ray: Any, address: str) -> None:
+    _must_answer(address)
     try:
         ray.init(address=_without_jobs_api(address), log_to_driver=False, logging_level="ERROR")
     except Exception as error:
-        told = " ".join(str(error).split())[:200]
-        raise EnvironmentRefused(
-            f"no Ray cluster answers at {address}: {told} Start one with `ray start --head`, or "
-            "set launch.address."
-        ) from error
+        raise _no_cluster(address, " ".join(str(error).split())[:200]) from error
+
+
+def _must_answer(address: str) -> None:
+    """Ray would try for minutes."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    if parts.hostname and parts.port and not health.answers(parts.hostname, parts.port):
+        raise _no_cluster(address, "nothing answers there.")
+
+
+def _no_cluster(address: str, why: str) -> EnvironmentRefused:
+    return EnvironmentRefused(
+        f"no Ray cluster answers at {address}: {why} Start one with `ray start --head`, or "
+        "set launch.address."
+    )
 
 
 def _without_jobs_api(address: str) -> str:

@@ -125,9 +125,9 @@ def _devices() -> list[Finding]:
     except FileNotFoundError:
         return [Finding(OK, "gpu", "none (no nvidia-smi)")]
     except (OSError, subprocess.SubprocessError) as error:
-        told = str(getattr(error, "stdout", "") or error).strip().splitlines()[:1]
+        said = str(getattr(error, "stdout", "") or error).strip().splitlines()[:1]
         remedy = "Restart the driver: nvidia-smi must answer."
-        return [Finding(FAIL, "gpu", f"nvidia-smi fails: {' '.join(told)}", remedy)]
+        return [Finding(FAIL, "gpu", f"nvidia-smi fails: {' '.join(said)}", remedy)]
     found = []
     for number, line in enumerate(done.stdout.strip().splitlines()):
         name, total, free, driver = (part.strip() for part in line.split(","))
@@ -215,7 +215,7 @@ def _ray() -> list[Finding]:
     found = [Finding(OK, "RAY_AUTH_MODE", mode, "")]
     addresses = ["127.0.0.1", *own_addresses()]
     found += [dashboard(address, DASHBOARD_PORT) for address in addresses]
-    open_at = [address for address in addresses if _answers(address, GCS_PORT)]
+    open_at = [address for address in addresses if answers(address, GCS_PORT)]
     if not open_at:
         return [*found, Finding(OK, f"port {GCS_PORT}", "free (Ray's own)")]
     outside = [address for address in open_at if address != "127.0.0.1"]
@@ -231,7 +231,7 @@ def dashboard(host: str, port: int) -> Finding:
     ask.
     """
     what = f"port {port} on {host}"
-    if not _answers(host, port):
+    if not answers(host, port):
         return Finding(OK, what, "nothing answers")
     try:
         # Without the proxy of the environment: it is this host that is asked.
@@ -256,7 +256,8 @@ def dashboard(host: str, port: int) -> Finding:
     )
 
 
-def _answers(host: str, port: int) -> bool:
+def answers(host: str, port: int) -> bool:
+    """Whether anything takes a connection there."""
     try:
         with socket.create_connection((host, port), timeout=1):
             return True

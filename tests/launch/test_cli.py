@@ -182,7 +182,7 @@ def test_own_yaml_groups_are_found(calls: Any, whet: Whet, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("whet f", "fit mine encode eval check"),
+        ("whet f", "fit mine encode eval check plan doctor"),
         ("whet fit refresh=", "refresh=continuous refresh=epoch refresh=off refresh=steps"),
         ("whet mine mining.num", "mining.num_negatives="),
     ],

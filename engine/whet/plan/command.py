@@ -134,11 +134,13 @@ def make_plan(
         chosen=chosen,
         price=price,
         load_s=load_s,
-        notes=tuple(_notes(config, work, rates, price)),
+        notes=tuple(_notes(config, work, rates, price, found)),
     )
 
 
-def _notes(config: FitConfig, work: Workload, rates: Rates, price: Price | None) -> list[str]:
+def _notes(
+    config: FitConfig, work: Workload, rates: Rates, price: Price | None, found: Estimate
+) -> list[str]:
     """What the figures leave out, or take as given."""
     notes = []
     if rates.step.pairs < work.step.pairs:
@@ -147,6 +149,12 @@ def _notes(config: FitConfig, work: Workload, rates: Rates, price: Price | None)
         )
     if config.launch.num_workers > 1:
         notes.append("Each process is taken to be on a device like this one, alone on it.")
+    if config.refresh.policy == "continuous":
+        steps = found.refresh_s / found.step.seconds
+        notes.append(
+            f"A refresh beside the training takes {found.refresh_s:.0f} s on a device of its own, "
+            f"{steps:,.0f} steps: so old are negatives when they are swapped in."
+        )
     if config.mining.cross_encoder:
         notes.append("Not counted: the cross-encoder, whose time grows with the candidates.")
     if config.strategy.offload != "none":

@@ -102,9 +102,9 @@ def total_steps(order: Order, config: FitConfig) -> int:
 
 
 def _refreshes(order: Order, steps: int, config: FitConfig) -> int:
-    """How often negatives are mined again while training."""
+    """How often training waits for negatives that are mined again."""
     policy = config.refresh.policy
-    if policy == "off" or not config.mining.num_negatives:
+    if policy not in ("epoch", "steps") or not config.mining.num_negatives:
         return 0
     every = order.steps_per_epoch if policy == "epoch" else config.refresh.every_n_steps
     return (steps - 1) // every

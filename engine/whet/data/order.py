@@ -6,6 +6,7 @@ Shape suffixes: P pairs, B pairs a step.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -29,8 +30,9 @@ class Order:
         """The epoch step `step` (from 0) belongs to."""
         return step // self.steps_per_epoch
 
+    @functools.lru_cache(maxsize=2)  # noqa: B019 (a few, small; a step would shuffle 79 ns a pair)
     def shuffled(self, epoch: int) -> np.ndarray:
-        """The pairs of an epoch in their order, int64 [P].
+        """The pairs of an epoch in their order, int64 [P], not to be written to.
 
         Philox is counter-based (Salmon et al., 2011): its stream depends on the key alone.
 
@@ -38,7 +40,9 @@ class Order:
         [0, 1, 2, 3, 4]
         """
         generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-        return generator.permutation(self.pairs)
+        order_P = generator.permutation(self.pairs)
+        order_P.flags.writeable = False  # it is kept for the epoch's other steps
+        return order_P
 
     def step(self, step: int) -> np.ndarray:
         """The pairs of a step's global batch, int64 [B]; rank r of W takes every W-th from r."""

@@ -84,6 +84,7 @@ class Plan:
             "seconds": round(self.seconds, 2),
             "stages": {name: round(s, 2) for name, s in self.estimate.stages.items()},
             "load_s": round(self.load_s, 2),
+            "steps": self.work.steps,
             "step_s": self.estimate.step.seconds,
             "peak_bytes": round(held.device_bytes),
             "fits": self.fits(held),

@@ -36,10 +36,10 @@ class Constant:
 
 
 CONSTANTS = {
-    "bf16_flops": Constant(790e12, "FLOP/s", "given for an H200 (data sheet: 989), not measured"),
+    "bf16_flops": Constant(790e12, "FLOP/s", "assumed for an H200 (data sheet: 989)"),
     "fp32_flops": Constant(60e12, "FLOP/s", "data sheet of an H200: 67, CUDA cores"),
     "int8_ops": Constant(1580e12, "op/s", "data sheet: twice bf16"),
-    "hbm_bytes_s": Constant(4.3e12, "B/s", "given for an H200 (data sheet: 4.8), not measured"),
+    "hbm_bytes_s": Constant(4.3e12, "B/s", "assumed for an H200 (data sheet: 4.8)"),
     "link_bytes_s": Constant(50e9, "B/s a GPU", "data sheet: 400 Gbit/s InfiniBand a GPU"),
     "tcp_bytes_s": Constant(3e9, "B/s a GPU", "assumed: gloo over a node's Ethernet, 8 GPUs each"),
     "hop_s": Constant(15e-6, "s", "assumed: one hop of a tree"),

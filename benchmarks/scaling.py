@@ -379,7 +379,7 @@ def _tokens_trained_a_s(data: Any, encoder: Any) -> float:
     """Tokens of a real step of 64 pairs over its CPU seconds: two steps less one."""
     from whet.config import FitConfig
     from whet.data.positives import positives_of
-    from whet.fitting import splits_of
+    from whet.job import splits_of
     from whet.plan.workload import Split, stand_in_examples
     from whet.train.probe import timed_steps
 

@@ -15,7 +15,8 @@ from whet.data.positives import positives_of
 from whet.encode import encode_table
 from whet.errors import DataError, EnvironmentRefused
 from whet.evaluate import check_measures
-from whet.fitting import check_fit, splits_of
+from whet.fitting import check_fit
+from whet.job import splits_of
 from whet.mine import check_backend, check_policy, export_negatives, write_negatives
 from whet.model.encoder import Encoder
 from whet.options import check_options

@@ -11,7 +11,7 @@ from whet.data.order import Order
 from whet.data.positives import positives_of
 from whet.encode import encode_table
 from whet.errors import ConfigError
-from whet.fitting import splits_of
+from whet.job import splits_of
 from whet.model.encoder import Encoder
 from whet.plan.estimate import Processes, StepCost, estimate, step_cost
 from whet.plan.footprint import Setting, Shape, every_strategy, footprint

@@ -8,7 +8,7 @@ import pytest
 from whet.config import FitConfig
 from whet.data.load import load_dataset
 from whet.data.positives import positives_of
-from whet.fitting import splits_of
+from whet.job import splits_of
 from whet.model.encoder import Encoder
 from whet.plan.command import make_plan, plan_path
 from whet.plan.table import spelled, verdict

@@ -211,8 +211,10 @@ def _ray() -> list[Finding]:
     """Whether a cluster answers here, and whether it asks who is there (ShadowRay: a dashboard
     without authentication runs anyone's code).
     """
-    mode = os.environ.get("RAY_AUTH_MODE", "not set")
-    found = [Finding(OK, "RAY_AUTH_MODE", mode, "")]
+    mode = os.environ.get("RAY_AUTH_MODE", "not set, Ray's default")
+    unsafe = mode == "disabled"
+    remedy = "Clusters started here run anyone's code: set it to token." if unsafe else ""
+    found = [Finding(WARN if unsafe else OK, "RAY_AUTH_MODE", mode, remedy)]
     addresses = ["127.0.0.1", *own_addresses()]
     found += [dashboard(address, DASHBOARD_PORT) for address in addresses]
     open_at = [address for address in addresses if answers(address, GCS_PORT)]
@@ -220,7 +222,7 @@ def _ray() -> list[Finding]:
         return [*found, Finding(OK, f"port {GCS_PORT}", "free (Ray's own)")]
     outside = [address for address in open_at if address != "127.0.0.1"]
     told = f"answered on {', '.join(open_at)}"
-    if outside and mode != "token":
+    if outside and unsafe:
         remedy = "Start Ray with RAY_AUTH_MODE=token, or behind a firewall."
         return [*found, Finding(WARN, f"port {GCS_PORT}", told, remedy)]
     return [*found, Finding(OK, f"port {GCS_PORT}", told)]
@@ -247,7 +249,7 @@ def dashboard(host: str, port: int) -> Finding:
     if not open_to_all:
         return Finding(OK, what, "answers, but is no Ray dashboard")
     if host.startswith("127.") or host == "localhost":
-        return Finding(OK, what, "a Ray dashboard without a token, for this machine alone")
+        return Finding(OK, what, "a Ray dashboard without a token, asked from this machine")
     return Finding(
         FAIL,
         what,

@@ -1,6 +1,7 @@
 """`whet plan`, and what a fit writes of its own prediction."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -67,7 +68,7 @@ def test_what_does_not_fit_is_refused_with_a_strategy_that_would(plan):
     least = min(sizes, key=sizes.get)
     if sizes[least] == sizes["ddp"]:
         pytest.skip("no strategy takes less")
-    tight = replace(plan.machine, device_bytes=int(sizes[least]))
+    tight = replace(plan.machine, device_bytes=math.ceil(sizes[least]))
     told = verdict(replace(plan, machine=tight))
     assert told.startswith("It does not fit: strategy=ddp takes") and f"strategy={least}" in told
     nowhere = verdict(replace(plan, machine=replace(plan.machine, device_bytes=1)))

@@ -129,6 +129,30 @@ def stacked(array: np.ndarray) -> np.ndarray:
     return torch.stack(parts).numpy()
 
 
+def exchanged(array: np.ndarray) -> np.ndarray:
+    """Each process's array divided by rows over the processes: what all have of this one's share,
+    as [size, n, ...]. All arrays have one shape.
+    """
+    if _here.size == 1:
+        return array[None]
+    import torch
+    import torch.distributed as dist
+
+    places = -(-len(array) // _here.size)
+    padded = np.zeros((_here.size * places, *array.shape[1:]), array.dtype)
+    counts = [len(array[_part(len(array), rank)]) for rank in range(_here.size)]
+    for rank, count in enumerate(counts):
+        padded[rank * places : rank * places + count] = array[_part(len(array), rank)]
+    sent = torch.from_numpy(padded)
+    got = torch.empty_like(sent)
+    dist.all_to_all_single(got, sent, group=_here.group)
+    return got.numpy().reshape(_here.size, places, *array.shape[1:])[:, : counts[_here.rank]]
+
+
+def _part(count: int, rank: int) -> slice:
+    return slice(count * rank // _here.size, count * (rank + 1) // _here.size)
+
+
 def concatenated(array: np.ndarray) -> np.ndarray:
     """The arrays of all processes, equal but for their first dimension, one after the other."""
     lengths = gathered(len(array))

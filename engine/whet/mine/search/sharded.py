@@ -15,11 +15,11 @@ import numpy as np
 
 from whet.mine.search.backend import Found
 from whet.types import CorpusShard, Embeddings
-from whet.world import stacked, summed, together, world
+from whet.world import concatenated, exchanged, summed, together, world
 from whet_kernels.exact_dot import pair_scores, slices
 from whet_kernels.topk_window import Exclude, TopK
 
-MERGED = 1 << 22  # survivors of all parts merged at a time
+MERGED = 1 << 22  # survivors of a part that travel at a time
 
 # search(part, exclusions, hints) -> what one process finds in its own rows, numbered from 0
 SearchPart = Callable[[Embeddings, Exclude | None, np.ndarray | None], Found]
@@ -75,15 +75,18 @@ def _own_hints(hint_QC: np.ndarray | None, corpus: CorpusShard) -> np.ndarray | 
 
 
 def _merged(own: TopK, start: int, k: int) -> TopK:
-    """The k best of all parts, and the counts of all."""
-    scores_Qk = np.empty_like(own.scores_Qk)
-    rows_Qk = np.empty_like(own.rows_Qk)
+    """The k best of all parts, and the counts of all.
+
+    Each process merges its share of the queries; only what it found goes to all.
+    """
     own_rows_Qk = np.where(own.rows_Qk >= 0, own.rows_Qk + start, -1)
-    for at in slices(len(rows_Qk), max(1, MERGED // (k * world().size))):
-        rows_qW = np.concatenate(list(stacked(own_rows_Qk[at])), axis=1)
-        scores_qW = np.concatenate(list(stacked(own.scores_Qk[at])), axis=1)
+    scores, rows = [np.empty((0, k), np.float32)], [np.empty((0, k), np.int64)]
+    for at in slices(len(own_rows_Qk), max(1, MERGED // k)):
+        rows_qW = np.concatenate(list(exchanged(own_rows_Qk[at])), axis=1)
+        scores_qW = np.concatenate(list(exchanged(own.scores_Qk[at])), axis=1)
         order = np.lexsort((rows_qW, -scores_qW, rows_qW < 0), axis=1)[:, :k]
-        rows_Qk[at] = np.take_along_axis(rows_qW, order, 1)
-        scores_Qk[at] = np.take_along_axis(scores_qW, order, 1)
+        rows.append(concatenated(np.take_along_axis(rows_qW, order, 1)))
+        scores.append(concatenated(np.take_along_axis(scores_qW, order, 1)))
+    scores_Qk, rows_Qk = np.concatenate(scores), np.concatenate(rows)
     counts = summed(np.stack([own.excluded_Q, own.above_Q, own.below_Q]))
     return TopK(scores_Qk, rows_Qk, *counts)

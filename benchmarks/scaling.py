@@ -107,13 +107,13 @@ def encode_s(texts: float, gpus: int, job: Job) -> dict[str, float]:
 # mining: the corpus is divided, every process has all queries, the k best of each part are merged
 
 
-def mine_s(gpus: int, job: Job, *, merge_divided: bool = False) -> dict[str, float]:
-    """As the code does it every process merges all queries; `merge_divided`: each its share."""
+def mine_s(gpus: int, job: Job, *, merge_by_all: bool = False) -> dict[str, float]:
+    """As the code does it every process merges its share of the queries; `merge_by_all`: each all."""
     products = 2 * job.queries * job.documents * job.dimension / gpus
-    survivors = job.queries * job.negatives * gpus
-    sent = 12 * survivors
-    if merge_divided:
-        survivors, sent = survivors / gpus, 2 * 12 * job.queries * job.negatives
+    survivors = job.queries * job.negatives
+    sent = 2 * 12 * survivors
+    if merge_by_all:
+        survivors, sent = survivors * gpus, 12 * survivors * gpus
     alone = gpus == 1
     return {
         "search": products / (rate("int8_ops") * rate("search_share")),
@@ -213,13 +213,13 @@ def _mine(job: Job) -> str:
     rows = []
     alone = sum(mine_s(1, job).values())
     for gpus in GPUS:
-        now, then = mine_s(gpus, job), mine_s(gpus, job, merge_divided=True)
-        whole, better = sum(now.values()), sum(then.values())
+        now, then = mine_s(gpus, job), mine_s(gpus, job, merge_by_all=True)
+        whole, other = sum(now.values()), sum(then.values())
         rows.append((
             f"{gpus:,}", *(f"{seconds:,.1f}" for seconds in now.values()), f"{whole:,.1f}",
-            f"{alone / gpus / whole:.0%}", f"{better:,.1f}", f"{alone / gpus / better:.0%}",
+            f"{alone / gpus / whole:.0%}", f"{other:,.1f}", f"{alone / gpus / other:.0%}",
         ))  # fmt: skip
-    head = ("GPUs", *mine_s(1, job), "mine, s", "efficiency", "merge divided, s", "efficiency")
+    head = ("GPUs", *mine_s(1, job), "mine, s", "efficiency", "merged by all, s", "efficiency")
     return (
         f"### Mine {job.negatives} of {job.documents:,.0f} for {job.queries:,.0f} queries\n\n"
         + markdown(head, rows)

@@ -36,9 +36,9 @@ def test_what_is_divided_is_divided(scaling):
     job = scaling.Job()
     one, eight = scaling.mine_s(1, job), scaling.mine_s(8, job)
     assert eight["search"] == pytest.approx(one["search"] / 8)
-    assert scaling.mine_s(16, job)["merge"] == pytest.approx(2 * eight["merge"])
-    divided = [scaling.mine_s(gpus, job, merge_divided=True)["merge"] for gpus in (8, 16)]
-    assert divided[0] == pytest.approx(divided[1])
+    assert scaling.mine_s(16, job)["merge"] == pytest.approx(eight["merge"])
+    by_all = [scaling.mine_s(gpus, job, merge_by_all=True)["merge"] for gpus in (8, 16)]
+    assert by_all[1] == pytest.approx(2 * by_all[0])
 
 
 def test_the_loss_each_process_computes_whole_grows_with_the_square_of_the_batch(scaling):

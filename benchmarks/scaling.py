@@ -108,7 +108,7 @@ def encode_s(texts: float, gpus: int, job: Job) -> dict[str, float]:
 
 
 def mine_s(gpus: int, job: Job, *, merge_by_all: bool = False) -> dict[str, float]:
-    """As the code does it: each merges its share of the queries; `merge_by_all`: each merges all."""
+    """As the code does it: each merges its share of the queries; `merge_by_all`: each, all."""
     products = 2 * job.queries * job.documents * job.dimension / gpus
     survivors = job.queries * job.negatives
     sent = 2 * 12 * survivors

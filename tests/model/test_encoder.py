@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from whet.config import EncodeConfig, ModelConfig
 from whet.errors import ConfigError, EnvironmentRefused
@@ -162,3 +163,13 @@ def test_token_batches_hold_every_text_once_within_the_budget():
         assert len(rows) == 1 or len(rows) * lengths[rows].max() <= 128
     waste = 1 - lengths.sum() / sum(len(rows) * lengths[rows].max() for rows in batches)
     assert waste < 0.05
+
+
+def test_a_pooler_that_was_not_saved_does_not_change_the_fingerprint(tiny_model, tmp_path):
+    """Such weights are drawn anew at each load: vectors in the store would never be found again."""
+    shutil.copytree(tiny_model, tmp_path / "model")
+    weights = tmp_path / "model/model.safetensors"
+    kept = {name: w for name, w in load_file(weights).items() if "pooler" not in name}
+    save_file(kept, weights, metadata={"format": "pt"})
+    prints = {Encoder.load(str(tmp_path / "model")).fingerprint() for _ in range(2)}
+    assert len(prints) == 1

@@ -140,6 +140,8 @@ class Encoder(nn.Module):
             said.pop(transient, None)
         digest.update(json.dumps(said, sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
+            if name.startswith("backbone.pooler."):  # decides no vector, and random where not saved
+                continue
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             plain = tensor.detach().cpu().contiguous()
             digest.update(plain.view(torch.uint8).numpy().data if plain.numel() else b"")

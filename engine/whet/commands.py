@@ -10,8 +10,9 @@ import numpy as np
 
 from whet.checkpoint import commit_folder, write_atomically
 from whet.config import EncodeJobConfig, EvalConfig, FitConfig, MineConfig, ModelConfig
-from whet.data.load import load_dataset
+from whet.data.load import Dataset, load_dataset
 from whet.data.positives import positives_of
+from whet.data.table import TextTable
 from whet.encode import encode_table
 from whet.errors import DataError, EnvironmentRefused
 from whet.evaluate import check_measures
@@ -66,11 +67,7 @@ def evaluate_command(config: EvalConfig) -> None:
 
 def encode_command(config: EncodeJobConfig) -> None:
     """`whet encode`: vectors.npy (float32 [N, D]) and ids.txt, row by row."""
-    check_options(config)
-    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
-    table = data.queries if config.kind == "query" else data.corpus
-    if not len(table):
-        raise DataError(f"{data.path} holds no text of kind {config.kind}. Nothing to encode.")
+    data, table = _data_and_table(config)
     encoder = Encoder.load(config.model)
     store = embeddings_folder()
     found = encode_table(encoder, table, kind=config.kind, store=store, config=config.encode)
@@ -80,6 +77,20 @@ def encode_command(config: EncodeJobConfig) -> None:
         np.save(draft / "vectors.npy", found.vectors)
         (draft / "ids.txt").write_text("".join(f"{name}\n" for name in found.ids), encoding="utf-8")
     print(f"{target}: {len(found):,} vectors of {encoder.dimension} dimensions")
+
+
+def table_to_encode(config: EncodeJobConfig) -> TextTable:
+    """The texts of the kind asked for. DataError if there are none."""
+    return _data_and_table(config)[1]
+
+
+def _data_and_table(config: EncodeJobConfig) -> tuple[Dataset, TextTable]:
+    check_options(config)
+    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    table = data.queries if config.kind == "query" else data.corpus
+    if not len(table):
+        raise DataError(f"{data.path} holds no text of kind {config.kind}. Nothing to encode.")
+    return data, table
 
 
 def mine_command(config: MineConfig) -> None:

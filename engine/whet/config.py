@@ -106,6 +106,7 @@ class RefreshConfig:
 
     policy: str = "off"  # off, steps, epoch; continuous: mined beside the training
     every_n_steps: int = 100  # for policy=steps
+    miners: int = 1  # for policy=continuous with launch=ray: Ray actors that mine together
 
 
 @dataclass
@@ -132,6 +133,8 @@ class LaunchConfig:
     name: Optional[str] = None  # of a submitted job; None: from the data and the date
     prices: Optional[str] = None  # YAML file for `whet plan`; None: Whet's examples
     insecure: bool = False  # send a job to a remote cluster that asks for no token
+    image: Optional[str] = None  # of the pods of launch=kuberay: Whet with the extra "ray"
+    claim: Optional[str] = None  # PersistentVolumeClaim that all pods see as /mnt/whet
 
 
 @dataclass
@@ -161,7 +164,7 @@ class FitConfig:
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     seed: int = 0  # of the order of the data, dropout and LoRA
     output: Optional[str] = None  # run folder; None: runs/<date>_<time>_<data>
-    resume: Optional[str] = None  # run folder of an interrupted job to go on with
+    resume: Optional[str] = None  # run folder to go on with; auto: `output`, if it was begun
 
 
 @dataclass
@@ -185,6 +188,7 @@ class EncodeJobConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
     kind: str = "document"  # which texts: document or query
     output: Optional[str] = None  # folder; None: runs/<date>_<time>_<data>_encode
 
@@ -214,3 +218,20 @@ class DoctorConfig:
 
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     output: Optional[str] = None  # where run folders will be; None: runs
+
+
+@dataclass
+class JobsConfig:
+    """The jobs of a Ray cluster."""
+
+    address: Optional[str] = None  # http://HEAD:8265; None: $RAY_API_SERVER_ADDRESS
+    insecure: bool = False  # talk to a remote cluster that asks for no token
+
+
+@dataclass
+class JobConfig:
+    """A job of a Ray cluster."""
+
+    name: str = MISSING  # as it was submitted; `whet jobs` lists them
+    address: Optional[str] = None  # http://HEAD:8265; None: $RAY_API_SERVER_ADDRESS
+    insecure: bool = False  # talk to a remote cluster that asks for no token

@@ -51,21 +51,11 @@ def encode_table(
     """
     config = config or EncodeConfig()
     rows = np.arange(len(table)) if rows is None else np.asarray(rows)
-    precision = choose_precision(config, choose_device(config))
-    vectors = EmbeddingStore(
-        store,
-        encoder.fingerprint(),
-        prompt=encoder.recipe.prompt(kind),
-        precision=precision,
-        dimension=encoder.dimension,
-    )
+    vectors = open_store(encoder, kind=kind, store=store, config=config)
     keys_N = _keys(table, rows)
-    first_N = np.zeros(len(rows), bool)
-    first_N[np.unique(keys_N, return_index=True)[1]] = True
-    missing = np.flatnonzero(first_N & (vectors.find(keys_N)[0] < 0))
+    missing, distinct = _missing(keys_N, vectors)
     title = f"Encoding {'queries' if kind == 'query' else 'documents'}"
-    found = int(first_N.sum()) - len(missing)
-    with track(title, int(first_N.sum()), "texts", done=found) as advance:
+    with track(title, distinct, "texts", done=distinct - len(missing)) as advance:
         for start in range(0, len(missing), BLOCK):
             block = missing[start : start + BLOCK]
             texts = table.texts(rows[block])
@@ -75,6 +65,42 @@ def encode_table(
         vectors.gather(keys_N[start : start + BLOCK], out_ND[start : start + BLOCK])
     ids = table.ids
     return Embeddings(ids if len(rows) == len(table) else [ids[int(row)] for row in rows], out_ND)
+
+
+def open_store(encoder: Encoder, *, kind: str, store: Path, config: EncodeConfig) -> EmbeddingStore:
+    """The part of a store that holds this encoder's vectors of texts of a kind."""
+    return EmbeddingStore(
+        store,
+        encoder.fingerprint(),
+        prompt=encoder.recipe.prompt(kind),
+        precision=choose_precision(config, choose_device(config)),
+        dimension=encoder.dimension,
+    )
+
+
+def fill_store(
+    encoder: Encoder,
+    table: Texts,
+    rows: np.ndarray,
+    *,
+    kind: str,
+    vectors: EmbeddingStore,
+    config: EncodeConfig,
+) -> int:
+    """Encode what of these rows the store does not hold, as one segment; how many that were."""
+    keys_N = _keys(table, rows)
+    missing = _missing(keys_N, vectors)[0]
+    if len(missing):
+        texts = table.texts(rows[missing])
+        vectors.add(keys_N[missing], encode_texts(encoder, texts, kind, config))
+    return len(missing)
+
+
+def _missing(keys_N: np.ndarray, vectors: EmbeddingStore) -> tuple[np.ndarray, int]:
+    """Where texts stand first that the store lacks, and how many distinct texts there are."""
+    first_N = np.zeros(len(keys_N), bool)
+    first_N[np.unique(keys_N, return_index=True)[1]] = True
+    return np.flatnonzero(first_N & (vectors.find(keys_N)[0] < 0)), int(first_N.sum())
 
 
 def _keys(table: Texts, rows: np.ndarray) -> np.ndarray:

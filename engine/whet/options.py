@@ -44,6 +44,7 @@ RANGES: dict[str, tuple[float, float]] = {  # lowest and highest value, both all
     "trainer.checkpoint_every_s": (0, float("inf")),
     "trainer.log_every_n_steps": (1, float("inf")),
     "refresh.every_n_steps": (1, float("inf")),
+    "refresh.miners": (1, float("inf")),
     "strategy.stage": (1, 3),
     "launch.num_workers": (1, float("inf")),
     "launch.min_workers": (1, float("inf")),

@@ -1,1 +1,1 @@
-"""The command line of Whet; the only package that knows Hydra."""
+"""The command line of Whet and what starts its processes; knows Hydra and Ray, alone."""

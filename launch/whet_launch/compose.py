@@ -45,10 +45,11 @@ def run(verb: Verb, arguments: list[str], guarded: Callable[[Callable[[], int]],
     _register()
     codes: list[int] = []
     bugs: list[Exception] = []
+    later: list[FitConfig] = []  # a sweep's runs that share a cluster
 
     def job(config: DictConfig) -> None:
         try:
-            codes.append(guarded(lambda: _job(verb, config)))
+            codes.append(guarded(lambda: _job(verb, config, later)))
         except Exception as error:  # kept from Hydra, which would add lines of its own
             bugs.append(error)
 
@@ -65,6 +66,10 @@ def run(verb: Verb, arguments: list[str], guarded: Callable[[Callable[[], int]],
         sys.argv = argv
     if bugs:
         raise bugs[0]
+    if later:
+        from whet_launch.sweep import run_together
+
+        codes.append(guarded(lambda: max(run_together(later))))
     return max(codes, default=0)
 
 
@@ -74,13 +79,17 @@ def _register() -> None:
         ConfigStore.instance().store(name=f"{verb.name}_schema", node=verb.config)
 
 
-def _job(verb: Verb, composed: DictConfig) -> int:
+def _job(verb: Verb, composed: DictConfig, later: list[FitConfig]) -> int:
     config = typed(verb, composed)
     job = HydraConfig.get()
-    if job.mode is RunMode.MULTIRUN and "output" in composed and config.output is None:
+    sweep = job.mode is RunMode.MULTIRUN
+    if sweep and "output" in composed and config.output is None:
         config.output = str(Path(job.sweep.dir) / str(job.sweep.subdir))
         told = " ".join(job.overrides.task)
         print(f"job {job.job.num}: {told} -> {config.output}", file=sys.stderr, flush=True)
+    if sweep and isinstance(config, FitConfig) and config.launch.mode == "ray":
+        later.append(config)
+        return 0
     module, _, name = verb.function.partition(":")
     result = getattr(import_module(module), name)(config)
     return result if isinstance(result, int) else 0
@@ -92,7 +101,7 @@ def typed(verb: Verb, composed: DictConfig) -> Any:
     Raises ConfigError if a required option is missing or contradicts the resumed run.
     """
     if composed.get("resume") is not None:
-        composed = _resumed(composed)
+        composed = _resumed(composed, _run_to_resume(composed))
     missing = sorted(OmegaConf.missing_keys(composed))
     if "data.path" in missing:
         raise ConfigError(
@@ -106,9 +115,27 @@ def typed(verb: Verb, composed: DictConfig) -> Any:
     return OmegaConf.to_object(composed)
 
 
-def _resumed(composed: DictConfig) -> DictConfig:
+def _run_to_resume(composed: DictConfig) -> Path | None:
+    """The folder that `resume` means; None where there is nothing to go on with here."""
+    if composed.launch.mode in ("job", "kuberay"):
+        if composed.resume != "auto":
+            raise ConfigError(
+                f"launch={composed.launch.mode} goes on with what lies in output by itself. Give "
+                "the same command again, and output=FOLDER instead of resume=FOLDER."
+            )
+        return None
+    if composed.resume != "auto":
+        return Path(composed.resume)
+    if composed.output is None:
+        raise ConfigError("resume=auto goes on with the run in output. Write output=FOLDER, too.")
+    return Path(composed.output) if (Path(composed.output) / "config.yaml").is_file() else None
+
+
+def _resumed(composed: DictConfig, folder: Path | None) -> DictConfig:
     """The run's own configuration; what the command line asks for besides must agree with it."""
-    folder = Path(composed.resume)
+    composed.resume = None if folder is None else str(folder)
+    if folder is None:
+        return composed
     if not (folder / "config.yaml").is_file():
         raise CheckpointError(
             f"{folder} holds no config.yaml, so it is no run folder. Name a folder that `whet fit` "
@@ -122,7 +149,8 @@ def _resumed(composed: DictConfig) -> DictConfig:
         here, there = (OmegaConf.select(config, key) for config in (composed, saved))
         default = OmegaConf.select(schema, key, throw_on_missing=False)
         if key.startswith(MAY_DIFFER):
-            if here != default and not OmegaConf.is_missing(composed, key):
+            said = here != default or key in named or key.partition(".")[0] in named
+            if said and not OmegaConf.is_missing(composed, key):
                 OmegaConf.update(saved, key, here)
         elif here != there and (here != default or key in named):
             raise ConfigError(

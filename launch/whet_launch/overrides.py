@@ -45,17 +45,24 @@ def to_hydra(verb: Verb, words: list[str]) -> list[str]:
     bare = [word for word in rest if "=" not in word and not re.match(r"~\w", word)]
     if len(bare) > 1:
         raise ConfigError(
-            f"{bare[0]!r} and {bare[1]!r} both stand where one data path is expected. "
+            f"{bare[0]!r} and {bare[1]!r} both stand where one {_meant(verb)} is expected. "
             "Write options as key=value."
         )
     if bare and bare[0] in {*keys_of(verb.config), *group_names(verb.config)}:
         raise ConfigError(f"{bare[0]} needs a value. Write {bare[0]}=VALUE.")
-    overrides = [_override(verb, f"data={w}" if w in bare else w, flags, sweep=sweep) for w in rest]
+    if bare and verb.bare is None:
+        raise ConfigError(f"{verb.name} takes options as key=value, and {bare[0]!r} is none.")
+    named = [f"{verb.bare}={word}" if word in bare else word for word in rest]
+    overrides = [_override(verb, word, flags, sweep=sweep) for word in named]
     if sweep:
         # one folder for the whole sweep, and each job's own in it
         one_folder = re.compile(r"^output=(?='[^',]*'$)")
         overrides = [one_folder.sub("hydra.sweep.dir=", text) for text in overrides]
     return flags + overrides
+
+
+def _meant(verb: Verb) -> str:
+    return "data path" if verb.bare == "data" else str(verb.bare or "option")
 
 
 def _split(verb: Verb, words: list[str]) -> tuple[list[str], list[str]]:
@@ -146,7 +153,11 @@ def _quoted(key: str, value: str, *, sweep: bool) -> str:
         return value
     if sweep and "," in value:
         return ",".join(_quoted(key, item.strip(), sweep=False) for item in value.split(","))
-    text = os.path.expanduser(value) if key in PATHS else value
+    return quoted(os.path.expanduser(value) if key in PATHS else value)
+
+
+def quoted(text: str) -> str:
+    """Text in Hydra's quotes."""
     # Hydra: a quote is escaped by \, and a run of \ before a quote or the end is doubled
     escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text)
     return f"'{escaped}'"

@@ -16,6 +16,7 @@ class Verb:
     config: type
     function: str  # module:name, loaded when the configuration is known to be right
     examples: tuple[tuple[str, str], ...]
+    bare: str | None = "data"  # the key of a word that stands alone; None: no such word
 
 
 VERBS = {
@@ -25,13 +26,14 @@ VERBS = {
             "fit",
             "make a model better at searching your documents",
             whet.config.FitConfig,
-            "whet.api:fit",
+            "whet_launch.fit:fit",
             (
                 ("whet fit data=my/data", "MiniLM, the defaults, a run folder under runs/"),
                 ("whet fit data=my/data model=bge_small seed=1", "another model, another seed"),
                 ("whet fit data=my/data mining.relative_margin=0.1", "one option changed"),
                 ("whet fit data=my/data mining=default,naive -m", "a sweep: one run folder a job"),
                 ("whet fit resume=runs/RUN", "go on with an interrupted run"),
+                ("whet fit data=my/data launch=ray", "on a Ray cluster (docs/cluster.md)"),
                 ("whet fit experiment=demo --cfg job", "print the configuration and stop"),
             ),
         ),
@@ -50,10 +52,11 @@ VERBS = {
             "encode",
             "turn documents or queries into vectors",
             whet.config.EncodeJobConfig,
-            "whet.commands:encode_command",
+            "whet_launch.ray_encode:encode",
             (
                 ("whet encode data=my/data", "the documents"),
                 ("whet encode data=my/data kind=query output=vectors", "the queries, to vectors/"),
+                ("whet encode data=my/data launch=ray launch.num_workers=8", "on a Ray cluster"),
             ),
         ),
         Verb(
@@ -94,6 +97,31 @@ VERBS = {
                 ("whet doctor", "this machine"),
                 ("whet doctor launch=ray", "every node of the cluster at $RAY_ADDRESS"),
             ),
+            bare=None,
+        ),
+        Verb(
+            "jobs",
+            "list the jobs of a cluster",
+            whet.config.JobsConfig,
+            "whet_launch.jobs:list_jobs",
+            (("whet jobs address=http://head:8265", "name, state, when, run folder"),),
+            bare=None,
+        ),
+        Verb(
+            "logs",
+            "show what a job of a cluster says, until it ends",
+            whet.config.JobConfig,
+            "whet_launch.jobs:show_log",
+            (("whet logs NAME address=http://head:8265", "Ctrl-C leaves the job alone"),),
+            bare="name",
+        ),
+        Verb(
+            "stop",
+            "stop a job of a cluster",
+            whet.config.JobConfig,
+            "whet_launch.jobs:stop_job",
+            (("whet stop NAME address=http://head:8265", "its checkpoints stay"),),
+            bare="name",
         ),
     )
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -91,8 +92,10 @@ def test_what_is_imported_is_declared_and_the_reverse() -> None:
         *extras["gpu"],
         *extras["lora"],
         *extras["hub"],
+        *extras["ray"],
+        *extras["deepspeed"],
     ]
-    declared = {entry.partition(";")[0].partition(">")[0].strip() for entry in wanted}
+    declared = {re.split("[;>[]", entry)[0].strip() for entry in wanted}
     assert _third_party() - declared - WITH_TORCH == set()
     assert declared - _third_party() - NAMED_ONLY == set()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from clusters import Cluster
 
 from whet_launch.cli import main
 from whet_launch.verbs import VERBS
@@ -50,3 +51,14 @@ def whet(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         return code, out, err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A Ray cluster of two nodes with one CPU each."""
+    nodes = Cluster()
+    try:
+        nodes.join()
+        yield nodes
+    finally:
+        nodes.shutdown()

@@ -13,6 +13,7 @@ import pytest
 
 from whet.config import EncodeJobConfig, EvalConfig, FitConfig, MineConfig
 from whet.errors import DataError, EnvironmentRefused
+from whet_launch.verbs import VERBS
 
 Whet = Callable[..., tuple[int, str, str]]
 
@@ -182,7 +183,7 @@ def test_own_yaml_groups_are_found(calls: Any, whet: Whet, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("whet f", "fit mine encode eval check plan doctor"),
+        ("whet f", " ".join(VERBS)),
         ("whet fit refresh=", "refresh=continuous refresh=epoch refresh=off refresh=steps"),
         ("whet mine mining.num", "mining.num_negatives="),
     ],
@@ -227,7 +228,7 @@ def test_no_words_is_a_mistake_and_help_is_none(whet: Whet) -> None:
     assert whet()[0] == 2
     code, out, _ = whet("--help")
     assert code == 0
-    assert all(f"\n  {verb} " in out for verb in ("fit", "mine", "encode", "eval", "check"))
+    assert all(f"\n  {verb} " in out for verb in VERBS)
 
 
 def test_version_names_torch(whet: Whet) -> None:

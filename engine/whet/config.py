@@ -104,8 +104,12 @@ class TrainerConfig:
 class RefreshConfig:
     """When negatives are mined again with the model as it has become."""
 
-    policy: str = "off"  # off, steps, epoch; continuous: mined beside the training
-    every_n_steps: int = 100  # for policy=steps
+    policy: str = "off"  # off, steps, epoch, overlap; continuous: mined beside the training
+    every_n_steps: int = 100  # for policy=steps and overlap
+    min_overlap: float = 0.7  # policy=overlap mines when a probe shares less with those in use
+    scope: str = "all"  # what is encoded again: all, candidates, mapped (docs/mining.md)
+    max_share: float = 0.2  # of the corpus encoded again, for scope=candidates and mapped
+    candidates: int = 128  # documents a query kept from the first mining, for scope=candidates
     miners: int = 1  # for policy=continuous with launch=ray: Ray actors that mine together
 
 

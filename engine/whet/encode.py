@@ -60,7 +60,7 @@ def encode_table(
             block = missing[start : start + BLOCK]
             texts = table.texts(rows[block])
             vectors.add(keys_N[block], encode_texts(encoder, texts, kind, config, advance))
-    out_ND = _room_for(len(rows), encoder.dimension, vectors.folder)
+    out_ND = room_for(len(rows), encoder.dimension, vectors.folder)
     for start in range(0, len(rows), BLOCK):
         vectors.gather(keys_N[start : start + BLOCK], out_ND[start : start + BLOCK])
     ids = table.ids
@@ -110,7 +110,8 @@ def _keys(table: Texts, rows: np.ndarray) -> np.ndarray:
     return np.concatenate(parts) if parts else text_keys([])
 
 
-def _room_for(count: int, dimension: int, folder: Path) -> np.ndarray:
+def room_for(count: int, dimension: int, folder: Path) -> np.ndarray:
+    """An array for so many vectors: in memory, or in a nameless file of the folder."""
     if count * dimension * 4 <= MEMORY_BYTES:
         return np.empty((count, dimension), np.float32)
     import tempfile

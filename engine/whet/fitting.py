@@ -29,17 +29,16 @@ from whet.job import (
     shared_dataset,
     splits_of,
     stored_negatives,
-    write_mined,
 )
-from whet.mine import Mined, check_backend, check_policy, overlap
+from whet.mine import check_backend, check_policy, overlap
 from whet.model.encoder import Encoder
 from whet.options import check_options
 from whet.progress import say
+from whet.refresh import Refresher
 from whet.report import write_report
 from whet.run_folder import Stopwatch, new_folder, write_config
 from whet.stages import (
     judge,
-    mine_with,
     write_comparison,
     write_judged,
 )
@@ -165,10 +164,12 @@ def _stages(job: Job, miner: MakeMiner | None) -> Run:
     watch = Stopwatch(job.folder, _facts(job, fingerprint))
     base = _judge(job, encoder, embeddings_folder(), "base")
     watch.stage("judge the base model")
-    first = _first_negatives(job, encoder)
+    refresher = Refresher(job)
+    first = _first_negatives(job, encoder, refresher)
+    refresher.start(encoder)
     watch.stage("mine")
     told = forecast.step_done if forecast else lambda seconds: None
-    encoder = _train(job, encoder, first, miner, step_done=told)
+    encoder = _train(job, encoder, first, refresher, miner=miner, step_done=told)
     watch.stage("train")
     tuned = _judge(job, encoder, job.folder / SCRATCH, "tuned")
     watch.stage("judge the tuned model")
@@ -227,31 +228,12 @@ def _judge(job: Job, encoder: Encoder, store: Path, name: str) -> Evaluation:
     return found
 
 
-def _mine(
-    job: Job, encoder: Encoder, store: Path, step: int, previous: Negatives | None = None
-) -> Mined:
-    mined = mine_with(
-        encoder,
-        job.data,
-        job.train,
-        job.positives,
-        store=store,
-        policy=job.config.mining,
-        encode=job.config.encode,
-        refresh=step,
-        previous=previous,
-        pace=job.pace,
-    )
-    write_mined(job, mined, encoder, step)
-    return mined
-
-
-def _first_negatives(job: Job, encoder: Encoder) -> Negatives | None:
+def _first_negatives(job: Job, encoder: Encoder, refresher: Refresher) -> Negatives | None:
     if job.config.mining.num_negatives == 0:
         return None
     if from_leader(negatives_path(job, 0).exists):
         return stored_negatives(job, 0)
-    mined = _mine(job, encoder, embeddings_folder(), 0)
+    mined = refresher.first(encoder)
     say(str(mined.report))
     return mined.negatives
 
@@ -268,10 +250,12 @@ def _train(
     job: Job,
     encoder: Encoder,
     first: Negatives | None,
-    miner: MakeMiner | None,
+    refresher: Refresher,
     *,
+    miner: MakeMiner | None,
     step_done: Callable[[float], None],
 ) -> Encoder:
+    from whet.train.callbacks import Remined
     from whet.train.examples import Examples
     from whet.train.restore import find_resume
     from whet.train.run import Refreshes, train
@@ -284,13 +268,15 @@ def _train(
     if current is not None:
         examples.set_negatives(current)
 
-    def remine(step: int, trained: Encoder) -> tuple[Negatives, float]:
+    def remine(step: int, trained: Encoder) -> Remined:
         nonlocal current
-        mined = _mine(job, trained, job.folder / SCRATCH, step, current)
-        from_leader(lambda: shutil.rmtree(job.folder / SCRATCH))
-        shared = overlap(current, mined.negatives) if current is not None else 0.0
-        current = mined.negatives
-        return current, shared
+        before, fresh = current, refresher.again(trained, step, current)
+        current = fresh.mined.negatives
+        shared = overlap(before, current) if before is not None else 0.0
+        return Remined(current, shared, fresh.encoded_share)
+
+    def probe(mined_at: int, trained: Encoder) -> float:
+        return 0.0 if current is None else refresher.overlap_now(trained, mined_at, current)
 
     def published(step: int) -> tuple[Negatives, float]:
         nonlocal current
@@ -302,7 +288,9 @@ def _train(
         examples,
         job.config,
         folder=job.folder,
-        refreshes=Refreshes(remine, published, lambda: (miner or _child)(job.config, job.folder)),
+        refreshes=Refreshes(
+            remine, probe, published, lambda: (miner or _child)(job.config, job.folder)
+        ),
         resume=resume,
         step_done=step_done,
     )

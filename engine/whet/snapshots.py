@@ -18,10 +18,10 @@ from pathlib import Path
 from torch import Tensor
 
 from whet.config import FitConfig
-from whet.job import SCRATCH, open_job, write_mined
+from whet.job import SCRATCH, open_job
 from whet.model.encoder import Encoder
 from whet.progress import say
-from whet.stages import mine_with
+from whet.refresh import Refresher
 from whet.types import Negatives
 from whet.world import from_leader, together
 
@@ -119,24 +119,13 @@ def serve(config: FitConfig, folder: Path, ended: Callable[[], bool]) -> None:
     """
     job = open_job(config, folder)
     encoder = together(lambda: Encoder.load(config.model))
+    refresher = Refresher(job, snapshots_folder(folder) / "store")
+    refresher.start(encoder)
     previous: Negatives | None = None
     while (snapshot := from_leader(lambda: _newest(folder, ended))) is not None:
         together(lambda: _load(encoder, snapshot))
         step = int(snapshot.stem.removeprefix("step_"))
-        mined = mine_with(
-            encoder,
-            job.data,
-            job.train,
-            job.positives,
-            store=snapshot.with_suffix(".store"),
-            policy=job.config.mining,
-            encode=job.config.encode,
-            refresh=step,
-            previous=previous,
-            pace=job.pace,
-        )
-        previous = mined.negatives
-        write_mined(job, mined, encoder, step)
+        previous = refresher.again(encoder, step, previous).mined.negatives
         from_leader(lambda: _finish(snapshot))
 
 
@@ -157,6 +146,5 @@ def _load(encoder: Encoder, snapshot: Path) -> None:
 
 
 def _finish(snapshot: Path) -> None:
-    shutil.rmtree(snapshot.with_suffix(".store"), ignore_errors=True)
     if snapshot.exists():  # else the training is over
         snapshot.with_suffix(DONE).touch()

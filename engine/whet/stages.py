@@ -12,7 +12,6 @@ import numpy as np
 from whet.config import EncodeConfig, EvaluateConfig, MiningConfig
 from whet.data.holdout import eval_split_name
 from whet.data.load import Dataset
-from whet.data.table import TextTable
 from whet.encode import encode_table
 from whet.errors import DataError
 from whet.evaluate import (
@@ -28,6 +27,7 @@ from whet.evaluate import (
 )
 from whet.mine import Mined, mining_rescorer
 from whet.mine.miner import mine
+from whet.mine.part import mine_part
 from whet.model.encoder import Encoder
 from whet.report import with_texts
 from whet.run_folder import write_json
@@ -88,22 +88,47 @@ def embed(
     Of several processes each encodes a part of both; all get all queries, and each its part of the
     corpus.
     """
-    rows = qrels.query_rows
-    own = rows[share(len(rows))]
-
-    def encode(table: TextTable, kind: str, some: np.ndarray | None) -> Embeddings:
-        return together(
-            lambda: encode_table(encoder, table, kind=kind, rows=some, store=store, config=config)
-        )
-
+    queries = embed_queries(encoder, data, qrels.query_rows, store=store, config=config)
     if world().size == 1:
-        return encode(data.queries, "query", rows), encode(data.corpus, "document", None)
-    query_QD = concatenated(encode(data.queries, "query", own).vectors)
-    ids = data.queries.ids
-    queries = Embeddings([ids[int(row)] for row in rows], query_QD)
+        return queries, embed_documents(encoder, data, None, store=store, config=config)
     part = (pace or Pace()).part(len(data.corpus), encoder, config)
-    shard = encode(data.corpus, "document", np.arange(part.start, part.stop))
+    rows = np.arange(part.start, part.stop)
+    shard = embed_documents(encoder, data, rows, store=store, config=config)
     return queries, CorpusShard(data.corpus.ids, shard.vectors, part.start)
+
+
+def embed_queries(
+    encoder: Encoder, data: Dataset, rows: np.ndarray, *, store: Path, config: EncodeConfig | None
+) -> Embeddings:
+    """Vectors of some queries; of several processes each encodes a part, and all get all."""
+    own = rows[share(len(rows))]
+    encoded = together(
+        lambda: encode_table(
+            encoder, data.queries, kind="query", rows=own, store=store, config=config
+        )
+    )
+    if world().size == 1:
+        return encoded
+    ids = data.queries.ids
+    return Embeddings([ids[int(row)] for row in rows], concatenated(encoded.vectors))
+
+
+def embed_documents(
+    encoder: Encoder,
+    data: Dataset,
+    rows: np.ndarray | None,
+    *,
+    store: Path,
+    config: EncodeConfig | None,
+) -> Embeddings:
+    """Vectors of some documents, or of all, encoded by this process alone; if that fails in one
+    process it does in all.
+    """
+    return together(
+        lambda: encode_table(
+            encoder, data.corpus, kind="document", rows=rows, store=store, config=config
+        )
+    )
 
 
 def judge(
@@ -132,30 +157,58 @@ def mine_with(
     store: Path,
     policy: MiningConfig,
     encode: EncodeConfig | None,
-    refresh: int = 0,
-    previous: Negatives | None = None,
-    pace: Pace | None = None,
 ) -> Mined:
     """Hard negatives of every query with a relevant document; rows of the result are the query
-    table's, as those of `previous` are (the refresh before).
+    table's.
     """
     relevant = train.relevant()
+    queries, corpus = embed(encoder, data, relevant, store=store, config=encode)
     rows = relevant.query_rows
-    queries, corpus = embed(encoder, data, relevant, store=store, config=encode, pace=pace)
-    rescore = mining_rescorer(policy, data.queries, data.corpus, rows)
+    return mine_rows(queries, corpus, rows, data, positives.take(rows), policy=policy)
+
+
+def mine_rows(
+    queries: Embeddings,
+    corpus: Embeddings | CorpusShard,
+    query_rows_Q: np.ndarray,
+    data: Dataset,
+    positives: Positives,
+    *,
+    policy: MiningConfig,
+    among: np.ndarray | None = None,
+    refresh: int = 0,
+    previous: Negatives | None = None,
+) -> Mined:
+    """`mine` for some rows of the query table, by whose numbers the result speaks, as does
+    `previous` (the refresh before). `positives` are those of the rows. `among` are the documents of
+    which `corpus` has the vectors, if not all.
+    """
+    rescore = mining_rescorer(policy, data.queries, data.corpus, query_rows_Q)
     if previous is not None:
-        selected = np.searchsorted(rows, previous.query_rows_R)
+        selected = np.searchsorted(query_rows_Q, previous.query_rows_R)
         previous = replace(previous, query_rows_R=selected)
-    mined = mine(
-        queries,
-        corpus,
-        positives.take(rows),
-        policy,
-        refresh=refresh,
-        rescore=rescore,
-        previous=previous,
-    )
-    return mined.renumbered(rows)
+    if among is None:
+        mined = mine(
+            queries,
+            corpus,
+            positives,
+            policy,
+            refresh=refresh,
+            rescore=rescore,
+            previous=previous,
+        )
+    else:
+        mined = mine_part(
+            queries,
+            corpus,
+            among,
+            positives,
+            policy,
+            refresh=refresh,
+            rescore=rescore,
+            previous=previous,
+        )
+    return mined.renumbered(query_rows_Q)
 
 
 def write_mining_report(path: Path, mined: Mined, data: Dataset) -> None:

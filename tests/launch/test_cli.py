@@ -184,7 +184,11 @@ def test_own_yaml_groups_are_found(calls: Any, whet: Whet, tmp_path: Path) -> No
     ("line", "offered"),
     [
         ("whet f", " ".join(VERBS)),
-        ("whet fit refresh=", "refresh=continuous refresh=epoch refresh=off refresh=steps"),
+        (
+            "whet fit refresh=",
+            "refresh=candidates refresh=continuous refresh=epoch refresh=mapped refresh=off "
+            "refresh=overlap refresh=steps",
+        ),
         ("whet mine mining.num", "mining.num_negatives="),
     ],
 )

@@ -83,6 +83,29 @@ class MiningReport:
         rows = [int(query_rows_Q[row]) for row in self.query_rows]
         return replace(self, query_rows=rows, sample=sample)
 
+    def of_part(self, rows_S: np.ndarray, documents: int) -> MiningReport:
+        """The report of a mining among the documents `rows_S` of a corpus as one of that corpus:
+        the others are unproposed, and no rank is known.
+        """
+        others = documents - len(rows_S)
+        counts = [0] * len(RANK_EDGES) + [sum(self.rank_counts)]
+        sample = [
+            {
+                **row,
+                "positive_rows": rows_S[row["positive_rows"]].tolist(),
+                "rows": rows_S[row["rows"]].tolist(),
+                "ranks": [-1] * len(row["ranks"]),
+            }
+            for row in self.sample
+        ]
+        return replace(
+            self,
+            documents=documents,
+            unproposed=[count + others for count in self.unproposed],
+            rank_counts=counts,
+            sample=sample,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
         return asdict(self)

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import lightning as L
 import numpy as np
@@ -25,7 +25,20 @@ if TYPE_CHECKING:
     from whet.model.encoder import Encoder
 
 STATE = "state.ckpt"
-Remine = Callable[[int, "Encoder"], tuple[Negatives, float]]
+
+
+class Remined(NamedTuple):
+    """Fresh negatives, their overlap with those before, the share of the corpus encoded for
+    them.
+    """
+
+    negatives: Negatives
+    overlap: float
+    encoded_share: float
+
+
+Remine = Callable[[int, "Encoder"], Remined]
+Probe = Callable[[int, "Encoder"], float]
 
 
 class Log(L.Callback):
@@ -35,7 +48,7 @@ class Log(L.Callback):
         self.path = path
         self.every = every
         self.advance = advance
-        self.figures: dict[str, float] = {}  # of the last refresh, once
+        self.figures: dict[str, float | str] = {}  # of the last refresh, once
         self.mined_at = 0
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
@@ -74,20 +87,23 @@ class Log(L.Callback):
 class Refresh(L.Callback):
     """Mine again with the weights as they are, and swap the negatives between two steps.
 
-    `remine(step, encoder)` encodes, mines and saves; it returns the negatives and their overlap
-    with the previous ones. `whole()` is the encoder as it is, with all its weights on this process.
-    Optimizer and learning rate go on untouched.
+    `remine(step, encoder)` encodes, mines and saves. `probe(mined_at, encoder)` is the share of the
+    negatives in use that the encoder would choose again, by a sample: policy=overlap mines when it
+    is low. `whole()` is the encoder as it is, with all its weights on this process. Optimizer and
+    learning rate go on untouched.
     """
 
     def __init__(
         self,
         config: RefreshConfig,
         remine: Remine,
+        probe: Probe,
         whole: Callable[[], Encoder],
         train_log: Log,
     ) -> None:
         self.config = config
         self.remine = remine
+        self.probe = probe
         self.whole = whole
         self.train_log = train_log
 
@@ -100,12 +116,29 @@ class Refresh(L.Callback):
         every = module.order.steps_per_epoch if policy == "epoch" else self.config.every_n_steps
         if policy == "off" or step == 0 or step % every:
             return
-        negatives, overlap = self.remine(step, self.whole())
-        module.examples.set_negatives(negatives)
+        encoder = self.whole()
+        if policy == "overlap" and self._still_good(encoder, step):
+            return
+        fresh = self.remine(step, encoder)
+        module.examples.set_negatives(fresh.negatives)
         age = step - self.train_log.mined_at
         self.train_log.mined_at = step
-        self.train_log.figures = {"refresh_overlap": overlap, "refresh_age_steps": age}
-        say(f"Step {step}: new negatives; {overlap:.0%} of them are those of {age} steps ago.")
+        self.train_log.figures |= {
+            "refresh_overlap": fresh.overlap,
+            "refresh_age_steps": age,
+            "refresh_scope": self.config.scope,
+            "refresh_encoded_share": fresh.encoded_share,
+        }
+        say(
+            f"Step {step}: new negatives; {fresh.overlap:.0%} of them are those of {age} steps "
+            f"ago. {fresh.encoded_share:.0%} of the corpus was encoded again."
+        )
+
+    def _still_good(self, encoder: Encoder, step: int) -> bool:
+        overlap = self.probe(self.train_log.mined_at, encoder)
+        self.train_log.figures = {"probe_overlap": overlap}
+        say(f"Step {step}: of a sample, {overlap:.0%} of the negatives would be chosen again.")
+        return overlap >= self.config.min_overlap
 
 
 class Clock(L.Callback):

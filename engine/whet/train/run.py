@@ -18,7 +18,7 @@ from whet.config import FitConfig
 from whet.data.order import Order
 from whet.model.encoder import Encoder
 from whet.progress import say, track
-from whet.train.callbacks import Checkpoints, Clock, Log, Refresh, Remine
+from whet.train.callbacks import Checkpoints, Clock, Log, Probe, Refresh, Remine
 from whet.train.continuous import BackgroundMiner, ContinuousRefresh, leader_only
 from whet.train.examples import Examples
 from whet.train.module import Contrastive
@@ -40,10 +40,12 @@ class _Ticks(IterableDataset):
 @dataclass(frozen=True)
 class Refreshes:
     """How negatives become fresh: `remine(step, encoder)` mines with the encoder as it is while
-    training waits; `miner()` makes who mines beside it, `published(step)` reads what that found.
+    training waits, `probe(mined_at, encoder)` says how much of those in use would stay; `miner()`
+    makes who mines beside it, `published(step)` reads what that found.
     """
 
     remine: Remine
+    probe: Probe
     published: Callable[[int], tuple[Negatives, float]]
     miner: Callable[[], BackgroundMiner]
 
@@ -51,7 +53,7 @@ class Refreshes:
         """The callback of the policy."""
         if config.refresh.policy == "continuous":
             return ContinuousRefresh(leader_only(self.miner), self.published, whole, log)
-        return Refresh(config.refresh, self.remine, whole, log)
+        return Refresh(config.refresh, self.remine, self.probe, whole, log)
 
 
 def train(

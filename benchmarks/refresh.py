@@ -1,0 +1,305 @@
+"""What do cheap refreshes find of what a full one finds, and how good is the model they train?
+
+    python benchmarks/refresh.py               # both parts; what is done is not done again
+    python benchmarks/refresh.py overlap       # negatives against those of a full refresh
+    python benchmarks/refresh.py quality       # nDCG@10 after fits with each kind of refresh
+    python benchmarks/refresh.py --table       # the tables alone
+
+`overlap` trains MiniLM on 50,000 documents of debian-desc (texts cut to 32 tokens), keeps the
+weights of two steps, encodes everything with both, and then runs the refreshes of whet.refresh, which
+find in the store what they would encode. `quality` fits on nl2bash. About an hour each on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from recipes import Recipe, prepared
+
+RECORDS = Path(__file__).parent / "records" / "refresh.jsonl"
+TRAINED = 2_000  # queries
+STEPS = (50, 100)
+NEGATIVES = 16
+QUERIES = (250, 500, 1_000, 2_000, 4_000, 8_000)
+SHARES = (0.05, 0.1, 0.2)
+LENGTH = 32
+
+
+def main() -> None:
+    """Run what is missing and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", nargs="?", choices=("overlap", "quality"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("runs/refresh"))
+    parser.add_argument("--documents", type=int, default=50_000)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    if not options.table:
+        if options.part != "quality":
+            measure_overlap(options)
+        if options.part != "overlap":
+            measure_quality(options)
+    print(tables())
+
+
+def measure_overlap(options: argparse.Namespace) -> None:
+    """Every kind of refresh against the full one, for several numbers of queries and shares."""
+    from whet.mine import overlap
+
+    setting = Setting(options)
+    setting.train()
+    done = {tuple(row[name] for name in KEY) for row in rows("overlap")}
+    for step in STEPS:
+        encoder = setting.encoder(step)
+        for queries in QUERIES:
+            wanted = [
+                (step, queries, scope, share)
+                for scope in ("none", "candidates", "mapped")
+                for share in (SHARES if scope != "none" else (0.0,))
+                if (step, queries, scope, share) not in done
+            ]
+            if not wanted:
+                continue
+            full = setting.refreshed(encoder, queries, "all", 1.0)
+            for _, _, scope, share in wanted:
+                found = setting.refreshed(encoder, queries, scope, share)
+                if found is None:
+                    continue
+                keep(
+                    part="overlap",
+                    documents=len(setting.data.corpus),
+                    step=step,
+                    queries=queries,
+                    scope=scope,
+                    share=share,
+                    encoded=found.encoded / len(setting.data.corpus),
+                    overlap=overlap(full.mined.negatives, found.mined.negatives),
+                )
+
+
+class Setting:
+    """The corpus, a model and what it became while it was trained."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        from whet.config import ModelConfig
+        from whet.data.load import load_dataset
+        from whet.model.encoder import Encoder
+
+        self.work = options.work
+        recipe = Recipe("debian-desc", documents=options.documents)
+        data = prepared(recipe, options.data, options.work)
+        self.data = load_dataset(str(data), on_problem="drop")
+        self.relevant = self.data.split("train").relevant()
+        self.order = np.random.default_rng(0).permutation(self.relevant.query_rows)
+        self.base = Encoder.load(ModelConfig(max_length=LENGTH))
+
+    def job(self, queries: int, scope: str, share: float) -> Any:
+        """A job with so many train queries."""
+        from whet.config import FitConfig, MiningConfig, RefreshConfig
+        from whet.data.positives import positives_of
+        from whet.job import Job
+        from whet.stages import Pace
+
+        train = self.relevant.only(np.isin(self.relevant.query_rows_M, self.order[:queries]))
+        config = FitConfig(
+            mining=MiningConfig(num_negatives=NEGATIVES),
+            refresh=RefreshConfig(policy="steps", scope=scope, max_share=share),
+        )
+        positives = positives_of(train, self.data.queries, self.data.corpus)
+        return Job(config, self.work, self.data, train, train, positives, Pace())
+
+    def refreshed(self, encoder: Any, queries: int, scope: str, share: float) -> Any:
+        """What the refresh finds; "none": what was mined before training. None where there are too
+        many queries for it.
+        """
+        from whet.errors import ConfigError
+        from whet.refresh.scopes import SCOPES, Found
+        from whet.refresh.vectors import Vectors
+
+        vectors = Vectors(self.job(queries, "all", 1.0), self.work / "store")
+        if scope == "none":
+            before = SCOPES["all"](vectors.job).find(vectors, self.base, 0, None)
+            return Found(before.mined, before.queries, before.corpus, None, 0)
+        try:
+            kind = SCOPES[scope](self.job(queries, scope, share))
+        except ConfigError:
+            return None
+        kind.start(vectors, self.base)
+        return kind.find(vectors, encoder, 1, None)
+
+    def encoder(self, step: int) -> Any:
+        """The model after so many steps."""
+        from whet.config import ModelConfig
+        from whet.model.encoder import Encoder
+
+        return Encoder.load(ModelConfig(name=str(self.work / f"step{step}")))
+
+    def train(self) -> None:
+        """Train on some queries, with the negatives mined before, and save the weights of STEPS."""
+        from whet.config import ModelConfig
+        from whet.model.encoder import Encoder
+        from whet.train.callbacks import Remined
+        from whet.train.examples import Examples
+        from whet.train.run import Refreshes, train
+
+        if (self.work / f"step{STEPS[-1]}").exists():
+            return
+        job = self.job(TRAINED, "all", 1.0)
+        job.config.mining.num_negatives = 1
+        job.config.trainer.max_epochs, job.config.trainer.max_steps = 100, STEPS[-1]
+        job.config.refresh.every_n_steps = STEPS[0]
+        negatives = self.refreshed(self.base, TRAINED, "none", 0.0).mined.negatives
+        first = type(negatives)(
+            negatives.query_rows_R,
+            negatives.doc_rows_RK[:, :1],
+            negatives.scores_RK[:, :1],
+            negatives.ranks_RK[:, :1],
+            negatives.positive_scores_R,
+        )
+        tables = {"queries": self.data.queries, "corpus": self.data.corpus}
+        examples = Examples(job.train, job.positives, **tables)
+        examples.set_negatives(first)
+
+        def snapshot(step: int, encoder: Any) -> Remined:
+            encoder.save(self.work / f"step{step}")
+            return Remined(first, 1.0, 0.0)
+
+        def never(*_: Any) -> Any:
+            raise AssertionError("only with other policies")
+
+        folder = self.work / "training"
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh = Refreshes(snapshot, never, never, never)
+        trained = train(
+            Encoder.load(ModelConfig(max_length=LENGTH)),
+            examples,
+            job.config,
+            folder=folder,
+            refreshes=fresh,
+        )
+        assert trained is not None
+        trained.save(self.work / f"step{STEPS[-1]}")
+
+
+KEY = ("step", "queries", "scope", "share")
+FITS: dict[str, dict[str, Any]] = {
+    "off": {"policy": "off"},
+    "all": {"policy": "steps", "scope": "all"},
+    "candidates": {"policy": "steps", "scope": "candidates"},
+    "mapped": {"policy": "steps", "scope": "mapped"},
+    "overlap, all": {"policy": "overlap", "scope": "all"},
+}
+
+
+def measure_quality(options: argparse.Namespace) -> None:
+    """Fits on nl2bash with 1,000 train queries, mined again every 20 steps."""
+    import whet
+
+    data = few_queries(options.data / "nl2bash", options.work / "nl2bash-1000", 1_000)
+    done = {(row["kind"], row["seed"]) for row in rows("quality")}
+    for seed in range(options.seeds):
+        for kind, refresh in FITS.items():
+            if (kind, seed) in done:
+                continue
+            folder = options.work / f"{kind.replace(', ', '_')}_seed{seed}_{int(time.time())}"
+            run = whet.fit(
+                str(data),
+                output=str(folder),
+                seed=seed,
+                model={"max_length": LENGTH},
+                mining={"num_negatives": 2},
+                trainer={"batch_size": 32, "max_steps": 80, "max_epochs": 100},
+                refresh={"every_n_steps": 20, **refresh},
+            )
+            log = [json.loads(line) for line in (folder / "train_log.jsonl").open()]
+            fresh = [row for row in log if "refresh_overlap" in row]
+            main_row = run.comparison.main
+            keep(
+                part="quality",
+                kind=kind,
+                seed=seed,
+                base=main_row.base,
+                tuned=main_row.tuned,
+                queries=run.comparison.queries,
+                refreshes=len(fresh),
+                encoded=sum(row["refresh_encoded_share"] for row in fresh),
+                overlaps=[row["refresh_overlap"] for row in fresh],
+                probes=[row["probe_overlap"] for row in log if "probe_overlap" in row],
+            )
+
+
+def few_queries(source: Path, target: Path, count: int) -> Path:
+    """The collection with so many train queries, drawn evenly."""
+    if not target.exists():
+        (target / "qrels").mkdir(parents=True)
+        for path in (*source.glob("*.jsonl.gz"), source / "qrels" / "test.tsv"):
+            shutil.copy(path, target / path.relative_to(source))
+        head, *lines = (source / "qrels" / "train.tsv").read_text().splitlines()
+        asked = sorted({line.split("\t")[0] for line in lines})
+        kept = set(np.random.default_rng(0).permutation(asked)[:count].tolist())
+        lines = [head, *(line for line in lines if line.split("\t")[0] in kept)]
+        (target / "qrels" / "train.tsv").write_text("\n".join(lines) + "\n")
+    return target
+
+
+def keep(**row: Any) -> None:
+    """Append a record."""
+    row["date"] = time.strftime("%Y-%m-%d")
+    RECORDS.parent.mkdir(exist_ok=True)
+    with RECORDS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    print(row, flush=True)
+
+
+def rows(part: str) -> list[dict[str, Any]]:
+    """The records of a part, oldest first."""
+    if not RECORDS.exists():
+        return []
+    read = [json.loads(line) for line in RECORDS.read_text(encoding="utf-8").splitlines()]
+    return [row for row in read if row["part"] == part]
+
+
+def tables() -> str:
+    """The records as Markdown."""
+    lines = [
+        "| steps | queries | not mined again | "
+        + " | ".join(f"{kind} {share:.0%}" for kind in ("candidates", "mapped") for share in SHARES)
+        + " |",
+        "|---" * (3 + 2 * len(SHARES)) + "|",
+    ]
+    found = {tuple(row[name] for name in KEY): row["overlap"] for row in rows("overlap")}
+    for step in STEPS:
+        for queries in QUERIES:
+            cells = [found.get((step, queries, "none", 0.0))]
+            cells += [
+                found.get((step, queries, kind, share))
+                for kind in ("candidates", "mapped")
+                for share in SHARES
+            ]
+            if any(cells):
+                shown = ["" if cell is None else f"{cell:.1%}" for cell in cells]
+                lines.append(f"| {step} | {queries:,} | {' | '.join(shown)} |")
+    lines += [
+        "",
+        "| refresh | nDCG@10 | corpora encoded | overlaps | seeds |",
+        "|---|---|---|---|---|",
+    ]
+    for kind in FITS:
+        fits = [row for row in rows("quality") if row["kind"] == kind]
+        if fits:
+            tuned = np.mean([row["tuned"] for row in fits])
+            encoded = np.mean([row["encoded"] for row in fits])
+            overlaps = ", ".join(f"{value:.0%}" for value in fits[0]["overlaps"])
+            lines.append(f"| {kind} | {tuned:.4f} | {encoded:.2f} | {overlaps} | {len(fits)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

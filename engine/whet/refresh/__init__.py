@@ -1,0 +1,82 @@
+"""Mining again while a model is trained: of all documents, or cheaply (docs/mining.md).
+
+scopes.py says which documents are encoded and searched, probe.py whether it is time, vectors.py
+encodes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from whet.job import SCRATCH, Job, write_mined
+from whet.mine import Mined
+from whet.model.encoder import Encoder
+from whet.refresh.probe import Probe
+from whet.refresh.scopes import SCOPES, All, Found
+from whet.refresh.vectors import Vectors
+from whet.store import embeddings_folder
+from whet.types import Negatives
+from whet.world import from_leader
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """What was mined, and the share of the corpus that was encoded for it."""
+
+    mined: Mined
+    encoded_share: float
+
+
+class Refresher:
+    """Mines for one job again and again, as `refresh.scope` says.
+
+    Every process of the job calls all methods alike. What it keeps in memory is made by `start`
+    from the model before training, so a resumed job has the same.
+    """
+
+    def __init__(self, job: Job, scratch: Path | None = None) -> None:
+        self.job = job
+        self.kept = Vectors(job, embeddings_folder())
+        # of weights that are still changing
+        self.passing = Vectors(job, scratch or job.folder / SCRATCH)
+        config = job.config.refresh
+        self.scope = None if config.policy == "off" else SCOPES[config.scope](job)
+        self.probe = Probe(job) if config.policy == "overlap" else None
+
+    def first(self, encoder: Encoder) -> Mined:
+        """The negatives of step 0, mined in the whole corpus."""
+        return self._written(All(self.job).find(self.kept, encoder, 0, None), encoder, 0)
+
+    def start(self, encoder: Encoder) -> None:
+        """Keep what later refreshes need of the model before training."""
+        if self.scope is not None:
+            self.scope.start(self.kept, encoder)
+
+    def again(self, encoder: Encoder, step: int, previous: Negatives | None) -> Fresh:
+        """The negatives of a later step, in the run folder when this returns."""
+        assert self.scope is not None
+        found = self.scope.find(self.passing, encoder, step, previous)
+        mined = self._written(found, encoder, step)
+        self.clear()
+        return Fresh(mined, found.encoded / len(self.job.data.corpus))
+
+    def overlap_now(self, encoder: Encoder, step: int, current: Negatives) -> float:
+        """How much of the negatives in use, mined at `step`, the model would choose again: of a
+        sample, 0 to 1.
+        """
+        assert self.probe is not None
+        value = self.probe.overlap(self.passing, encoder, step, current)
+        self.clear()
+        return value
+
+    def _written(self, found: Found, encoder: Encoder, step: int) -> Mined:
+        if self.probe is not None:  # first: where there are negatives there is this, too
+            self.probe.keep(found, step)
+        write_mined(self.job, found.mined, encoder, step)
+        return found.mined
+
+    def clear(self) -> None:
+        """Forget the vectors of weights that have changed since."""
+        from_leader(lambda: shutil.rmtree(self.passing.store, ignore_errors=True))

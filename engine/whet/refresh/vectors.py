@@ -1,0 +1,61 @@
+"""The vectors of one job's queries and documents, by a store; several processes share the work.
+
+Shape suffixes: Q train queries, S documents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from whet.job import Job
+from whet.model.encoder import Encoder
+from whet.stages import embed, embed_documents, embed_queries
+from whet.types import CorpusShard, Embeddings
+from whet.world import share, world
+
+Corpus = Embeddings | CorpusShard
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Encodes for a job what its store does not hold."""
+
+    job: Job
+    store: Path
+
+    def all(self, encoder: Encoder) -> tuple[Embeddings, Corpus]:
+        """Of the train queries and of the corpus, or of this process's part of it."""
+        job = self.job
+        relevant, config = job.train.relevant(), job.config.encode
+        return embed(encoder, job.data, relevant, store=self.store, config=config, pace=job.pace)
+
+    def queries(self, encoder: Encoder, rows: np.ndarray) -> Embeddings:
+        """Of some queries, in every process."""
+        job = self.job
+        return embed_queries(encoder, job.data, rows, store=self.store, config=job.config.encode)
+
+    def documents(self, encoder: Encoder, rows: np.ndarray) -> Embeddings:
+        """Of some documents, encoded by this process."""
+        job = self.job
+        return embed_documents(encoder, job.data, rows, store=self.store, config=job.config.encode)
+
+    def part(self, encoder: Encoder, rows_S: np.ndarray) -> Corpus:
+        """Of some documents, as a corpus of their own that all processes share."""
+        own = share(len(rows_S))
+        encoded = self.documents(encoder, rows_S[own])
+        if world().size == 1:
+            return encoded
+        return CorpusShard(self.job.data.corpus.ids_of(rows_S), encoded.vectors, own.start)
+
+
+def own_rows(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
+    """Those of the corpus rows whose vectors are in this process."""
+    return rows[corpus.holds(rows)] if isinstance(corpus, CorpusShard) else rows
+
+
+def places(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
+    """Where this process's vectors of corpus rows stand in `corpus.vectors`."""
+    return rows - corpus.start if isinstance(corpus, CorpusShard) else rows

@@ -72,6 +72,30 @@ def test_kill_9_then_resume_equals_uninterrupted(fit, uninterrupted, tmp_path, s
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "refresh",
+    [
+        ["refresh=candidates", "refresh.max_share=0.7", "refresh.candidates=4"],
+        ["refresh=mapped", "refresh.max_share=0.4"],
+        ["refresh=overlap", "refresh.min_overlap=0.6"],
+        ["refresh=overlap", "refresh.min_overlap=0.6", "refresh.scope=mapped"],
+    ],
+    ids=["candidates", "mapped", "overlap", "overlap mapped"],
+)
+def test_cheap_refreshes_resume_as_if_uninterrupted(fit, tmp_path, refresh):
+    options = [*fit[:-1], *refresh, "refresh.every_n_steps=4", "trainer.max_steps=40"]
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    finish(whet(*options, f"output={whole}"))
+    process = whet(*options, f"output={run}")
+    wait_for_step(run, 22, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (run / "model").exists()  # it was killed in the middle
+    finish(whet("fit", f"resume={run}"))
+    assert_same_end(run, whole)
+
+
+@pytest.mark.slow
 def test_interrupt_saves_and_says_how_to_go_on(fit, uninterrupted, tmp_path):
     run = tmp_path / "run"
     process = whet(*fit, f"output={run}")

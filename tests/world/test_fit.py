@@ -26,12 +26,13 @@ STRATEGIES = {
 def fit(tiny_data, tiny_model, tmp_path):
     """Do a job in so many processes; the folder, and the measures that each process returns."""
 
-    def run(processes, strategy, name):
+    def run(processes, strategy, name, refresh=OPTIONS["refresh"]):
         where = str(tiny_data), str(tiny_model), strategy
-        config = config_of(*where, None, OPTIONS)
+        options = {**OPTIONS, "refresh": refresh}
+        config = config_of(*where, None, options)
         config.output = str(tmp_path / name)
         folder = begin(config)
-        return folder, in_processes(processes, "jobs", "fitted", *where, str(folder), OPTIONS)
+        return folder, in_processes(processes, "jobs", "fitted", *where, str(folder), options)
 
     return run
 
@@ -59,3 +60,23 @@ def test_two_processes_do_the_job_of_one(fit, strategy):
         (folder / "negatives/step_00000000.parquet").stat().st_size for folder in (alone, both)
     ]
     assert np.isclose(*first, rtol=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scope", ["candidates", "mapped"])
+def test_cheap_refreshes_of_two_processes_are_those_of_one(fit, scope):
+    refresh = {
+        "policy": "overlap",
+        "min_overlap": 1.0,
+        "every_n_steps": 5,
+        "scope": scope,
+        "max_share": 0.7,
+        "candidates": 5,
+    }
+    alone, measures = fit(1, {"name": "single"}, "alone", refresh)
+    both, found = fit(2, {"name": "ddp"}, "both", refresh)
+    assert found[0] == pytest.approx(measures[0], abs=0.02)
+    for name in ("loss", "probe_overlap", "refresh_overlap", "refresh_encoded_share"):
+        here, there = ([row[name] for row in log(run) if name in row] for run in (alone, both))
+        assert len(here) == (12 if name == "loss" else 2)
+        assert there == pytest.approx(here, rel=1e-3, abs=0.02), name

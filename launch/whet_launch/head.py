@@ -31,12 +31,14 @@ def job_client(address: str | None, *, insecure: bool) -> Any:
     if guarded:  # Ray reads it when it is imported
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import_ray()
-    logging.getLogger("ray").setLevel(logging.WARNING)
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     try:
-        return JobSubmissionClient(url)
+        client = JobSubmissionClient(url)
+        for talkative in ("job.sdk", "dashboard_sdk"):  # of uploads and closed connections
+            logging.getLogger(f"ray.dashboard.modules.{talkative}").setLevel(logging.WARNING)
+        return client
     except AuthenticationError as error:
         raise EnvironmentRefused(
             f"{url} refuses the token that this machine has, or it has none. Put the cluster's "

@@ -126,6 +126,8 @@ def _look(token: str) -> tuple[bool, str, str]:
 def _check_answer(ray: Any, node: str, answer: Any, folder: Path) -> None:
     try:
         seen, version, python = ray.get(answer, timeout=ANSWER_WITHIN_S)
+    except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+        return  # it has just left the cluster
     except ray.exceptions.RayError as error:
         last = str(error).strip().splitlines()[-1]
         raise EnvironmentRefused(

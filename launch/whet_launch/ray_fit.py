@@ -80,6 +80,8 @@ class Board:
 
 def fit_on_ray(config: FitConfig) -> None:
     """Do the job on a Ray cluster. Raises what the job raises in its processes."""
+    import torch  # noqa: F401  (after Ray and the readers of data, MKL finds no room to load)
+
     with connected(config.launch) as ray:
         folder = begun(config)
         check_nodes(ray, folder)

@@ -75,6 +75,22 @@ def processes_of(run: Path) -> list[int]:
     return sorted(found)
 
 
+def descendants(root: int) -> list[int]:
+    """The processes that a process started, and those they started."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(path.parent.name)] = int(words[1])
+    found, fresh = [], [root]
+    while fresh:
+        fresh = [pid for pid, parent in parents.items() if parent in fresh]
+        found += fresh
+    return found
+
+
 def last_loss(run: Path) -> float:
     return json.loads((run / "train_log.jsonl").read_text().splitlines()[-1])["loss"]
 
@@ -110,7 +126,9 @@ class Cluster:
     def join(self, *before: str) -> subprocess.Popen[bytes]:
         """A node with one CPU, which `before` may wrap into another command."""
         count = self._count()
-        node = self.add(f"--address={self.address}", before=before)
+        # nodes of one machine would share a folder in which each unpacks, and clears, a job's files
+        own = f"--temp-dir={self.folder}/{len(self.nodes)}"
+        node = self.add(f"--address={self.address}", own, before=before)
         wait_until(lambda: self._count() > count)
         return node
 
@@ -133,10 +151,8 @@ class Cluster:
         """End a node; SIGKILL ends all of its processes at once, as a power cut would."""
         if node in self.nodes:
             self.nodes.remove(node)
-        if number == signal.SIGKILL:
-            os.killpg(node.pid, number)
-        else:
-            node.send_signal(number)
+        for pid in [node.pid] if number != signal.SIGKILL else [node.pid, *descendants(node.pid)]:
+            os.kill(pid, number)
         node.wait(timeout=60)
 
     def shutdown(self) -> None:

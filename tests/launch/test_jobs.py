@@ -50,7 +50,7 @@ def test_a_job_is_sent_followed_and_found_again(
     wait_until(lambda: "first" in whet("jobs", **env(cluster)).stdout)
     two = started(*words, cwd=project, **env(cluster))
     said = [process.communicate(timeout=900)[1] for process in (one, two)]
-    assert (one.returncode, two.returncode) == (0, 0), said
+    assert (one.returncode, two.returncode) == (0, 0), "\n".join(said)
     assert "Job first was sent to" in said[0] and "Job first runs already" in said[1]
     for text in said:
         assert f"Model:  {tmp_path}/run/model" in text

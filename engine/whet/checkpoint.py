@@ -100,13 +100,18 @@ def _publish(
     draft: Path, target: Path, files: dict[str, dict[str, Any]], facts: dict[str, Any] | None
 ) -> None:
     """The manifest last, then one rename."""
-    ordered = dict(sorted(files.items()))
-    manifest = json.dumps({"facts": facts or {}, "files": ordered}, indent=1)
-    write_atomically(draft / MANIFEST, manifest)
+    write_atomically(draft / MANIFEST, _manifest(facts or {}, dict(sorted(files.items()))))
     if target.exists():
         shutil.rmtree(target)
     os.rename(draft, target)
     sync(target.parent)
+
+
+def _manifest(facts: dict[str, Any], files: dict[str, dict[str, Any]]) -> str:
+    """Its text, which ends with the sha256 of what stands before."""
+    said = {"facts": facts, "files": files}
+    own = hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    return json.dumps({**said, "sha256": own}, indent=1)
 
 
 def verify_folder(folder: Path) -> dict[str, Any]:
@@ -114,10 +119,14 @@ def verify_folder(folder: Path) -> dict[str, Any]:
     bad file.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        manifest = json.loads(text)
         files, facts = manifest["files"], manifest["facts"]
+        whole = text == _manifest(facts, files)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} has no readable manifest; it was not finished.") from error
+    if not whole:
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: it is not as it was written.")
     for name, said in files.items():
         path = folder / name
         if not path.is_file():

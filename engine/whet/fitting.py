@@ -5,10 +5,11 @@ Shape suffixes: Q queries, N documents, D dimensions.
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,22 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None) -> Run:
         with locked(folder) if world().leader else nullcontext():
             job = opened(config, folder, data)
             say(f"Run folder: {folder}")
-            return _stages(job, miner)
+            with _broken_disk_told(folder):
+                return _stages(job, miner)
+
+
+@contextmanager
+def _broken_disk_told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+            raise
+        where = error.filename or folder
+        raise CheckpointError(
+            f"{where}: {error.strerror}. When the disk takes files again, go on with: "
+            f"whet fit resume={folder}"
+        ) from error
 
 
 def begin(config: FitConfig) -> Path:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from whet.world import from_leader, gathered, world
@@ -23,6 +23,7 @@ from whet.world import from_leader, gathered, world
 HUNG = (
     75  # exit code of a process that gives up on another; sysexits.h calls it a temporary failure
 )
+LEFT = "left"  # in the store: how many processes stopped by an error
 BEATS = 8  # a process is heard so many times before it could count as silent
 
 
@@ -41,11 +42,14 @@ def watched(timeout_s: float, give_up: Callable[[str], None] | None = None) -> I
     thread.start()
     try:
         yield
-    finally:
-        gathered(None)  # nobody may look silent to another that is still at work
-        watch.done.set()
-        thread.join(timeout=timeout_s)
-        gathered(None)  # the leader's store goes last
+    except BaseException:
+        # Perhaps of this process alone: the others may be waiting for it elsewhere.
+        watch.leave()
+        raise
+    gathered(None)  # nobody may look silent to another that is still at work
+    watch.done.set()
+    thread.join(timeout=timeout_s)
+    gathered(None)  # the leader's store goes last
 
 
 class _Watch:
@@ -65,6 +69,17 @@ class _Watch:
                 if not self.done.is_set():
                     self.give_up(self._message(rank))
                 return
+
+    def leave(self) -> None:
+        """Stop in the midst of things; the leader stays a moment for those who stop with it."""
+        self.done.set()
+        with suppress(Exception):  # the leader, who keeps the store, is gone
+            self.store.add(LEFT, 1)
+            until = time.monotonic() + 2 * self.timeout_s / BEATS
+            while self.rank == 0 and time.monotonic() < until:
+                if self.store.add(LEFT, 0) == self.size:
+                    return
+                time.sleep(0.05)
 
     def _look(self, heard: dict[int, tuple[int, float]]) -> list[int]:
         """The processes that have been silent for too long."""

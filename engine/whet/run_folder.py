@@ -46,13 +46,19 @@ def new_folder(output: str | None, name: str) -> Path:
             number += 1
     else:
         folder = Path(output)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or _held(folder)):
             raise ConfigError(
                 f"output={output} holds something already. Choose another folder, or add "
                 f"resume={output} if it is an interrupted run."
             )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _held(folder: Path) -> bool:
+    """Whether a folder holds more than what a job leaves that was killed in its first moments."""
+    names = [path.name for path in folder.iterdir()]
+    return any(not (name.startswith(".") and name.endswith(".tmp")) for name in names)
 
 
 def write_json(path: Path, value: Any) -> None:

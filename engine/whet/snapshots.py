@@ -20,12 +20,14 @@ from torch import Tensor
 from whet.config import FitConfig
 from whet.job import SCRATCH, open_job
 from whet.model.encoder import Encoder
+from whet.model.folder import disk_errors
 from whet.progress import say
 from whet.refresh import Refresher
 from whet.types import Negatives
 from whet.world import from_leader, together
 
 LOOK_EVERY_S = 0.1
+RETRY_S = 30.0  # after a snapshot that the disk had no room for
 WEIGHTS, DONE = ".safetensors", ".done"
 
 
@@ -43,6 +45,7 @@ class FolderMiner:
         self.folder.mkdir(parents=True)
         self.pending: int | None = None
         self.writer: threading.Thread | None = None
+        self.closing = threading.Event()
 
     def idle(self) -> bool:
         """Whether nothing is being mined."""
@@ -58,8 +61,18 @@ class FolderMiner:
         from safetensors.torch import save_file
 
         draft = self.folder / f"step_{step:08d}.tmp"
-        save_file(weights, draft)
-        draft.rename(draft.with_suffix(WEIGHTS))
+        try:
+            with disk_errors(draft):
+                save_file(weights, draft)
+            draft.rename(draft.with_suffix(WEIGHTS))
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            say(
+                f"Step {step}: no snapshot to mine with, {error.strerror}. Training goes on with "
+                "the negatives it has; another one is tried later."
+            )
+            self.closing.wait(RETRY_S)
+            self.pending = None
 
     def ready(self) -> int | None:
         """The step whose negatives are there, once."""
@@ -75,6 +88,7 @@ class FolderMiner:
 
     def close(self) -> None:
         """Leave nothing behind."""
+        self.closing.set()
         if self.writer is not None:
             self.writer.join()
         shutil.rmtree(self.folder, ignore_errors=True)

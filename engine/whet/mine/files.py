@@ -100,7 +100,8 @@ def write_negatives(
         "data": data,
     }
     with whole_file(Path(path)) as draft:
-        pq.write_table(table.replace_schema_metadata({KEY: json.dumps(facts).encode()}), draft)
+        described = table.replace_schema_metadata({KEY: json.dumps(facts).encode()})
+        pq.write_table(described, draft, write_page_checksum=True)
 
 
 def read_policy(path: Path) -> MiningConfig:
@@ -130,7 +131,10 @@ def read_negatives(
                 f"{expected[:12]}. "
                 "Mine again (whet mine), or read them with what they were mined with."
             )
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error}). Restore it, or mine again.") from error
     count, width = len(table), facts["width"]
     found_R = table["negative_ids"].combine_chunks().value_lengths().to_numpy()
     found_RK = np.arange(width) < found_R[:, None]

@@ -158,7 +158,8 @@ class Encoder(nn.Module):
         if not torch.cuda.is_available():  # transformers imports DeepSpeed, which would warn
             os.environ.setdefault("DS_ACCELERATOR", "cpu")
         with commit_folder(target, {"fingerprint": self.fingerprint()}) as draft:
-            _merged(self.backbone).save_pretrained(draft)
+            with folders.disk_errors(draft):
+                _merged(self.backbone).save_pretrained(draft)
             folders.copy_tokenizer(self.source, draft)
             folders.write_recipe(draft, self.recipe, self.dimension)
             (draft / "README.md").write_text(card, encoding="utf-8")

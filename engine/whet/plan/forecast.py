@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,9 @@ class Forecast:
         self.encode = probe_encode(data, split, encoder, config.encode, limit_s=ENCODING_S)
         self.search = probe_search(self.encode, config, self.work)
         trained = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
-        self.save_s = save_s(trained, disk_bytes_s(folder))
+        self.save_s = 0.0
+        with suppress(OSError):  # no room to measure in
+            self.save_s = save_s(trained, disk_bytes_s(folder))
         self.saved_bytes = STATE_BYTES * trained
         self.steps: list[float] = []
 
@@ -56,7 +59,7 @@ class Forecast:
         self.steps.append(seconds)
         if len(self.steps) > min(STEPS, self.work.steps - 1):
             self.written["predicted"] = self._predict(self.steps[1:] or self.steps)
-            write_json(self.path, self.written)
+            self._write()
             told = duration(self.written["predicted"]["seconds"])
             say(f"All of it, judging included, takes about {told}.")
 
@@ -96,4 +99,8 @@ class Forecast:
             "stages": stages,
             "peak_bytes": peak_bytes(training_device(self.config)),
         }
-        write_json(self.path, self.written)
+        self._write()
+
+    def _write(self) -> None:
+        with suppress(OSError):  # a disk that is full now may have room for the model in the end
+            write_json(self.path, self.written)

@@ -116,7 +116,7 @@ def _of_status(name: str) -> int:
 def disk_bytes_s(folder: Path) -> float:
     """Bytes a second written to a folder and known to be on its disk."""
     block = os.urandom(WRITTEN)
-    with tempfile.NamedTemporaryFile(dir=folder) as file:
+    with tempfile.TemporaryFile(dir=folder) as file:  # without a name: nothing stays of it
         start = time.perf_counter()
         file.write(block)
         file.flush()

@@ -9,13 +9,15 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import lightning as L
 import numpy as np
 
-from whet.checkpoint import commit_together, keep_newest, write_atomically
+from whet.checkpoint import commit_together, keep_newest, sync, write_atomically
 from whet.config import FitConfig, RefreshConfig
 from whet.progress import say
 from whet.types import Negatives
@@ -41,6 +43,11 @@ Remine = Callable[[int, "Encoder"], Remined]
 Probe = Callable[[int, "Encoder"], float]
 
 
+def facts_of_order(module: Any) -> dict[str, Any]:
+    """What decides which pairs a step sees and at what rate: a resume needs the same."""
+    return {"order": asdict(module.order), "steps": module.total_steps}
+
+
 class Log(L.Callback):
     """One JSON line every few steps in `train_log.jsonl`, and progress on the screen."""
 
@@ -50,6 +57,8 @@ class Log(L.Callback):
         self.advance = advance
         self.figures: dict[str, float | str] = {}  # of the last refresh, once
         self.mined_at = 0
+        self.size = 0  # bytes of whole lines in the file
+        self.waiting: list[str] = []  # lines the disk had no room for
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         """Drop lines of steps that will be done again, and what a kill left of the last one."""
@@ -57,7 +66,9 @@ class Log(L.Callback):
             return
         lines = self.path.read_text().split("\n")[:-1] if self.path.exists() else []
         kept = [line for line in lines if json.loads(line)["step"] <= trainer.global_step]
-        write_atomically(self.path, "".join(line + "\n" for line in kept))
+        text = "".join(line + "\n" for line in kept)
+        write_atomically(self.path, text)
+        self.size = len(text.encode())
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -80,8 +91,23 @@ class Log(L.Callback):
         self.figures = {}
         if not world().leader:
             return
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        self.waiting.append(json.dumps(row) + "\n")
+        with suppress(OSError):  # no room for it now: `flush` tries again, and may fail
+            self._write()
+
+    def _write(self) -> None:
+        with self.path.open("ab") as file:
+            file.truncate(min(self.size, file.tell()))  # without what a full disk left of a line
+            file.write("".join(self.waiting).encode())
+            self.size = file.tell()
+        self.waiting = []
+
+    def flush(self) -> None:
+        """Have every line so far on the disk, before a checkpoint that comes after them."""
+        if self.waiting:
+            self._write()
+        if self.path.exists():
+            sync(self.path)
 
 
 class Refresh(L.Callback):
@@ -176,7 +202,9 @@ class Checkpoints(L.Callback):
         self.every_s = config.trainer.checkpoint_every_s
         self.train_log = train_log
         self.saved_at = time.monotonic()
-        self.stop_signal = 0
+        self.asked = 0  # the signal this process got
+        self.stop_signal = 0  # the same for all processes
+        self.failing = False
         self.previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
@@ -188,9 +216,9 @@ class Checkpoints(L.Callback):
         }
 
     def _asked_to_stop(self, number: int, frame: Any) -> None:
-        if self.stop_signal:
+        if self.asked:
             os._exit(130)
-        self.stop_signal = number
+        self.asked = number
         say("Stopping after this step; once more to stop at once.")
 
     def on_train_batch_end(
@@ -200,26 +228,57 @@ class Checkpoints(L.Callback):
         step = trainer.global_step
         due = bool(self.every_steps) and step % self.every_steps == 0
         late = world().leader and time.monotonic() - self.saved_at >= self.every_s
-        late, self.stop_signal = np.max(stacked(np.array([late, self.stop_signal])), axis=0)
+        late = self._agreed(late)
         if (due or late) and step < module.total_steps:
-            self._save(trainer, step)
+            self._save_if_it_fits(trainer, module)
         if self.stop_signal:
             trainer.should_stop = True
 
-    def _save(self, trainer: L.Trainer, step: int) -> None:
+    def _agreed(self, late: bool) -> bool:
+        """Whether some process finds that it is late; all also hear whether one was asked to stop.
+
+        A signal that comes after this is heard of at the next step: all stop at the same one.
+        """
+        heard = np.max(stacked(np.array([late, self.asked])), axis=0)
+        self.stop_signal = int(heard[1])
+        return bool(heard[0])
+
+    def _save_if_it_fits(self, trainer: L.Trainer, module: Any) -> None:
+        """Save, or say that the disk does not take it and try again when it is time again."""
+        try:
+            self._save(trainer, module)
+        except OSError as error:
+            if world().size > 1:  # the others are waiting in the midst of theirs
+                raise
+            if not self.failing:
+                say(
+                    f"Step {trainer.global_step}: no checkpoint, {error.strerror or error}. "
+                    f"Training goes on, and the next are tried; make room in {self.folder.parent}."
+                )
+            self.failing = True
+            self.saved_at = time.monotonic()
+
+    def _save(self, trainer: L.Trainer, module: Any) -> None:
+        step = trainer.global_step
         facts = {
             "step": step,
             "negatives_step": self.train_log.mined_at,
             "processes": world().size,
+            **facts_of_order(module),
         }
+        from_leader(self.train_log.flush)
         with commit_together(self.folder / f"step_{step:08d}", facts) as draft:
             trainer.save_checkpoint(draft / STATE)
         from_leader(lambda: keep_newest(self.folder, 2))
         self.saved_at = time.monotonic()
+        if self.failing:
+            say(f"Step {step}: checkpoints are written again.")
+        self.failing = False
 
     def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
         """Save what was reached, so that judging can be interrupted too; give signals back."""
-        self._save(trainer, trainer.global_step)
+        self._save(trainer, module)
+        self._agreed(False)
         self._restore_signals()
 
     def _restore_signals(self) -> None:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy
 
 from whet.checkpoint import newest_whole, verify_folder
+from whet.errors import CheckpointError
 from whet.progress import say
-from whet.train.callbacks import STATE
+from whet.train.callbacks import STATE, facts_of_order
 from whet.world import from_leader, world
 
 
@@ -28,6 +30,7 @@ class Resume:
     step: int
     negatives_step: int
     processes: int
+    order: dict[str, Any]  # callbacks.facts_of_order
 
 
 def find_resume(folder: Path) -> Resume | None:
@@ -38,9 +41,46 @@ def find_resume(folder: Path) -> Resume | None:
         if newest is None:
             return None
         facts = verify_folder(newest)
-        return Resume(newest, facts["step"], facts["negatives_step"], facts.get("processes", 1))
+        for name in ("step", "negatives_step", "processes", "order", "steps"):
+            if name not in facts:
+                raise _lacks(newest, name)
+        order = {name: facts[name] for name in ("order", "steps")}
+        return Resume(newest, facts["step"], facts["negatives_step"], facts["processes"], order)
 
     return from_leader(find)
+
+
+def check_resume(resume: Resume, module: Any, strategy: Any) -> None:
+    """CheckpointError if training from this checkpoint would not be the training that was begun."""
+    now = facts_of_order(module)
+    if resume.order != now:
+        raise CheckpointError(
+            f"{resume.folder} is of a training with {resume.order}, and this one has {now}: pairs "
+            "would be lost or repeated. Resume with the options it was begun with."
+        )
+    if isinstance(strategy, DeepSpeedStrategy):  # a folder of parts, which it checks itself
+        return
+    state = torch.load(resume.folder / STATE, map_location="cpu", mmap=True, weights_only=True)
+    for name in ("global_step", "loops", "pytorch-lightning_version"):
+        if name not in state:
+            raise _lacks(resume.folder / STATE, name)
+    for name in ("state_dict", "optimizer_states", "lr_schedulers"):
+        if not state.get(name):
+            raise _lacks(resume.folder / STATE, name)
+    for number, optimizer in enumerate(state["optimizer_states"]):
+        for name in ("state", "param_groups"):
+            if not optimizer.get(name):
+                raise _lacks(resume.folder / STATE, f"optimizer_states[{number}][{name!r}]")
+    for name in module.state_dict():
+        if name not in state["state_dict"]:
+            raise _lacks(resume.folder / STATE, name)
+
+
+def _lacks(path: Path, name: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} lacks {name}: another version of whet wrote it, or another program changed it. "
+        "Delete that checkpoint to go on from the one before, or start a new run."
+    )
 
 
 def state_to_load(resume: Resume, strategy: Any) -> Path:

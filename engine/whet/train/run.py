@@ -22,7 +22,7 @@ from whet.train.callbacks import Checkpoints, Clock, Log, Probe, Refresh, Remine
 from whet.train.continuous import BackgroundMiner, ContinuousRefresh, leader_only
 from whet.train.examples import Examples
 from whet.train.module import Contrastive
-from whet.train.restore import Resume, state_to_load
+from whet.train.restore import Resume, check_resume, state_to_load
 from whet.train.strategy import Joined, lightning_strategy
 from whet.train.whole import Whole
 from whet.types import Negatives
@@ -93,6 +93,8 @@ def train(
         refresh = refreshes.callback(config, whole, log)
         callbacks = [log, refresh, checkpoints, whole, Clock(step_done)]
         trainer = _trainer(config, folder, callbacks, module.total_steps)
+        if resume:
+            check_resume(resume, module, trainer.strategy)
         _quietly(
             trainer.fit,
             module,

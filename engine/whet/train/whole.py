@@ -39,6 +39,9 @@ class Whole(L.Callback):
         """Remember who knows where the weights are."""
         self.strategy = trainer.strategy
 
-    def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
-        """Gather the trained weights while the processes are still joined."""
+    def on_fit_end(self, trainer: L.Trainer, module: Any) -> None:
+        """Gather the trained weights while the processes are still joined; also of a training that
+        was resumed at its last step, which has no start and no end.
+        """
+        self.strategy = trainer.strategy
         self.at_end = self()

@@ -109,7 +109,7 @@ class RefreshConfig:
     min_overlap: float = 0.7  # policy=overlap mines when a probe shares less with those in use
     scope: str = "all"  # what is encoded again: all, candidates, mapped (docs/mining.md)
     max_share: float = 0.2  # of the corpus encoded again, for scope=candidates and mapped
-    candidates: int = 128  # documents a query kept from the first mining, for scope=candidates
+    candidates: int = 256  # documents a query kept from the first mining, for scope=candidates
     miners: int = 1  # for policy=continuous with launch=ray: Ray actors that mine together
 
 

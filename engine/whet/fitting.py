@@ -182,7 +182,8 @@ def _stages(job: Job, miner: MakeMiner | None) -> Run:
     watch.stage("judge the base model")
     refresher = Refresher(job)
     first = _first_negatives(job, encoder, refresher)
-    refresher.start(encoder)
+    if job.config.refresh.policy != "continuous":  # there another process mines
+        refresher.start(encoder)
     watch.stage("mine")
     told = forecast.step_done if forecast else lambda seconds: None
     encoder = _train(job, encoder, first, refresher, miner=miner, step_done=told)

@@ -25,7 +25,7 @@ from whet.types import Embeddings, Negatives
 from whet.world import concatenated
 
 FITTED = 0.2  # of what may be encoded: the sample that the linear map is fitted on
-RIDGE = 1e-2
+RIDGE = 0.1  # of 1e-4 to 1 nearest on a sample of 4 % of 50,000 documents, after 50 steps
 
 
 @dataclass(frozen=True)

@@ -131,18 +131,32 @@ def _beside(ray: Any, what: Any, **options: Any) -> Any:
 
 def train(task: dict[str, Any]) -> None:
     """Run the processes to their end, however often Ray has to start them. A Ray task."""
-    launch, folder, use_gpu = task["config"].launch, Path(task["folder"]), task["use_gpu"]
+    from ray.exceptions import ActorDiedError
+
+    launch, deaths = task["config"].launch, 0
     if launch.hang_timeout_s:  # of Ray's workers; the job's processes watch each other
         os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(launch.hang_timeout_s)
+    while True:
+        try:
+            _trainer(task).fit()
+            return
+        except ActorDiedError:  # of its controller, which Ray Train does not start again itself
+            deaths += 1
+            if 0 <= launch.max_failures < deaths:
+                raise
+
+
+def _trainer(task: dict[str, Any]) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    launch, folder, use_gpu = task["config"].launch, Path(task["folder"]), task["use_gpu"]
     shutil.rmtree(folder / STATE, ignore_errors=True)
     (folder / STATE).mkdir()
     count: Any = launch.num_workers
     if launch.min_workers is not None:
         count = (launch.min_workers, launch.num_workers)
-    TorchTrainer(
+    return TorchTrainer(
         work,
         train_loop_config=task,
         torch_config=TorchConfig(backend="gloo"),  # its store is where the processes meet
@@ -156,7 +170,7 @@ def train(task: dict[str, Any]) -> None:
             storage_path=str(folder / STATE),
             failure_config=FailureConfig(max_failures=launch.max_failures),
         ),
-    ).fit()
+    )
 
 
 def _follow(

@@ -10,7 +10,7 @@ import signal
 from dataclasses import dataclass
 
 EXCEPTION = 0
-MINING = "whet.fitting:mine_with"
+MINING = "whet.refresh.scopes:All.find"
 BATCH = "whet.train.module:Contrastive.training_step"
 
 

@@ -25,7 +25,7 @@ def test_full_disk_that_gets_room_again(driver, whole, tmp_path):
 @SLOW
 @pytest.mark.parametrize(
     "entry",
-    ["whet.fitting:mine_with", "whet.fitting:judge", "whet.model.encoder:Encoder.save", SAVE],
+    ["whet.refresh.scopes:All.find", "whet.fitting:judge", "whet.model.encoder:Encoder.save", SAVE],
 )
 def test_full_disk_that_stays_full(driver, whole, tmp_path, entry):
     with mounted(tmp_path / "disk", "size=8m"):

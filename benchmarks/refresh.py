@@ -61,6 +61,7 @@ def measure_overlap(options: argparse.Namespace) -> None:
     setting.train()
     done = {tuple(row[name] for name in KEY) for row in rows("overlap")}
     encoder = Encoder.load(ModelConfig(name=str(setting.tuned)))
+    measure_probe(setting, encoder)
     for queries in QUERIES:
         wanted = [
             (queries, scope, share)
@@ -87,6 +88,40 @@ def measure_overlap(options: argparse.Namespace) -> None:
                 encoded=found.encoded / len(setting.data.corpus),
                 overlap=overlap(full, found.mined.negatives),
             )
+
+
+def measure_probe(setting: Setting, encoder: Any) -> None:
+    """What the probe says of the negatives mined before training, and what is true."""
+    from whet.mine import overlap
+    from whet.refresh.probe import Probe
+    from whet.refresh.scopes import SCOPES
+    from whet.refresh.vectors import Vectors
+
+    encoded: list[int] = []
+
+    class Counted(Vectors):
+        def part(self, encoder: Any, rows_S: np.ndarray) -> Any:
+            encoded.append(len(rows_S))
+            return super().part(encoder, rows_S)
+
+    (setting.work / "negatives").mkdir(exist_ok=True)
+    done = {row["negatives"] for row in rows("probe")}
+    for negatives in (1, 4, 16):
+        if negatives in done:
+            continue
+        job = setting.job(TRAINED, "all", 1.0)
+        job.config.mining.num_negatives = negatives
+        vectors, scope, probe = Counted(job, setting.work / "store"), SCOPES["all"](job), Probe(job)
+        before = scope.find(vectors, setting.base, 0, None)
+        after = scope.find(vectors, encoder, 1, None)
+        probe.keep(before, 0)
+        keep(
+            part="probe",
+            negatives=negatives,
+            said=probe.overlap(vectors, encoder, 0, before.mined.negatives),
+            true=overlap(before.mined.negatives, after.mined.negatives),
+            encoded=encoded.pop() / len(setting.data.corpus),
+        )
 
 
 class Setting:
@@ -284,6 +319,11 @@ def tables() -> str:
         if any(cells):
             shown = ["" if cell is None else f"{cell:.1%}" for cell in cells]
             lines.append(f"| {queries:,} | {' | '.join(shown)} |")
+    lines += ["", "| negatives a query | the probe said | true | encoded |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['negatives']} | {row['said']:.1%} | {row['true']:.1%} | {row['encoded']:.1%} |"
+        for row in rows("probe")
+    ]
     lines += [
         "",
         "| refresh | nDCG@10 | corpora encoded | overlaps | seeds |",

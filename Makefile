@@ -10,12 +10,13 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/installed
 
-.PHONY: help setup demo test test-slow lint clean
+.PHONY: help setup demo test test-slow test-nightly lint clean
 
 help:
 	@echo "make demo       make a model better on a small real data set (examples/nl2bash), under 10 minutes"
 	@echo "make test       all quick tests"
 	@echo "make test-slow  the tests that take minutes"
+	@echo "make test-nightly  slow tests of faults and of Ray clusters"
 	@echo "make lint       ruff, mypy, import rules, spelling"
 	@echo "make setup      only install, into .venv"
 	@echo "make clean      remove .venv and caches; runs/ stays"
@@ -29,7 +30,10 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not nightly"
+
+test-nightly: $(STAMP)
+	$(BIN)/python -m pytest -m nightly
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

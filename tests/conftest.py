@@ -183,3 +183,14 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _write_jsonl(path: Path, rows: list[dict[str, str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+NIGHTLY = ("faults", "launch", "world/test_elastic", "world/test_continuous")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests of faults and clusters are the nightly ones."""
+    for item in items:
+        inside = item.path.relative_to(Path(__file__).parent).as_posix()
+        if inside.startswith(NIGHTLY) and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.nightly)

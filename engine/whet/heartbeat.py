@@ -38,8 +38,9 @@ def watched(timeout_s: float, give_up: Callable[[str], None] | None = None) -> I
         yield
         return
     watch = _Watch(_store(timeout_s), timeout_s, give_up or _end)
-    thread = threading.Thread(target=watch.run, name="whet-heartbeat", daemon=True)
-    thread.start()
+    threads = [threading.Thread(target=do, daemon=True) for do in (watch.run, watch.guard)]
+    for thread in threads:
+        thread.start()
     try:
         yield
     except BaseException:
@@ -48,7 +49,8 @@ def watched(timeout_s: float, give_up: Callable[[str], None] | None = None) -> I
         raise
     gathered(None)  # nobody may look silent to another that is still at work
     watch.done.set()
-    thread.join(timeout=timeout_s)
+    for thread in threads:
+        thread.join(timeout=timeout_s)
     gathered(None)  # the leader's store goes last
 
 
@@ -60,14 +62,24 @@ class _Watch:
         self.done = threading.Event()
         self.names = gathered(f"process {world().rank} ({socket.gethostname()}, {os.getpid()})")
         self.rank, self.size = world().rank, world().size
+        self.looked = time.monotonic()
 
     def run(self) -> None:
         """Beat and look until the block is over or somebody is silent."""
         heard = {rank: (0, time.monotonic()) for rank in range(self.size) if rank != self.rank}
         while not self.done.wait(self.timeout_s / BEATS):
-            for rank in self._look(heard):
+            silent = self._look(heard)
+            self.looked = time.monotonic()
+            for rank in silent:
                 if not self.done.is_set():
                     self.give_up(self._message(rank))
+                return
+
+    def guard(self) -> None:
+        """A stopped leader's store neither answers nor refuses: then looking takes for ever."""
+        while self.rank and not self.done.wait(self.timeout_s / BEATS):
+            if time.monotonic() - self.looked > self.timeout_s:
+                self.give_up(self._message(0))
                 return
 
     def leave(self) -> None:

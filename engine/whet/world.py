@@ -140,17 +140,13 @@ def exchanged(array: np.ndarray) -> np.ndarray:
 
     places = -(-len(array) // _here.size)
     padded = np.zeros((_here.size * places, *array.shape[1:]), array.dtype)
-    counts = [len(array[_part(len(array), rank)]) for rank in range(_here.size)]
-    for rank, count in enumerate(counts):
-        padded[rank * places : rank * places + count] = array[_part(len(array), rank)]
+    parts = [array[share(len(array), rank=rank)] for rank in range(_here.size)]
+    for rank, part in enumerate(parts):
+        padded[rank * places : rank * places + len(part)] = part
     sent = torch.from_numpy(padded)
     got = torch.empty_like(sent)
     dist.all_to_all_single(got, sent, group=_here.group)
-    return got.numpy().reshape(_here.size, places, *array.shape[1:])[:, : counts[_here.rank]]
-
-
-def _part(count: int, rank: int) -> slice:
-    return slice(count * rank // _here.size, count * (rank + 1) // _here.size)
+    return got.numpy().reshape(_here.size, places, *array.shape[1:])[:, : len(parts[_here.rank])]
 
 
 def concatenated(array: np.ndarray) -> np.ndarray:
@@ -162,15 +158,17 @@ def concatenated(array: np.ndarray) -> np.ndarray:
     return np.concatenate([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
 
-def share(count: int, rates_W: np.ndarray | None = None) -> slice:
-    """This process's contiguous part of `count` things: equal parts, or in proportion to rates.
+def share(count: int, rates_W: np.ndarray | None = None, *, rank: int | None = None) -> slice:
+    """This process's (or a rank's) contiguous part of `count` things: equal parts, or in proportion
+    to rates.
 
     >>> share(10)
     slice(0, 10, None)
     """
     rates_W = np.ones(_here.size) if rates_W is None else rates_W
     ends = np.round(count * np.cumsum(rates_W) / np.sum(rates_W)).astype(int)
-    return slice(int(ends[_here.rank - 1]) if _here.rank else 0, int(ends[_here.rank]))
+    mine = _here.rank if rank is None else rank
+    return slice(int(ends[mine - 1]) if mine else 0, int(ends[mine]))
 
 
 def _attempt(do: Callable[[], Value]) -> tuple[Value | None, Exception | None]:

@@ -104,18 +104,21 @@ def test_killed_then_on_with_other_processes(job, losses_alone, strategy, before
     assert (folder / "model/model.safetensors").exists()
 
 
-def test_a_process_that_hangs_is_named(job):
+@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=SLOW)])
+def test_a_process_that_hangs_is_named(job, rank):
     """One is stopped, as by a machine that swaps: the other says which and ends within its time."""
     folder, start = job({}, hang_timeout_s=8.0)
     processes = start(2)
     wait_for_step(folder, 4, processes)
-    stopped = processes.running[1]
+    stopped, other = processes.running[rank], processes.running[1 - rank]
     stopped.send_signal(signal.SIGSTOP)
     began = time.monotonic()
-    said = processes.running[0].communicate(timeout=60)[0]
+    said = other.communicate(timeout=60)[0]
     assert time.monotonic() - began < 40, said
-    assert processes.running[0].returncode == 75
-    assert f"process 1 ({socket.gethostname()}, {stopped.pid}) has not answered for 8 s" in said
+    assert other.returncode == 75
+    assert (
+        f"process {rank} ({socket.gethostname()}, {stopped.pid}) has not answered for 8 s" in said
+    )
     stopped.kill()
     stopped.communicate()
     start(2).values()

@@ -3,7 +3,16 @@
 import pytest
 
 import whet
-from whet.config import EncodeJobConfig, EvalConfig, FitConfig, MineConfig
+from whet.config import (
+    EncodeJobConfig,
+    EvalConfig,
+    FitConfig,
+    LaunchConfig,
+    MineConfig,
+    StrategyConfig,
+)
+from whet.errors import ConfigError
+from whet.fitting import check_fit
 from whet.options import CHOICES, RANGES, check_options
 
 
@@ -73,3 +82,16 @@ def test_a_search_that_cannot_run_here_is_refused_before_any_work(tmp_path):
     with pytest.raises(whet.EnvironmentRefused, match="backend=gpu needs a CUDA GPU"):
         whet.fit(str(tmp_path / "nothing"), output=str(tmp_path / "run"), mining={"backend": "gpu"})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        (StrategyConfig(name="single"), "strategy=single trains in one process"),
+        (StrategyConfig(name="deepspeed", stage=3, offload="nvme"), "needs strategy.nvme_path"),
+    ],
+)
+def test_a_strategy_that_cannot_be_is_refused_before_any_work(strategy, message):
+    config = FitConfig(strategy=strategy, launch=LaunchConfig(num_workers=2))
+    with pytest.raises(ConfigError, match=message):
+        check_fit(config)

@@ -33,7 +33,7 @@ from whet.job import (
 )
 from whet.mine import check_backend, check_policy, overlap
 from whet.model.encoder import Encoder
-from whet.options import check_options
+from whet.options import check_options, check_strategy
 from whet.progress import say
 from whet.refresh import Refresher
 from whet.report import write_report
@@ -119,6 +119,7 @@ def begin(config: FitConfig) -> Path:
 def check_fit(config: FitConfig) -> None:
     """Refuse options that contradict each other or this machine, before anything is loaded."""
     check_options(config)
+    check_strategy(config.strategy, max(config.launch.num_workers, world().size))
     check_measures(config.evaluate.measures, config.evaluate.depth)
     if config.mining.num_negatives:
         check_policy(config.mining)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
-from whet.errors import ConfigError
+from whet.config import StrategyConfig
+from whet.errors import ConfigError, EnvironmentRefused
 
 CHOICES = {
     "data.on_problem": ("refuse", "drop"),
@@ -73,6 +75,27 @@ def check_options(config: Any, prefix: str = "") -> None:
             if not low <= value <= high:
                 upper = "or more" if high == float("inf") else f"to {high:g}"
                 raise ConfigError(f"{name}={value} is out of range. It takes {low:g} {upper}.")
+
+
+def check_strategy(config: StrategyConfig, processes: int) -> None:
+    """Refuse what does not go with the number of processes (ConfigError), or a package that is not
+    here (EnvironmentRefused), before anything long is done.
+    """
+    if config.name == "single" and processes > 1:
+        raise ConfigError(
+            f"strategy=single trains in one process, and launch.num_workers={processes}. "
+            "Choose ddp, fsdp or deepspeed_stage_2, or leave it out."
+        )
+    if config.name != "deepspeed":
+        return
+    if config.offload == "nvme" and config.nvme_path is None:
+        raise ConfigError(
+            "strategy.offload=nvme needs strategy.nvme_path, a folder on a fast disk."
+        )
+    if find_spec("deepspeed") is None:
+        raise EnvironmentRefused(
+            'strategy=deepspeed needs the package deepspeed. Run `pip install "whet[deepspeed]"`.'
+        )
 
 
 def _refuse_choice(name: str, value: Any) -> None:

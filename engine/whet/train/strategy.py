@@ -21,7 +21,6 @@ from lightning.pytorch.strategies import (
 from torch import Tensor, nn
 
 from whet.config import StrategyConfig
-from whet.errors import ConfigError, EnvironmentRefused
 from whet.world import world
 
 SMALL_BUCKET = 5_000_000  # elements DeepSpeed reduces at once on a CPU; its default takes 2 GB
@@ -71,26 +70,16 @@ class Joined(ClusterEnvironment):
 
 
 def strategy_name(config: StrategyConfig) -> str:
-    """single, ddp, fsdp or deepspeed. ConfigError for one that does not go with the processes."""
-    name = config.name
-    if name == "auto":
+    """single, ddp, fsdp or deepspeed."""
+    if config.name == "auto":
         return "single" if world().size == 1 else "ddp"
-    if name == "single" and world().size > 1:
-        raise ConfigError(
-            f"strategy=single trains in one process, and launch.num_workers={world().size}. "
-            "Choose ddp, fsdp or deepspeed_stage_2, or leave it out."
-        )
-    if name == "deepspeed" and config.offload == "nvme" and config.nvme_path is None:
-        raise ConfigError(
-            "strategy.offload=nvme needs strategy.nvme_path, a folder on a fast disk."
-        )
-    return name
+    return config.name
 
 
 def lightning_strategy(config: StrategyConfig, clip: float) -> Any:
     """The strategy for these processes; `clip` is the norm gradients are cut to, 0 for never.
 
-    Raises EnvironmentRefused where it needs a package or a torch that is not here.
+    `whet.options.check_strategy` has seen the options.
     """
     name = strategy_name(config)
     if name == "single":
@@ -110,12 +99,8 @@ def lightning_strategy(config: StrategyConfig, clip: float) -> Any:
 def _deepspeed(config: StrategyConfig, backend: str, clip: float) -> Any:
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    try:
-        import deepspeed
-    except ImportError as error:
-        raise EnvironmentRefused(
-            'strategy=deepspeed needs the package deepspeed. Run `pip install "whet[deepspeed]"`.'
-        ) from error
+    import deepspeed
+
     # Compiled by g++ for minutes when a CPU job starts, and used by inference alone.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     offload = config.offload != "none"

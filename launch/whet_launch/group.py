@@ -68,8 +68,8 @@ class Group:
         """Kill each process that has shown no sign of life for `limit_s` seconds (0: never); what
         to tell of them.
 
-        Processes watch each other, too (whet.heartbeat), but not when the leader is stopped. This
-        counts by its own clock, so that a machine that slept loses nobody.
+        Processes watch each other, too (whet.heartbeat), but a single one or all at once need this.
+        It counts by its own clock, so that a machine that slept loses nobody.
         """
         told = []
         for rank, pid in self.pids().items():

@@ -52,19 +52,21 @@ def main(path: str) -> int:
     _die_with_parent()
     _listen_to_signals()
     threading.Thread(target=_pulse, args=(scratch / f"pid_{rank}",), daemon=True).start()
-    if stopped(scratch) or any(scratch.glob("outcome_*")):
+    finished = (Path(task.folder) / "model").exists()  # before one who watched it was lost
+    if finished or stopped(scratch) or any(scratch.glob("outcome_*")):
         return 0
     try:
         _work(task)
     except WhetError as error:
-        _answer(scratch, rank, type(error).__name__, str(error))
+        return _answer(scratch, rank, type(error).__name__, str(error))
     except KeyboardInterrupt:
         if not stopped(scratch):  # another one was told first, or this survives a dead one
             return UNTOLD
-        _answer(scratch, rank, INTERRUPTED, "")
+        return _answer(scratch, rank, INTERRUPTED, "")
     except Exception:
         if not stopped(scratch):
-            (scratch / f"trace_{rank}").write_text(traceback.format_exc(), encoding="utf-8")
+            with suppress(OSError):  # a full disk: then the last line of stderr must do
+                (scratch / f"trace_{rank}").write_text(traceback.format_exc(), encoding="utf-8")
             return 1
     return 0
 
@@ -113,10 +115,16 @@ def _elsewhere(config: FitConfig, folder: Path) -> Any:
     return FolderMiner(folder)
 
 
-def _answer(scratch: Path, rank: int, kind: str, message: str) -> None:
+def _answer(scratch: Path, rank: int, kind: str, message: str) -> int:
+    """Leave the answer for the launcher; 1 where the disk takes none, so that it tries again."""
     draft = scratch / f".outcome_{rank}"
-    draft.write_text(json.dumps({"kind": kind, "message": message}), encoding="utf-8")
-    draft.rename(scratch / f"outcome_{rank}")
+    try:
+        draft.write_text(json.dumps({"kind": kind, "message": message}), encoding="utf-8")
+        draft.rename(scratch / f"outcome_{rank}")
+    except OSError as error:
+        print(message or f"{scratch}: {error.strerror}", file=sys.stderr, flush=True)
+        return 1
+    return 0
 
 
 def _pulse(path: Path) -> None:

@@ -58,6 +58,7 @@ def fit(tiny_data: Path, tiny_model: Path) -> list[str]:
         "fit",
         f"data={tiny_data}",
         f"model={tiny_model}",
+        "model.dropout=0",  # which each process draws for itself: three would not be as two
         "trainer.batch_size=16",
         "trainer.max_epochs=50",
         f"trainer.max_steps={STEPS}",
@@ -102,7 +103,7 @@ def struck(fit: list[str], alone: Path, nodes: Nodes, tmp_path: Path) -> Callabl
         err = process.communicate(timeout=600)[1]
         assert process.returncode == code, err
         if code:
-            again = whet("fit", f"resume={run}", "launch=local")
+            again = whet("fit", f"resume={run}", "launch=local", "launch.num_workers=2")
             assert again.returncode == 0, again.stderr
         TALLY.recoveries.append(time.monotonic() - start)
         assert losses(run) == pytest.approx(losses(alone), rel=rel, abs=0)
@@ -206,7 +207,7 @@ def cable(ip: str) -> Iterator[tuple[tuple[str, ...], Callable[[], None]]]:
 
 
 def test_full_disk(struck, tmp_path):
-    """The job ends with one line; with room again, the same command finishes it."""
+    """It is told in a line; the job tries again, and has the room that was made meanwhile."""
     with mounted(tmp_path / "disk", "size=16m"):
         filler = tmp_path / "disk" / "filler"
 
@@ -220,7 +221,7 @@ def test_full_disk(struck, tmp_path):
             wait_until(lambda: not processes_of(run))
             filler.unlink()
 
-        err = struck(strike, code=1, rel=0)
+        err = struck(strike)
     assert "No space left on device" in err and "Traceback" not in err
 
 

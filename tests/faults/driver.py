@@ -121,6 +121,7 @@ def _child(request: dict[str, Any], rank: int) -> int:
     os.dup2(log, 2)
     os.environ["WHET_CACHE"] = request["cache"]
     tempfile.tempdir = request["tmp"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     config = configured(FitConfig(), request["options"])
     if rank == 0:
         _before("whet.train.examples:Examples.batch", _say_pairs, "training_step")

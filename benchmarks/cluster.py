@@ -23,7 +23,10 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+from recipes import reduced
+
 HERE = Path(__file__).resolve().parent
+EXAMPLE = HERE.parent / "examples" / "nl2bash"
 RECORDS = HERE / "records" / "cluster.jsonl"
 LOCAL = {
     "1 process": [],
@@ -62,10 +65,11 @@ def main() -> None:
 
 
 def measured(words: list[str], steps: int) -> dict:
-    """One run of the demo's data: seconds a step and of each phase, memory of its processes."""
+    """One run of a part of the demo's data: seconds a step and of each phase, and its memory."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
-        command = [sys.executable, "-m", "whet_launch", "fit", "experiment=demo", *words]
+        data = reduced(EXAMPLE, Path(scratch) / "nl2bash", train=1000, test=200)
+        command = [sys.executable, "-m", "whet_launch", "fit", f"data={data}", *words]
         command += [f"trainer.max_steps={steps}", "trainer.log_every_n_steps=1", f"output={folder}"]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

@@ -12,10 +12,8 @@ steps that is comes from a calibration in the same call. Rows go to records/cont
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -24,10 +22,12 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+from recipes import reduced
+
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE / "records" / "continuous.jsonl"
 COLLECTIONS = ("nl2bash", "tldr-cmd")
-TRAIN, TEST = 3000, 500  # queries; the corpus is what these are judged with
+TRAIN, TEST = 1500, 300  # queries; the corpus is what these are judged with
 REFRESHES = 3  # of stop-the-world, evenly over the run
 BATCH = 32
 
@@ -54,7 +54,7 @@ def main() -> None:
 
 def compare(name: str, options: argparse.Namespace) -> None:
     """All variants of one collection, seed by seed, so that a slow minute hits all alike."""
-    data = reduced(options.data / name, options.work / name)
+    data = reduced(options.data / name, options.work / name, train=TRAIN, test=TEST)
     short = fit(data, options.work, "calibration", 24, seed=99)
     step_s = short["step_s"]
     again = fit(data, options.work, "calibration", 24, seed=99, refresh=12)
@@ -74,29 +74,6 @@ def compare(name: str, options: argparse.Namespace) -> None:
             RECORDS.parent.mkdir(exist_ok=True)
             with RECORDS.open("a") as file:
                 file.write(json.dumps(row | found) + "\n")
-
-
-def reduced(source: Path, target: Path) -> Path:
-    """A small part of a collection: some train and test queries, and what they are judged with."""
-    if target.exists():
-        return target
-    draft = target.with_suffix(".tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    (draft / "qrels").mkdir(parents=True)
-    queries, docs = set(), set()
-    for split, count in (("train", TRAIN), ("test", TEST)):
-        header, *rows = (source / f"qrels/{split}.tsv").read_text().splitlines()
-        wanted = set(list(dict.fromkeys(row.split("\t")[0] for row in rows))[:count])
-        kept = [row for row in rows if row.split("\t")[0] in wanted]
-        (draft / f"qrels/{split}.tsv").write_text("\n".join([header, *kept]) + "\n")
-        queries |= wanted
-        docs |= {row.split("\t")[1] for row in kept}
-    for name, ids in (("queries", queries), ("corpus", docs)):
-        with gzip.open(source / f"{name}.jsonl.gz", "rt") as lines:
-            kept = [line for line in lines if json.loads(line)["_id"] in ids]
-        (draft / f"{name}.jsonl").write_text("".join(kept))
-    draft.rename(target)
-    return target
 
 
 def fit(

@@ -102,11 +102,11 @@ def evaluate(
     `options` are those of EvaluateConfig. `result.scores.means["nDCG@10"]` is one of the numbers.
     """
     from whet.data.load import load_dataset
-    from whet.model.encoder import Encoder
+    from whet.model.towers import open_model
     from whet.stages import eval_qrels, judge
     from whet.store import embeddings_folder
 
-    encoder = Encoder.load(model) if isinstance(model, str) else model
+    encoder = open_model(model) if isinstance(model, str) else model
     config = configured(EvaluateConfig(), options)
     found = load_dataset(data)
     return judge(encoder, found, eval_qrels(found, split), store=embeddings_folder(), config=config)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from whet.checkpoint import commit_folder, write_atomically
-from whet.config import EncodeJobConfig, EvalConfig, FitConfig, MineConfig, ModelConfig
+from whet.config import EncodeJobConfig, EvalConfig, FitConfig, MineConfig
 from whet.data.load import Dataset, load_dataset
 from whet.data.positives import positives_of
 from whet.data.table import TextTable
@@ -20,6 +20,7 @@ from whet.fitting import check_fit
 from whet.job import splits_of
 from whet.mine import check_backend, check_policy, export_negatives, write_negatives
 from whet.model.encoder import Encoder
+from whet.model.towers import open_model
 from whet.options import check_options
 from whet.progress import say
 from whet.report import write_report
@@ -42,9 +43,9 @@ def evaluate_command(config: EvalConfig) -> None:
     check_measures(config.evaluate.measures, config.evaluate.depth)
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
     qrels = eval_qrels(data, config.data.eval_split)
-    models = {"model": Encoder.load(config.model)}
+    models = {"model": open_model(config.model)}
     if config.baseline is not None:
-        models = {"baseline": Encoder.load(ModelConfig(name=config.baseline)), **models}
+        models = {"baseline": open_model(config.baseline), **models}
     folder = new_folder(config.output, f"{data.name}_eval")
     write_config(folder, config)
     facts = {"data": {"name": data.name, "digest": data.digest}}
@@ -68,7 +69,7 @@ def evaluate_command(config: EvalConfig) -> None:
 def encode_command(config: EncodeJobConfig) -> None:
     """`whet encode`: vectors.npy (float32 [N, D]) and ids.txt, row by row."""
     data, table = _data_and_table(config)
-    encoder = Encoder.load(config.model)
+    encoder = open_model(config.model)
     store = embeddings_folder()
     found = encode_table(encoder, table, kind=config.kind, store=store, config=config.encode)
     target = new_folder(config.output, f"{data.name}_encode") / "vectors"

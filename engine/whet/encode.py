@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from whet.model.encoder import Encoder
+    from whet.model.towers import Towers
 
 BLOCK = 8192  # texts a segment: what a kill can cost
 MEMORY_BYTES = 2 << 30  # more vectors than this are kept in a file and memory-mapped
@@ -35,7 +36,7 @@ class Texts(Protocol):
 
 
 def encode_table(
-    encoder: Encoder,
+    model: Encoder | Towers,
     table: Texts,
     *,
     kind: str,
@@ -50,6 +51,7 @@ def encode_table(
     store.
     """
     config = config or EncodeConfig()
+    encoder = model.side(kind)
     rows = np.arange(len(table)) if rows is None else np.asarray(rows)
     vectors = open_store(encoder, kind=kind, store=store, config=config)
     keys_N = _keys(table, rows)

@@ -29,6 +29,7 @@ from whet.mine import Mined, mining_rescorer
 from whet.mine.miner import mine
 from whet.mine.part import mine_part
 from whet.model.encoder import Encoder
+from whet.model.towers import Towers
 from whet.report import with_texts
 from whet.run_folder import write_json
 from whet.types import CorpusShard, Embeddings, Negatives, Positives, Qrels
@@ -60,7 +61,7 @@ class Pace:
     def __init__(self) -> None:
         self.rates_W: np.ndarray | None = None
 
-    def part(self, rows: int, encoder: Encoder, config: EncodeConfig | None) -> slice:
+    def part(self, rows: int, encoder: Encoder | Towers, config: EncodeConfig | None) -> slice:
         """This process's rows of the corpus."""
         if self.rates_W is None:
             text = "a text as long as many a paragraph is, to see how many of them go by " * 4
@@ -75,7 +76,7 @@ class Pace:
 
 
 def embed(
-    encoder: Encoder,
+    encoder: Encoder | Towers,
     data: Dataset,
     qrels: Qrels,
     *,
@@ -98,7 +99,12 @@ def embed(
 
 
 def embed_queries(
-    encoder: Encoder, data: Dataset, rows: np.ndarray, *, store: Path, config: EncodeConfig | None
+    encoder: Encoder | Towers,
+    data: Dataset,
+    rows: np.ndarray,
+    *,
+    store: Path,
+    config: EncodeConfig | None,
 ) -> Embeddings:
     """Vectors of some queries; of several processes each encodes a part, and all get all."""
     own = rows[share(len(rows))]
@@ -114,7 +120,7 @@ def embed_queries(
 
 
 def embed_documents(
-    encoder: Encoder,
+    encoder: Encoder | Towers,
     data: Dataset,
     rows: np.ndarray | None,
     *,
@@ -132,7 +138,7 @@ def embed_documents(
 
 
 def judge(
-    encoder: Encoder,
+    encoder: Encoder | Towers,
     data: Dataset,
     qrels: Qrels,
     *,

@@ -149,9 +149,30 @@ def test_unsupported_layer_is_named(tiny_model, tmp_path):
     folder = tmp_path / "dense"
     shutil.copytree(tiny_model, folder)
     modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": 3, "name": "3", "path": "3_LSTM", "type": "x.models.LSTM"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ConfigError, match=r"a x\.models\.LSTM layer is not supported"):
+        Encoder.load(str(folder))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"in_features": 32, "out_features": 32, "bias": True},
+        {"in_features": 32, "out_features": 8, "bias": False},
+        {"in_features": 32, "out_features": 32, "bias": False, "activation_function": "x.Tanh"},
+    ],
+)
+def test_a_layer_that_is_more_than_a_matrix_is_refused(tiny_model, tmp_path, said):
+    folder = tmp_path / "dense"
+    shutil.copytree(tiny_model, folder)
+    modules = json.loads((folder / "modules.json").read_text())
     modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "x.models.Dense"})
     (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(ConfigError, match=r"a x\.models\.Dense layer is not supported"):
+    (folder / "3_Dense").mkdir()
+    plain = {"activation_function": "torch.nn.modules.linear.Identity"}
+    (folder / "3_Dense" / "config.json").write_text(json.dumps(plain | said))
+    with pytest.raises(ConfigError, match="a dense layer with a bias, an activation"):
         Encoder.load(str(folder))
 
 

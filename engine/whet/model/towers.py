@@ -1,0 +1,112 @@
+"""A model with one encoder for queries and another for documents, as tuning the query side alone
+leaves it.
+
+Its folder is sentence-transformers' Router with the routes "query" and "document", which version
+5.0 and later open. Each route's transformer lies in a folder that is a whole model by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whet.checkpoint import commit_folder
+from whet.config import EncodeConfig, ModelConfig
+from whet.errors import ConfigError
+from whet.model.encoder import Encoder
+from whet.model.folder import LIBRARY, ROUTER, find_folder, write_json, write_prompts
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SIDES = ("query", "document")
+
+
+class Towers:
+    """An encoder a side. Both give vectors of one space and dimension."""
+
+    def __init__(self, query: Encoder, document: Encoder) -> None:
+        if query.dimension != document.dimension:
+            raise ConfigError(
+                f"queries become {query.dimension} numbers and documents {document.dimension}. "
+                "Both encoders of a model must give vectors of one dimension."
+            )
+        self.query = query
+        self.document = document
+        self.dimension = document.dimension
+
+    def side(self, kind: str) -> Encoder:
+        """The encoder of texts of a kind ("query" or "document")."""
+        return self.query if kind == "query" else self.document
+
+    def encode(
+        self, texts: Sequence[str], *, kind: str = "document", config: EncodeConfig | None = None
+    ) -> np.ndarray:
+        """Vectors float32 [N, D] of texts of one kind ("query" or "document")."""
+        return self.side(kind).encode(texts, kind=kind, config=config)
+
+    def fingerprint(self) -> str:
+        """A hash of all that decides a vector except the text."""
+        both = f"{self.query.fingerprint()} {self.document.fingerprint()}"
+        return hashlib.sha256(both.encode()).hexdigest()
+
+    def save(self, target: str | Path, card: str = "") -> Path:
+        """Write the model to a new folder, whole or not at all.
+
+        `card` becomes its README.md. Raises ConfigError when the folder is there already.
+        """
+        target = Path(target)
+        if target.exists():
+            raise ConfigError(f"{target} exists already. Choose another folder, or move it away.")
+        with commit_folder(target, {"fingerprint": self.fingerprint()}) as draft:
+            routes = {kind: _write_side(draft, self.side(kind), kind) for kind in SIDES}
+            names = [name for route in routes.values() for name in route]
+            types = {name: f"{LIBRARY}.{name.rpartition('_')[2]}" for name in names}
+            parameters = {"default_route": "document", "allow_empty_key": True}
+            said = {"types": types, "structure": routes, "parameters": parameters}
+            write_json(draft / ROUTER, said)
+            module = {"idx": 0, "name": "0", "path": "", "type": f"{LIBRARY}.Router"}
+            write_json(draft / "modules.json", [module])
+            write_prompts(draft, self.query.recipe.query_prompt, self.document.recipe)
+            (draft / "README.md").write_text(card, encoding="utf-8")
+        return target
+
+
+def _write_side(draft: Path, encoder: Encoder, kind: str) -> list[str]:
+    """Write a route's modules; their names in order."""
+    whole = encoder.save(draft / f"{kind}_0_Transformer")
+    names = [whole.name]
+    for module in json.loads((whole / "modules.json").read_text(encoding="utf-8"))[1:]:
+        names.append(f"{kind}_{module['path']}")
+        shutil.copytree(whole / module["path"], draft / names[-1])
+    return names
+
+
+def open_model(model: ModelConfig | str = "minilm") -> Encoder | Towers:
+    """Open any model that can search: one encoder for all texts, or one a side.
+
+    Raises what `Encoder.load` raises.
+    """
+    config = ModelConfig(name=model) if isinstance(model, str) else model
+    folder = find_folder(config)
+    if not (folder / ROUTER).is_file():
+        return Encoder.load(config)
+    routes = json.loads((folder / ROUTER).read_text(encoding="utf-8"))["structure"]
+    if set(routes) != set(SIDES):
+        raise ConfigError(
+            f"{folder / ROUTER}: its routes are {', '.join(routes)}. Whet opens models with the "
+            "routes query and document."
+        )
+    if any(not (folder / routes[kind][0] / "modules.json").is_file() for kind in SIDES):
+        raise ConfigError(
+            f"{folder}: a Router that Whet did not write. Give the model of one of its routes."
+        )
+    query, document = (
+        Encoder.load(replace(config, name=str(folder / routes[kind][0]))) for kind in SIDES
+    )
+    return Towers(query, document)

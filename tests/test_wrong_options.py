@@ -7,6 +7,7 @@ from whet.config import (
     EncodeJobConfig,
     EvalConfig,
     FitConfig,
+    LabelConfig,
     LaunchConfig,
     MineConfig,
     StrategyConfig,
@@ -27,11 +28,15 @@ def keys(config, prefix=""):
 
 
 def test_every_rule_is_of_an_option_that_exists():
-    known = {key for config in (FitConfig(), EncodeJobConfig()) for key in keys(config)}
+    known = {
+        key for config in (FitConfig(), EncodeJobConfig(), LabelConfig()) for key in keys(config)
+    }
     assert known >= set(CHOICES) | set(RANGES)
 
 
-@pytest.mark.parametrize("config", [FitConfig(), MineConfig(), EvalConfig(), EncodeJobConfig()])
+@pytest.mark.parametrize(
+    "config", [FitConfig(), MineConfig(), EvalConfig(), EncodeJobConfig(), LabelConfig()]
+)
 def test_defaults_are_allowed(config):
     check_options(config)
 

@@ -60,3 +60,38 @@ def measures_table(rows: list[dict[str, Any]]) -> str:
 def model_card(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """The README.md of a saved model; `facts` has a value for every name in CARD but the table."""
     return CARD.format(table=measures_table(rows), **facts)
+
+
+FEEDBACK_CARD = """---
+library_name: sentence-transformers
+pipeline_tag: sentence-similarity
+tags: [sentence-transformers, sentence-similarity, feature-extraction, whet]
+---
+
+# {name}, tuned by what people said of its results
+
+Version {version}. Its documents' vectors are those of `{name}`; queries go through an encoder of
+their own, tuned by Whet {whet} on {events:,} gestures of people.
+
+{verdict}
+
+{why}
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder")
+queries = model.encode_query(["..."])
+documents = model.encode_document(["..."])
+print(model.similarity(queries, documents))
+```
+
+The licence of the base model applies to this one, too.
+"""
+
+
+def tuned_card(facts: dict[str, Any], name: str) -> str:
+    """The README.md of a model tuned on feedback; `facts` are those of its version."""
+    import whet
+
+    return FEEDBACK_CARD.format(name=name, whet=whet.__version__, **facts)

@@ -210,6 +210,40 @@ class EvalConfig:
 
 
 @dataclass
+class TuneConfig:
+    """How a model learns from feedback."""
+
+    method: str = "auto"  # matrix (on query vectors), encoder (of queries); auto: tries, and says
+    guard: Optional[str] = None  # data that must not get worse; None: from the same data
+    unmarked_negative: bool = False  # documents passed over without a mark count as not relevant
+    seed: int = 0  # of the halves held out, and the order of the queries
+
+
+@dataclass
+class LabelConfig:
+    """A search page on this machine, to judge results by hand."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    host: str = "127.0.0.1"  # who can reach the page: this machine; 0.0.0.0: the whole network
+    port: int = 8765  # 0: any that is free
+    output: Optional[str] = None  # folder of the feedback; None: runs/feedback_<data>
+    open_browser: bool = True  # show the page where there is a screen
+
+
+@dataclass
+class TuneJobConfig:
+    """Learn from the feedback of `whet label`."""
+
+    folder: str = MISSING  # of the feedback
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    ship: bool = False  # use the new version at once, if it is better
+    use: Optional[int] = None  # go back or forth to this version instead of tuning; 0: the base
+
+
+@dataclass
 class CheckConfig:
     """Whether data can be used, and what is wrong with them if not."""
 

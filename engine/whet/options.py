@@ -26,6 +26,7 @@ CHOICES = {
     "strategy.name": ("auto", "single", "ddp", "fsdp", "deepspeed"),
     "strategy.offload": ("none", "cpu", "nvme"),
     "launch.mode": ("local", "ray", "job", "kuberay"),
+    "tune.method": ("auto", "matrix", "encoder"),
     "kind": ("document", "query"),
 }
 RANGES: dict[str, tuple[float, float]] = {  # lowest and highest value, both allowed
@@ -56,6 +57,7 @@ RANGES: dict[str, tuple[float, float]] = {  # lowest and highest value, both all
     "launch.min_workers": (1, float("inf")),
     "launch.max_failures": (-1, float("inf")),
     "launch.hang_timeout_s": (0, float("inf")),
+    "port": (0, 65_535),
     "evaluate.depth": (1, float("inf")),
     "evaluate.examples": (0, float("inf")),
     "seed": (0, float("inf")),

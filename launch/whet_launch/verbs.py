@@ -71,6 +71,29 @@ VERBS = {
             ),
         ),
         Verb(
+            "label",
+            "judge search results on a page of your own machine",
+            whet.config.LabelConfig,
+            "whet.feedback.label:label_command",
+            (
+                ("whet label data=my/data", "prints the page's address and opens it"),
+                ("whet label data=my/data model=runs/RUN/model", "judge a tuned model's results"),
+                ("whet label data=my/data port=0 open_browser=false", "on any port that is free"),
+            ),
+        ),
+        Verb(
+            "tune",
+            "make the model better by what people said on the page of `whet label`",
+            whet.config.TuneJobConfig,
+            "whet.feedback.tuning:tune_command",
+            (
+                ("whet tune runs/feedback_DATA", "a new version, judged on queries left out"),
+                ("whet tune runs/feedback_DATA ship=true", "and used at once, if it is better"),
+                ("whet tune runs/feedback_DATA use=0", "back to the model it began with"),
+            ),
+            bare="folder",
+        ),
+        Verb(
             "check",
             "say what is in a data set and what is wrong with it",
             whet.config.CheckConfig,

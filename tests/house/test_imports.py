@@ -23,6 +23,7 @@ INSTALLED_AS = {
     "faiss": "faiss-cpu",
     "markupsafe": "jinja2",
     "yaml": "pyyaml",
+    "pydantic": "fastapi",
     "triton": "torch",  # its CUDA builds bring it
 }
 WITH_TORCH = {"triton"}  # comes with torch where there is a GPU, and is imported only there
@@ -94,6 +95,7 @@ def test_what_is_imported_is_declared_and_the_reverse() -> None:
         *extras["hub"],
         *extras["ray"],
         *extras["deepspeed"],
+        *extras["label"],
     ]
     declared = {re.split("[;>[]", entry)[0].strip() for entry in wanted}
     assert _third_party() - declared - WITH_TORCH == set()

@@ -34,7 +34,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     stand_in = ModuleType("stand_in")
     stand_in.keep = keep  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "stand_in", stand_in)
-    for name in ("fit", "mine", "encode", "eval", "plan"):
+    for name in ("fit", "mine", "encode", "eval", "label", "plan"):
         monkeypatch.setitem(VERBS, name, replace(VERBS[name], function="stand_in:keep"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WHET_DEBUG", raising=False)

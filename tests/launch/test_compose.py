@@ -16,7 +16,7 @@ from whet_launch.verbs import VERBS
 Whet = Callable[..., tuple[int, str, str]]
 
 
-@pytest.mark.parametrize("verb", ["fit", "mine", "encode", "eval", "plan"])
+@pytest.mark.parametrize("verb", ["fit", "mine", "encode", "eval", "label", "plan"])
 def test_the_yaml_defaults_are_the_dataclass_defaults(calls: Any, whet: Whet, verb: str) -> None:
     assert whet(verb, "data=x")[0] == 0
     expected = VERBS[verb].config()

@@ -1,0 +1,1 @@
+"""What people say of search results, kept safely, and made into a better model."""

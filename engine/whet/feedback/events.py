@@ -1,0 +1,127 @@
+"""One gesture of a person who looks at search results, as an immutable row."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from whet.errors import DataError
+
+ACTIONS = ("relevant", "irrelevant", "unmark", "move", "skip", "undo", "redo")
+NEEDS_DOCUMENT = ("relevant", "irrelevant", "unmark", "move")
+LONGEST_QUERY = 2_000  # characters
+LONGEST_LIST = 200  # documents shown
+LONGEST_NAME = 512  # characters of an id
+ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A document of the list as it stood; `score` is None for one that was pulled in by hand."""
+
+    doc_id: str
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """A gesture: on which query and list, what, by whom, with which model.
+
+    `shown` is the list as it was displayed just before, first first. `place` is where a moved
+    document came to stand, counted from 0. `target` is the id of the event that an undo takes back
+    or a redo restores. `id` (32 hexadecimal digits) is made where the gesture is, so that sending
+    it twice stores it once. `time` is in seconds since 1970, UTC.
+    """
+
+    id: str
+    query: str
+    action: str
+    shown: tuple[Shown, ...] = ()
+    query_id: str | None = None
+    doc_id: str | None = None
+    place: int | None = None
+    target: str | None = None
+    model: str = ""
+    who: str = ""
+    time: float = 0.0
+
+    def to_json(self) -> str:
+        """The event as one line."""
+        said = asdict(self)
+        said["shown"] = [[one.doc_id, one.score] for one in self.shown]
+        return json.dumps(said, ensure_ascii=False)
+
+
+def event_of(said: Any, where: str) -> Event:
+    """An event from parsed JSON, as a page or an export gives it; `where` begins the message.
+
+    Raises DataError that names the field at fault.
+    """
+    if not isinstance(said, dict):
+        raise DataError(f"{where}: an event is an object, this is a {type(said).__name__}.")
+    unknown = set(said) - set(Event.__dataclass_fields__)
+    _need(not unknown, where, f"unknown field {min(unknown, default='')!r}")
+    shown = said.get("shown", [])
+    _need(isinstance(shown, list) and len(shown) <= LONGEST_LIST, where, "shown")
+    event = Event(
+        id=_text(said, "id", where),
+        query=_text(said, "query", where),
+        action=_text(said, "action", where),
+        shown=tuple(_shown(one, where) for one in shown),
+        query_id=_optional(said, "query_id", where),
+        doc_id=_optional(said, "doc_id", where),
+        place=said.get("place"),
+        target=_optional(said, "target", where),
+        model=_optional(said, "model", where) or "",
+        who=_optional(said, "who", where) or "",
+        time=said.get("time") or 0.0,
+    )
+    _check(event, where)
+    return event
+
+
+def _check(event: Event, where: str) -> None:
+    _need(ID.fullmatch(event.id) is not None, where, "id (32 hexadecimal digits)")
+    _need(bool(event.query.strip()) and len(event.query) <= LONGEST_QUERY, where, "query")
+    _need(event.action in ACTIONS, where, f"action (one of {', '.join(ACTIONS)})")
+    _need(isinstance(event.time, int | float) and math.isfinite(event.time), where, "time")
+    if event.action in NEEDS_DOCUMENT:
+        _need(event.doc_id is not None, where, f"doc_id ({event.action} is of a document)")
+    if event.action in ("undo", "redo"):
+        target = event.target or ""
+        _need(ID.fullmatch(target) is not None, where, "target (the id of the event meant)")
+    if event.action == "move":
+        names = [one.doc_id for one in event.shown]
+        _need(event.doc_id in names, where, "shown (a moved document is in the list)")
+        placed = type(event.place) is int and 0 <= event.place < len(names)
+        _need(placed, where, "place (a position in the list, from 0)")
+
+
+def _need(right: bool, where: str, what: str) -> None:
+    if not right:
+        raise DataError(f"{where}: {what} is missing or wrong. Nothing of it was stored.")
+
+
+def _text(said: dict[str, Any], name: str, where: str) -> str:
+    value = said.get(name)
+    _need(isinstance(value, str), where, name)
+    assert isinstance(value, str)
+    fine = "\0" not in value and value.encode("utf-8", "replace").decode() == value
+    _need(fine and (name == "query" or len(value) <= LONGEST_NAME), where, name)
+    return value
+
+
+def _optional(said: dict[str, Any], name: str, where: str) -> str | None:
+    return None if said.get(name) is None else _text(said, name, where)
+
+
+def _shown(one: Any, where: str) -> Shown:
+    fine = isinstance(one, list | tuple) and len(one) == 2 and isinstance(one[0], str)
+    _need(fine and len(one[0]) <= LONGEST_NAME, where, "shown ([document id, score] pairs)")
+    doc_id, score = one
+    number = isinstance(score, int | float) and math.isfinite(score)
+    _need(score is None or number, where, "shown (a score is a number or null)")
+    return Shown(doc_id, None if score is None else float(score))

@@ -1,0 +1,189 @@
+"""Tuning as a job of its own: by `whet tune`, or by a child of the search page's server, whose
+progress anybody can read from the folder of feedback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from whet.checkpoint import locked, write_atomically
+from whet.config import LabelConfig, TuneConfig, TuneJobConfig
+from whet.data.load import load_dataset
+from whet.encode import encode_table
+from whet.errors import ConfigError, WhetError
+from whet.feedback.checks import guard_check
+from whet.feedback.judgments import judgments
+from whet.feedback.lessons import lessons_of
+from whet.feedback.store import EventStore
+from whet.feedback.tune import Told, tune
+from whet.feedback.versions import Versions
+from whet.options import check_options
+from whet.progress import say, track
+from whet.store import embeddings_folder
+
+EVENTS = "events.sqlite"
+STATE = "tuning.json"
+IDLE = {"phase": "", "done": 0, "total": 0, "message": "", "error": None, "version": None}
+
+
+def opened(home: Path) -> LabelConfig:
+    """The configuration a folder of feedback was begun with. ConfigError if it is none."""
+    import yaml
+
+    from whet.api import configured
+
+    path = home / "config.yaml"
+    if not path.is_file() or not (home / EVENTS).is_file():
+        raise ConfigError(
+            f"{home}: no folder of feedback. Give one that `whet label` made, such as one under "
+            "runs/."
+        )
+    return configured(LabelConfig(), yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def tune_folder(home: Path, config: TuneConfig, told: Told) -> dict[str, Any]:
+    """Learn from all feedback in a folder; what is known of the new version.
+
+    Each version is made from the model the folder began with, and from everything that was said
+    since: so nothing learned before is lost, small errors do not add up from version to version,
+    and a version depends on the events alone.
+
+    Raises ConfigError, DataError for what the user can mend, CheckpointError if another tune of
+    this folder is running.
+    """
+    label = opened(home)
+    with locked(home / "tune"):
+        data = load_dataset(label.data.path, on_problem=label.data.on_problem)
+        store = EventStore(home / EVENTS)
+        events = [event for _, event in store.events()]
+        store.close()
+        judged = judgments(events, unmarked_negative=config.unmarked_negative)
+        lessons, lost = lessons_of(judged, data.corpus)
+        if lost:
+            say(f"{lost} judged documents are not in the corpus any more and are left out.")
+        versions = Versions(home, label.model)
+        model = versions.open(0)
+        told("Reading the corpus", 0, 1)
+        corpus = encode_table(
+            model, data.corpus, kind="document", store=embeddings_folder(), config=label.encode
+        )
+        learned = {text.strip() for text in lessons.queries}
+        guard = guard_check(
+            data, corpus, model, other=config.guard, avoid=learned, encode=label.encode
+        )
+        found = tune(model, lessons, corpus, guard, config=config, told=told)
+        number = versions.add(found, events=len(events))
+    return versions.all()[number]
+
+
+class Tuner:
+    """Tunes a folder in a child process. Usable from any thread."""
+
+    def __init__(self, home: Path, config: TuneConfig) -> None:
+        self.home, self.config = home, config
+        self.process: Any = None
+
+    def start(self) -> None:
+        """Begin; ConfigError if one is running in this folder."""
+        if self.state()["running"]:
+            raise ConfigError("A tune is running. Wait for it, or stop it.")
+        # not a fork: this process has threads, and may hold a GPU
+        child = get_context("spawn").Process(target=_child, args=(self.home, self.config))
+        child.daemon = True
+        child.start()
+        self.process = child
+        _write(self.home, process=child.pid, phase="Starting")
+
+    def state(self) -> dict[str, Any]:
+        """Where the tune of this folder stands, whoever started it."""
+        path = self.home / STATE
+        said = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        process = said.pop("process", None)
+        running = process is not None and _runs(process)
+        if process is not None and not running:
+            said["error"] = "The tune ended without a word: it was killed. Start it again."
+        return {**IDLE, **said, "running": running}
+
+    def stop(self) -> None:
+        """End the tune that was started here; nothing of it is kept."""
+        if self.process is not None and self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+            _write(self.home, message="Stopped.")
+
+
+def _child(home: Path, config: TuneConfig) -> None:
+    """A child's whole life: its progress, then a version or what went wrong."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then stops us
+
+    def told(phase: str, done: int, total: int) -> None:
+        _write(home, process=os.getpid(), phase=phase, done=done, total=total)
+
+    try:
+        found = tune_folder(home, config, told)
+        _write(home, version=found["version"], message=found["verdict"])
+    except WhetError as error:
+        _write(home, error=str(error))
+    except Exception as error:
+        traceback.print_exc()
+        _write(home, error=f"{type(error).__name__}: {error}")
+
+
+def _write(home: Path, **said: Any) -> None:
+    write_atomically(home / STATE, json.dumps({"process": None, **said}))
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class _Bars:
+    """A bar for each phase."""
+
+    def __init__(self) -> None:
+        self.phase, self.done = "", 0
+        self.bar = ExitStack()
+        self.advance: Callable[..., None] = lambda count: None
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if phase != self.phase:
+            self.bar.close()
+            self.phase, self.done = phase, 0
+            self.advance = self.bar.enter_context(track(phase, total, "steps"))
+        self.advance(done - self.done)
+        self.done = done
+
+
+def tune_command(config: TuneJobConfig) -> None:
+    """`whet tune`: learn from a folder of feedback, or make another of its versions current."""
+    check_options(config)
+    home = Path(config.folder)
+    if config.use is not None:
+        versions = Versions(home, opened(home).model)
+        versions.use(config.use)
+        say(f"Version {config.use} is in use.")
+        return
+    bars = _Bars()
+    with bars.bar:
+        found = tune_folder(home, config.tune, bars)
+    print(found["verdict"])
+    print(found["why"])
+    versions = Versions(home, opened(home).model)
+    say(f"Version {found['version']}: {versions.model_folder(found['version'])}")
+    if config.ship and found["better"]:
+        versions.ship(found["version"])
+        say("It is in use now.")
+    elif config.ship:
+        say("It is not better, so it was not shipped.")

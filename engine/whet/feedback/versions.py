@@ -1,0 +1,131 @@
+"""The versions of a model in a folder of feedback: each a folder that stays, one of them current.
+
+`versions/0003/model` is the model of version 3, `versions/0003/version.json` what is known of it,
+`versions/current` the number of the one in use. Version 0 is the model the folder began with, and
+is not copied.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from whet.card import tuned_card
+from whet.checkpoint import commit_folder, verify_folder, write_atomically
+from whet.config import ModelConfig
+from whet.errors import CheckpointError, ConfigError
+from whet.feedback.tune import Tuned
+from whet.model.encoder import Encoder
+from whet.model.towers import Towers, open_model
+from whet.run_folder import write_json
+
+FACTS = "version.json"
+CANDIDATE, SHIPPED, DISCARDED = "candidate", "shipped", "discarded"
+
+
+class Versions:
+    """The versions in one folder of feedback. Every call looks at the disk: several servers and
+    `whet tune` may share the folder.
+    """
+
+    def __init__(self, home: Path, base: ModelConfig) -> None:
+        self.folder = home / "versions"
+        self.base = base
+
+    def current(self) -> int:
+        """The version in use; 0 is the base model."""
+        path = self.folder / "current"
+        return int(path.read_text(encoding="utf-8")) if path.exists() else 0
+
+    def all(self) -> list[dict[str, Any]]:
+        """What is known of each version, oldest first."""
+        found = sorted(self.folder.glob("????"))
+        return [self.facts(0), *(self.facts(int(folder.name)) for folder in found)]
+
+    def facts(self, number: int) -> dict[str, Any]:
+        """What is known of a version. ConfigError if there is none of this number."""
+        if number:
+            return self._facts(number)
+        base = {"version": 0, "state": "base", "method": "", "why": self.base.name, "lists": []}
+        base |= {"time": 0.0, "seconds": 0.0, "held_out": None, "guard": None, "losses": None}
+        return base | {"verdict": "", "advice": ""}
+
+    def add(self, tuned: Tuned, *, events: int) -> int:
+        """Keep a tuned model as a candidate; its number. `events` is how many it learned from."""
+        number = len(self.all())
+        facts = {
+            "version": number,
+            "state": CANDIDATE,
+            "time": time.time(),
+            "events": events,
+            "method": tuned.method,
+            "share": tuned.share,
+            "why": tuned.why,
+            "seconds": round(tuned.seconds, 1),
+            "held_out": tuned.held_out.told(),
+            "losses": tuned.losses.told(),
+            "guard": tuned.guard.told(),
+            "better": tuned.better,
+            "verdict": tuned.verdict(),
+            "advice": tuned.advice(),
+            "lists": tuned.lists,
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = self.folder / f".{number:04d}"
+        with commit_folder(draft) as inner:
+            tuned.model.save(inner / "model", tuned_card(facts, self.base.name))
+        write_json(draft / FACTS, facts)
+        draft.rename(self._of(number))
+        return number
+
+    def ship(self, number: int) -> None:
+        """Make a version the current one, and remember that it was shipped."""
+        self._mark(number, SHIPPED)
+        self.use(number)
+
+    def discard(self, number: int) -> None:
+        """Say that a version is not wanted; its files stay. ConfigError for the current one."""
+        if number == self.current():
+            raise ConfigError(f"Version {number} is in use. Use another one first.")
+        self._mark(number, DISCARDED)
+
+    def use(self, number: int) -> None:
+        """Make any version the current one: back or forth, 0 for the base model."""
+        if number:
+            verify_folder(self.model_folder(number))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder / "current", f"{number}\n")
+
+    def open(self, number: int) -> Encoder | Towers:
+        """The model of a version."""
+        if number == 0:
+            return open_model(self.base)
+        verify_folder(self.model_folder(number))
+        return open_model(str(self.model_folder(number)))
+
+    def model_folder(self, number: int) -> Path:
+        """Where a version's model is. ConfigError if there is no such version."""
+        self._facts(number)
+        return self._of(number) / "model"
+
+    def _of(self, number: int) -> Path:
+        return self.folder / f"{number:04d}"
+
+    def _facts(self, number: int) -> dict[str, Any]:
+        path = self._of(number) / FACTS
+        if not path.exists():
+            there = ", ".join(folder.name.lstrip("0") for folder in self.folder.glob("????"))
+            raise ConfigError(
+                f"There is no version {number} in {self.folder}. There are: 0"
+                f"{', ' if there else ''}{there}."
+            )
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CheckpointError(f"{path} is damaged. Tune again.") from error
+
+    def _mark(self, number: int, state: str) -> None:
+        facts = self._facts(number)
+        write_json(self._of(number) / FACTS, {**facts, "state": state})

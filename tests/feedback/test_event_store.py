@@ -1,0 +1,131 @@
+"""The store of events: what was acknowledged is there, once, whatever happens to the process."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from whet.errors import CheckpointError, DataError
+from whet.feedback.events import Event, Shown
+from whet.feedback.store import EventStore, read_events, write_events
+
+WRITER = """
+import sys
+from uuid import uuid4
+from pathlib import Path
+from whet.feedback.events import Event
+from whet.feedback.store import EventStore
+store = EventStore(Path(sys.argv[1]))
+while True:
+    events = [Event(uuid4().hex, "q", "relevant", doc_id="d") for _ in range(3)]
+    store.add(events)
+    print(*(event.id for event in events), flush=True)
+"""
+
+
+def some(count: int) -> list[Event]:
+    shown = (Shown("d1", 0.25), Shown("é 2", None))
+    return [Event(uuid4().hex, f"q {n}", "relevant", shown, doc_id="d1") for n in range(count)]
+
+
+def test_what_is_added_is_read_back_in_order_once(tmp_path):
+    store, events = EventStore(tmp_path / "a" / "events.sqlite"), some(5)
+    assert store.add(events[:3]) == 3
+    assert store.add(events) == 2
+    numbers, found = zip(*store.events(), strict=True)
+    assert list(found) == events
+    assert [event for _, event in store.events(after=numbers[2])] == events[3:]
+    store.close()
+    again = EventStore(tmp_path / "a" / "events.sqlite")
+    assert [event for _, event in again.events()] == events
+    assert again.path.stat().st_mode & 0o077 == 0  # nobody else may read
+
+
+def test_rows_cannot_be_changed(tmp_path):
+    store = EventStore(tmp_path / "events.sqlite")
+    store.add(some(2))
+    other = sqlite3.connect(store.path)
+    for command in ("UPDATE events SET who = 'x'", "DELETE FROM events"):
+        with pytest.raises(sqlite3.IntegrityError, match="events stay"):
+            other.execute(command)
+
+
+def test_an_export_comes_back(tmp_path):
+    events = some(4)
+    write_events(tmp_path / "events.jsonl", events)
+    assert read_events(tmp_path / "events.jsonl") == events
+    with (tmp_path / "events.jsonl").open("a") as file:
+        file.write("{}\n")
+    with pytest.raises(DataError, match=r"events.jsonl line 5: id"):
+        read_events(tmp_path / "events.jsonl")
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all" * 100, b"SQLite format 3\0" + b"x" * 4096]
+)
+def test_a_foreign_file_is_refused_and_kept(tmp_path, content):
+    path = tmp_path / "events.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="no store of events, or damaged"):
+        EventStore(path)
+    assert path.read_bytes() == content
+
+
+def test_a_store_of_a_newer_version_is_refused(tmp_path):
+    EventStore(tmp_path / "events.sqlite").close()
+    database = sqlite3.connect(tmp_path / "events.sqlite")
+    database.execute("PRAGMA user_version=9")
+    database.close()
+    with pytest.raises(CheckpointError, match="newer Whet"):
+        EventStore(tmp_path / "events.sqlite")
+
+
+def test_a_full_disk_stores_nothing_and_says_so(tmp_path):
+    store = EventStore(tmp_path / "events.sqlite")
+    store.add(some(1))
+    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+    store._db.execute(f"PRAGMA max_page_count={pages}")
+    big = [Event(uuid4().hex, "q" * 2000, "skip") for _ in range(200)]
+    with pytest.raises(OSError, match="database or disk is full"):
+        store.add(big)
+    assert len(store.events()) == 1
+    store._db.execute(f"PRAGMA max_page_count={pages + 1000}")
+    assert store.add(big) == 200
+
+
+def test_writers_that_are_killed_lose_nothing_they_acknowledged(tmp_path):
+    """Four at a time, kill -9 at random moments."""
+    path, chance = tmp_path / "events.sqlite", random.Random(1)
+    told: list[str] = []
+    for _ in range(3):
+        writers = [writer(path) for _ in range(4)]
+        for process in writers:
+            assert process.stdout is not None
+            told += process.stdout.readline().split()  # it is at work
+        time.sleep(chance.random())
+        for process in writers:
+            os.kill(process.pid, signal.SIGKILL)
+            whole = process.communicate()[0].rpartition("\n")[0]
+            told += whole.split()
+    stored = [event.id for _, event in EventStore(path).events()]
+    assert len(told) > 36
+    assert set(told) <= set(stored)
+    assert len(stored) == len(set(stored))
+    # what was not acknowledged is there whole or not at all
+    assert len(stored) % 3 == 0
+    checked = sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone()
+    assert checked == ("ok",)
+
+
+def writer(path: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(path)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -1,0 +1,348 @@
+"""A simulated person judges search results, the model is tuned on it: does it get better?
+
+    python benchmarks/feedback.py                     # what the records lack, then the table
+    python benchmarks/feedback.py --only nl2bash --gestures marks
+    python benchmarks/feedback.py --table             # the table alone
+
+The judgments of a collection's train split stand in for the person. Each round shows the ten best
+documents of ten new queries, those the model is least sure of first. With "marks" the person clicks
+the relevant ones, and "not relevant" on what stands above the last of them (on the first three
+where none is relevant); with "reorder" they drag each relevant one over those above it and mark
+nothing; with "both" they do both. One gesture in ten hits a document of the list at random instead.
+Then a version is tuned on all feedback so far, and shipped if whet says that it is better. What is
+in use then is measured on the test split, which nobody was shown, and on a guard set of another
+domain.
+
+The baseline is sentence-transformers, trained on the same marks of all rounds (positives, and as
+hard negatives the documents marked not relevant) with its own defaults; it changes the documents'
+vectors too, so it encodes the corpus again. Rows go to records/feedback.jsonl. Needs the
+collections of recipes.py in the folder --data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+from recipes import RECIPES, Recipe, prepared
+
+RECORDS = Path(__file__).parent / "records" / "feedback.jsonl"
+COLLECTIONS = ("nl2bash", "tldr-cmd", "debian-desc", "py-doc2code", "medquad", "cranfield")
+GESTURES = ("marks", "reorder", "both")
+ROUNDS, QUERIES, SHOWN = 5, 10, 10
+NOISE = 0.1
+TEST, GUARD = 1000, 200  # queries at most
+OTHER = {"nl2bash": "cranfield"}  # whose test split guards; nl2bash's for all others
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("runs/quality"))
+    parser.add_argument("--only", nargs="+", choices=COLLECTIONS, default=list(COLLECTIONS))
+    parser.add_argument("--gestures", nargs="+", choices=GESTURES, default=list(GESTURES))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--baseline", action="store_true", help="also sentence-transformers")
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    if not options.table:
+        for seed in range(options.seeds):
+            for name in options.only:
+                collection = opened(name, options)
+                for gestures in options.gestures:
+                    simulate(collection, gestures, seed, baseline=options.baseline)
+    print(table())
+
+
+@dataclass
+class Collection:
+    """A data set with what stands in for the person."""
+
+    name: str
+    data: object
+    corpus: object
+    truth: dict[int, set[int]]  # query row: relevant document rows
+    learn: list[int]
+    test: object
+    guard: object
+    model: object = field(default=None)
+
+
+def opened(name: str, options: argparse.Namespace) -> Collection:
+    """The collection with its vectors by the base model, and the two sets it is measured on."""
+    from whet.config import EncodeConfig, ModelConfig
+    from whet.data.load import load_dataset
+    from whet.encode import encode_table
+    from whet.feedback.checks import guard_check
+    from whet.model.encoder import Encoder
+    from whet.store import embeddings_folder
+
+    recipe = RECIPES.get(name, Recipe(name))
+    data = load_dataset(str(prepared(recipe, options.data, options.work)), on_problem="drop")
+    settings = {"max_length": recipe.max_length} if recipe.max_length else {}
+    model = Encoder.load(ModelConfig(**settings))
+    corpus = encode_table(model, data.corpus, kind="document", store=embeddings_folder())
+    truth: dict[int, set[int]] = {}
+    for split in data.splits.values():
+        good = split.relevant()
+        for query, row in zip(good.query_rows_M.tolist(), good.doc_rows_M.tolist(), strict=True):
+            truth.setdefault(query, set()).add(row)
+    test_rows = sorted(data.split("test").relevant().query_rows.tolist())
+    if "train" in data.splits:
+        learn = sorted(data.split("train").relevant().query_rows.tolist())
+    else:  # no split to learn from: every second query
+        learn, test_rows = test_rows[::2], test_rows[1::2]
+    other = str(options.data / OTHER.get(name, "nl2bash"))
+    guard = guard_check(data, corpus, model, other=other, avoid=set(), encode=EncodeConfig())
+    test = check_of(data, corpus, test_rows[:TEST], truth)
+    return Collection(name, data, corpus, truth, learn, test, guard, model)
+
+
+def check_of(data, corpus, rows: list[int], truth: dict[int, set[int]]):
+    """A check of whet.feedback over some queries."""
+    from whet.feedback.checks import Check
+
+    ids = corpus.ids
+    relevant = [{ids[row]: 1 for row in truth[query]} for query in rows]
+    return Check(data.queries.texts(rows), relevant, corpus)
+
+
+def simulate(collection: Collection, gestures: str, seed: int, *, baseline: bool) -> None:
+    """All rounds with one kind of gesture; a row each."""
+    from whet.config import TuneConfig
+    from whet.feedback.judgments import judgments
+    from whet.feedback.lessons import lessons_of
+    from whet.feedback.tune import tune
+
+    if any(row_of(collection, gestures, seed, ROUNDS) == key(row) for row in rows()):
+        return
+    data, corpus, model = collection.data, collection.corpus, collection.model
+    random = np.random.default_rng(seed)
+    drawn = random.permutation(collection.learn)[: 20 * ROUNDS * QUERIES].tolist()
+    events: list = []
+    start = measured(collection, model)
+    row_out(collection, gestures, seed, 0, {"test": start[0], "guard": start[1], "gestures": 0})
+    for number in range(1, ROUNDS + 1):
+        asked = least_sure(model, data, corpus, drawn, QUERIES)
+        drawn = [row for row in drawn if row not in asked]
+        events += person(collection, model, asked, gestures, random)
+        lessons, _ = lessons_of(judgments(events), data.corpus)
+        facts = {"gestures": len(events), "judged": number * QUERIES}
+        if lessons.gains.sum() >= 5:
+            found = tune(
+                collection.model,
+                lessons,
+                corpus,
+                collection.guard,
+                config=TuneConfig(),
+                told=lambda phase, done, total: None,
+            )
+            facts |= {
+                "method": found.method,
+                "share": found.share,
+                "held out": found.held_out.told(),
+                "shipped": found.better,
+                "seconds": round(found.seconds, 1),
+            }
+            model = found.model if found.better else model
+        now = measured(collection, model)
+        row_out(collection, gestures, seed, number, {"test": now[0], "guard": now[1], **facts})
+    if baseline and gestures == "marks":
+        row_out(collection, "sentence-transformers", seed, ROUNDS, baseline_of(collection, events))
+
+
+def measured(collection: Collection, model) -> tuple[float, float]:
+    """nDCG@10 on the test queries and on the guard set."""
+    query = model.side("query")
+    return tuple(
+        round(float(check.scores(query.encode(check.texts, kind="query")).mean()), 4)
+        for check in (collection.test, collection.guard)
+    )
+
+
+def least_sure(model, data, corpus, candidates: list[int], count: int) -> list[int]:
+    """The queries whose two best documents score most alike."""
+    from whet.mine.search import search
+
+    vectors = model.side("query").encode(data.queries.texts(candidates), kind="query")
+    scores = search(vectors, corpus, 2)[0]
+    order = np.argsort(scores[:, 0] - scores[:, 1], kind="stable")[:count]
+    return [candidates[int(i)] for i in order]
+
+
+def person(
+    collection: Collection, model, asked: list[int], gestures: str, random: np.random.Generator
+) -> list:
+    """What the simulated person does with the lists of some queries."""
+    from whet.mine.search import search
+
+    data = collection.data
+    vectors = model.side("query").encode(data.queries.texts(asked), kind="query")
+    scores, found = search(vectors, collection.corpus, SHOWN)
+    events = []
+    for place, query in enumerate(asked):
+        names = data.corpus.ids_of(found[place])
+        shown = list(zip(names, map(float, scores[place]), strict=True))
+        right = [row in collection.truth[query] for row in found[place].tolist()]
+        text = data.queries.text(query)
+        if gestures in ("marks", "both"):
+            events += [event(text, shown, *one) for one in marks(names, right, random)]
+        if gestures in ("reorder", "both"):
+            events += [event(text, *one) for one in moves(shown, right, random)]
+    return events
+
+
+def marks(
+    names: list[str], right: list[bool], random: np.random.Generator
+) -> Iterator[tuple[str, str]]:
+    """(action, document) of each click."""
+    last = max((at for at, good in enumerate(right) if good), default=2)
+    for at in range(last + 1):
+        hit = int(random.integers(len(names))) if random.random() < NOISE else at
+        yield "relevant" if right[at] else "irrelevant", names[hit]
+
+
+def moves(shown: list, right: list[bool], random: np.random.Generator) -> Iterator[tuple]:
+    """(list as it stands, action, document, place) of each drag."""
+    order = list(zip(shown, right, strict=True))
+    for top in range(sum(right)):
+        at = next(i for i, (_, good) in enumerate(order) if good and i >= top)
+        hit = int(random.integers(top, len(order))) if random.random() < NOISE else at
+        if hit > top:
+            yield [one for one, _ in order], "move", order[hit][0][0], top
+            order.insert(top, order.pop(hit))
+
+
+def event(text: str, shown: list, action: str, doc_id: str, place: int | None = None):
+    """A gesture as the page would send it."""
+    from whet.feedback.events import Event, Shown
+
+    listed = tuple(Shown(*one) for one in shown)
+    return Event(uuid4().hex, text, action, listed, doc_id=doc_id, place=place)
+
+
+def baseline_of(collection: Collection, events: list) -> dict:
+    """sentence-transformers on the same marks: MultipleNegativesRankingLoss with hard negatives."""
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+        losses,
+    )
+
+    from whet.feedback.checks import Check
+    from whet.feedback.judgments import judgments
+    from whet.types import Embeddings
+
+    data = collection.data
+    texts = lambda names: data.corpus.texts(data.corpus.rows_of(names))  # noqa: E731
+    pairs = []
+    for one in judgments(events):
+        bad = one.irrelevant or one.relevant
+        for good, other in zip(one.relevant, bad * len(one.relevant), strict=False):
+            if good != other:
+                pairs.append((one.query, *texts([good, other])))
+    columns = zip(
+        ("anchor", "positive", "negative"), map(list, zip(*pairs, strict=True)), strict=True
+    )
+    start = time.monotonic()
+    model = SentenceTransformer(str(collection.model.source), device="cpu")
+    model.max_seq_length = collection.model.recipe.max_length
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=SentenceTransformerTrainingArguments(
+            output_dir="/tmp/whet_feedback_baseline",
+            num_train_epochs=10,
+            per_device_train_batch_size=16,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+        ),
+        train_dataset=Dataset.from_dict(dict(columns)),
+        loss=losses.MultipleNegativesRankingLoss(model),
+    )
+    trainer.train()
+    trained = time.monotonic()
+    rows = range(len(data.corpus))
+    vectors = model.encode_document(data.corpus.texts(list(rows)))
+    encoded = time.monotonic()
+    test: Check = replace(collection.test, corpus=Embeddings(data.corpus.ids, vectors))
+    guard_texts = collection.guard.texts
+    score = test.scores(np.asarray(model.encode_query(test.texts)))
+    del guard_texts
+    return {
+        "test": round(float(score.mean()), 4),
+        "guard": None,
+        "gestures": len(events),
+        "judged": ROUNDS * QUERIES,
+        "seconds": round(trained - start, 1),
+        "encoding seconds": round(encoded - trained, 1),
+    }
+
+
+def row_of(collection: Collection, gestures: str, seed: int, number: int) -> tuple:
+    """What names a row."""
+    return collection.name, gestures, seed, number
+
+
+def key(row: dict) -> tuple:
+    """The same of a record."""
+    return row["data"], row["gestures by"], row["seed"], row["round"]
+
+
+def row_out(collection: Collection, gestures: str, seed: int, number: int, facts: dict) -> None:
+    """Append a row to the records."""
+    row = {"data": collection.name, "gestures by": gestures, "seed": seed, "round": number, **facts}
+    row |= {"machine": f"{os.cpu_count()} CPUs", "date": time.strftime("%Y-%m-%d")}
+    print(json.dumps(row), flush=True)
+    RECORDS.parent.mkdir(exist_ok=True)
+    with RECORDS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def rows() -> list[dict]:
+    """The records, oldest first."""
+    if not RECORDS.exists():
+        return []
+    return [json.loads(line) for line in RECORDS.read_text(encoding="utf-8").splitlines()]
+
+
+def table() -> str:
+    """nDCG@10 on unseen queries after each round, change to no training, and on the guard set."""
+    runs: dict[tuple, dict[int, dict]] = {}
+    for row in rows():
+        runs.setdefault((row["data"], row["gestures by"], row["seed"]), {})[row["round"]] = row
+    heads = ["data", "gestures", "seed", "base", *(f"{QUERIES * n}" for n in range(1, ROUNDS + 1))]
+    heads += ["change", "guard", "gestures made", "per 100", "worst s"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for (name, gestures, seed), found in runs.items():
+        base = runs.get((name, "marks", seed), found).get(0, {}).get("test")
+        last = found[max(found)]
+        curve = [found[n]["test"] if n in found else "" for n in range(1, ROUNDS + 1)]
+        change = last["test"] - base if base is not None else float("nan")
+        guard = "" if last["guard"] is None or 0 not in found else last["guard"] - found[0]["guard"]
+        each = 100 * change / max(1, last["gestures"])
+        worst = max((row.get("seconds", 0) for row in found.values()), default=0)
+        cells = [name, gestures, seed, base, *curve, f"{change:+.4f}"]
+        cells += [
+            guard if guard == "" else f"{guard:+.4f}",
+            last["gestures"],
+            f"{each:+.4f}",
+            worst,
+        ]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

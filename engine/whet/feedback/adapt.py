@@ -19,12 +19,14 @@ from torch.nn import functional
 
 from whet.feedback.lessons import Pool
 from whet.model.encoder import Encoder
+from whet.model.inference import token_batches
 from whet.model.pooling import to_unit_length
 
 TEMPERATURE = 0.05  # divides similarities before the softmax
 MATRIX_STEPS, MATRIX_RATE, MATRIX_DECAY = 150, 1e-3, 0.3
 BATCH = 32  # queries a step of the encoder
 RATE, WARM = 2e-5, 5  # its learning rate, reached after so many steps
+CHUNK_TOKENS = 512  # texts that go through the layers together
 STEPS, EPOCHS = 30, 12  # it takes 30 steps, or for many queries 12 times through them all
 
 Weights = dict[str, Tensor]
@@ -93,7 +95,7 @@ def train_encoder(
     for step, at in enumerate(_batches(len(queries), steps, seed)):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / WARM) * (1 - step / steps)
-        vector_BD = encoder.forward_tokens([tokens[i] for i in at])
+        vector_BD = _forward(encoder, [tokens[i] for i in at])
         loss = judged_losses(vector_BD, pool.take(at)).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -105,6 +107,15 @@ def train_encoder(
         weight.requires_grad_(kept[name])
     put(encoder, before)
     return before, after
+
+
+def _forward(encoder: Encoder, tokens: list[list[int]]) -> Tensor:
+    """Vectors [B, D] of tokenised texts, those of like length together: short ones need no
+    padding.
+    """
+    chunks = list(token_batches([len(ids) for ids in tokens], CHUNK_TOKENS))
+    parts = [encoder.forward_tokens([tokens[row] for row in rows]) for rows in chunks]
+    return torch.cat(parts)[torch.from_numpy(np.argsort(np.concatenate(chunks)))]
 
 
 def layers_of(encoder: Encoder) -> dict[str, torch.nn.Parameter]:

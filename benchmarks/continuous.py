@@ -1,6 +1,6 @@
 """Does mining beside the training pay? No refresh, stop-the-world and continuous, at equal time.
 
-    python benchmarks/continuous.py                     # two collections, three seeds: half an hour
+    python benchmarks/continuous.py                     # two collections, three seeds: an hour
     python benchmarks/continuous.py --only nl2bash --seeds 1 --budget 40
     python benchmarks/continuous.py --table             # the table alone
 

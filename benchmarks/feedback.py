@@ -273,16 +273,13 @@ def baseline_of(collection: Collection, events: list) -> dict:
     )
     trainer.train()
     trained = time.monotonic()
-    rows = range(len(data.corpus))
-    vectors = model.encode_document(data.corpus.texts(list(rows)))
+    vectors = model.encode_document(data.corpus.texts(range(len(data.corpus))))
     encoded = time.monotonic()
     test: Check = replace(collection.test, corpus=Embeddings(data.corpus.ids, vectors))
-    guard_texts = collection.guard.texts
     score = test.scores(np.asarray(model.encode_query(test.texts)))
-    del guard_texts
     return {
         "test": round(float(score.mean()), 4),
-        "guard": None,
+        "guard": None,  # its corpus would have to be encoded, too
         "gestures": len(events),
         "judged": ROUNDS * QUERIES,
         "seconds": round(trained - start, 1),

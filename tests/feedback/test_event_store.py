@@ -16,7 +16,8 @@ import pytest
 
 from whet.errors import CheckpointError, DataError
 from whet.feedback.events import Event, Shown
-from whet.feedback.store import EventStore, read_events, write_events
+from whet.feedback.exports import events_jsonl
+from whet.feedback.store import EventStore, read_events
 
 WRITER = """
 import sys
@@ -61,7 +62,7 @@ def test_rows_cannot_be_changed(tmp_path):
 
 def test_an_export_comes_back(tmp_path):
     events = some(4)
-    write_events(tmp_path / "events.jsonl", events)
+    (tmp_path / "events.jsonl").write_text(events_jsonl(events), encoding="utf-8")
     assert read_events(tmp_path / "events.jsonl") == events
     with (tmp_path / "events.jsonl").open("a") as file:
         file.write("{}\n")

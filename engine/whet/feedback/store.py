@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -115,12 +115,6 @@ class EventStore:
         """Give the file back."""
         with self._lock:
             self._db.close()
-
-
-def write_events(path: Path, events: Iterable[Event]) -> None:
-    """Write events as jsonl, one a line, as `read_events` takes them."""
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(event.to_json() + "\n" for event in events)
 
 
 def read_events(path: Path) -> list[Event]:

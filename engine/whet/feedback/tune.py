@@ -147,9 +147,9 @@ def tune(
     methods = _methods(config.method, usable)
     trials = {method: work.cross_fit(method) for method in methods}
     method, share = _best(trials)
-    chosen = trials[method][share]
     before, after = work.trained(method, np.arange(len(lessons)))
     share, query, guarded = _within_guard(work, guard, before, after, share)
+    chosen = trials[method][share]  # what is told is of the share that is kept
     return Tuned(
         model=Towers(query, model.side("document")),
         method=method,
@@ -287,7 +287,11 @@ def _why(method: str, share: float, trials: Trials, usable: int) -> str:
         reason = f"{usable} judged queries are too few to move more"
     else:
         reason = "it was asked for"
-    kept = "" if share == 1 else f" {share:.0%} of the change is kept; more did worse."
+    kept = (
+        ""
+        if share == 1
+        else f" {share:.0%} of the change is kept; more did worse there or on the guard set."
+    )
     what = f"{WHAT[method][0].upper()}{WHAT[method][1:]}"
     return f"{what} was trained: {reason}.{kept} The corpus was not encoded again."
 

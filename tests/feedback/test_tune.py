@@ -301,3 +301,17 @@ def test_gestures_become_lessons(data):
     assert lost == 0
     assert lessons.relevant[0].tolist() == [3]
     assert lessons.preferences[0].tolist() == [[3, 1], [3, 2]]
+
+
+def test_what_is_told_is_of_the_share_that_the_guard_bears(data, encoder, corpus, monkeypatch):
+    from whet.feedback import tune as module
+
+    monkeypatch.setattr(module, "GUARD_MAY_LOSE", -2.0)  # a guard that bears nothing
+    lessons, _ = lessons_of(judged(data, range(12)), data.corpus)
+    guard = guard_check(data, corpus, encoder, other=None, avoid=set(), encode=EncodeConfig())
+    config = TuneConfig(method="matrix")
+    found = tune(encoder, lessons, corpus, guard, config=config, told=quiet)
+    assert found.share == 0.25 and "25% of the change is kept" in found.why
+    trial = module._Work(encoder, lessons, corpus, 0, quiet).cross_fit("matrix")[0.25]
+    assert found.losses.after_C.tolist() == trial.loss_F.tolist()
+    assert found.held_out.after_C.tolist() == trial.ndcg_C.tolist()

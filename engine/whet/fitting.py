@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import whet
 from whet.card import model_card
 from whet.checkpoint import locked
+from whet.claim import check_data
 from whet.config import FitConfig
 from whet.data.load import Dataset, load_dataset
 from whet.errors import CheckpointError, ConfigError, EnvironmentRefused
@@ -80,6 +81,7 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None) -> Run:
     check_fit(config)
     with watched(config.launch.hang_timeout_s):
         data = shared_dataset(config)
+        from_leader(lambda: check_data(config.claim, data))
         from_leader(lambda: _check_ids(data))
         folder = from_leader(lambda: _folder_for(config, data))
         with locked(folder) if world().leader else nullcontext():

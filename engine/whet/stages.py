@@ -17,10 +17,14 @@ from whet.errors import DataError
 from whet.evaluate import (
     Comparison,
     Evaluation,
+    bm25,
     changed_queries,
+    check_measures,
     compare,
     evaluate_run,
     judgments_of,
+    run_of,
+    score,
     write_per_query,
     write_qrels,
     write_run,
@@ -152,6 +156,16 @@ def judge(
     return evaluate_run(
         queries, corpus, judgments_of(qrels, data.queries.ids, data.corpus.ids), config
     )
+
+
+def judge_words(data: Dataset, qrels: Qrels, config: EvaluateConfig) -> Evaluation:
+    """The same by BM25, which has no vectors."""
+    measures = check_measures(config.measures, config.depth)
+    queries, documents = data.queries, data.corpus
+    asked, everything = qrels.query_rows, np.arange(len(documents))
+    found = bm25(documents.texts(everything), queries.texts(asked), config.depth)
+    run = run_of(*found, queries.ids_of(asked), documents.ids)
+    return Evaluation(run, score(run, judgments_of(qrels, queries.ids, documents.ids), measures))
 
 
 def mine_with(

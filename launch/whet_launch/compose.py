@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from whet.config import FitConfig
 from whet.errors import CheckpointError, ConfigError
 from whet_launch.options import keys_of
-from whet_launch.verbs import VERBS, Verb
+from whet_launch.verbs import VERBS, Verb, run_function
 
 # what may differ when a run is resumed: where things are and how fast they go, not what is computed
 MAY_DIFFER = (
@@ -80,19 +79,26 @@ def _register() -> None:
 
 
 def _job(verb: Verb, composed: DictConfig, later: list[FitConfig]) -> int:
-    config = typed(verb, composed)
     job = HydraConfig.get()
     sweep = job.mode is RunMode.MULTIRUN
-    if sweep and "output" in composed and config.output is None:
-        config.output = str(Path(job.sweep.dir) / str(job.sweep.subdir))
+    if sweep and composed.get("resume") not in (None, "auto"):
+        raise ConfigError(
+            f"resume={composed.resume} goes on with one run. A sweep that was interrupted goes on "
+            "with resume=auto and the output=FOLDER it began with."
+        )
+    if sweep and "output" in composed and composed.output is None:
+        composed.output = str(Path(job.sweep.dir) / str(job.sweep.subdir))
         told = " ".join(job.overrides.task)
-        print(f"job {job.job.num}: {told} -> {config.output}", file=sys.stderr, flush=True)
+        done = composed.get("resume") == "auto" and (Path(composed.output) / "model").exists()
+        after = "done already" if done else composed.output
+        print(f"job {job.job.num}: {told} -> {after}", file=sys.stderr, flush=True)
+        if done:
+            return 0
+    config = typed(verb, composed)
     if sweep and isinstance(config, FitConfig) and config.launch.mode == "ray":
         later.append(config)
         return 0
-    module, _, name = verb.function.partition(":")
-    result = getattr(import_module(module), name)(config)
-    return result if isinstance(result, int) else 0
+    return run_function(verb, config)
 
 
 def typed(verb: Verb, composed: DictConfig) -> Any:

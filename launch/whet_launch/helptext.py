@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
+from whet.bench.suites import SUITES
 from whet_launch.options import Group, choices_of, group_names, groups_of, headline
 from whet_launch.verbs import VERBS, Verb
 
@@ -49,7 +50,7 @@ def of_verb(verb: Verb) -> str:
         *(_group(group) for group in groups_of(verb.config)),
     ]
     if "experiment" in group_names(verb.config):
-        parts.append(_experiments())
+        parts.append(_experiments(verb))
     parts.append(f"{_FLAGS}\nLists are written [a,b], nothing is null, text with commas 'a, b'.")
     return "\n\n".join(parts) + "\n"
 
@@ -88,8 +89,13 @@ def _group(group: Group) -> str:
     return "\n".join(lines)
 
 
-def _experiments() -> str:
-    names = choices_of("experiment")
+def _experiments(verb: Verb) -> str:
+    suites = [suite.folder for suite in SUITES.values() if suite.verb == verb.name]
+    recipes = [name for name in choices_of("experiment") if name.partition("/")[0] in suites]
+    told = f"the recipes of `whet bench`, such as {recipes[0]}: docs/benchmarks.md"
+    if verb.name == "eval":
+        return f"experiment: A whole recipe under one name: {told}"
+    names = [name for name in choices_of("experiment") if "/" not in name]
     width = max(map(len, names))
     lines = []
     for name in names:
@@ -100,4 +106,4 @@ def _experiments() -> str:
             initial_indent=start,
             subsequent_indent=" " * len(start),
         )
-    return "\n".join(["experiment: A whole recipe under one name.", *lines])
+    return "\n".join(["experiment: A whole recipe under one name.", *lines, f"  and {told}"])

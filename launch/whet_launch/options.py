@@ -56,14 +56,20 @@ def keys_of(config: type) -> dict[str, Option]:
 def group_names(config: type) -> list[str]:
     """The names that stand for a YAML file of a verb: `mining` in `mining=naive`."""
     names = [f.name for f in dataclasses.fields(config) if (conf() / f.name).is_dir()]
-    return [*names, "experiment"] if config is whet.config.FitConfig else names
+    recipes = config in (whet.config.FitConfig, whet.config.EvalConfig)
+    return [*names, "experiment"] if recipes else names
 
 
 @functools.cache
 def choices_of(group: str) -> list[str]:
-    """The YAML files of a group, sorted: `["default", "naive", ...]`."""
-    names = [entry.name for entry in (conf() / group).iterdir()]
-    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+    """The YAML files of a group, sorted, those in its folders last: `["demo", "mining/naive"]`."""
+    names, folders = [], []
+    for entry in (conf() / group).iterdir():
+        if entry.is_dir() and not entry.name.startswith("_"):
+            folders += [f"{entry.name}/{name}" for name in choices_of(f"{group}/{entry.name}")]
+        elif entry.name.endswith(".yaml"):
+            names.append(entry.name.removesuffix(".yaml"))
+    return sorted(names) + sorted(folders)
 
 
 def headline(group: str, choice: str) -> str:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from whet.config import FitConfig
-from whet.errors import ConfigError
 from whet.progress import say
 from whet_launch.ray_cluster import connected, wants_gpu
 from whet_launch.words import words_of
@@ -61,8 +60,6 @@ def run_together(configs: list[FitConfig]) -> list[int]:
 
 def _slots(ray: Any, config: FitConfig) -> int:
     """How many runs the cluster has room for at once."""
-    if config.resume is not None:
-        raise ConfigError("a sweep begins runs, and resume= goes on with one. Leave out either.")
     kind = "GPU" if wants_gpu(ray, config) else "CPU"
     return max(1, int(ray.cluster_resources().get(kind, 0)) // config.launch.num_workers)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 import whet.config
 
@@ -17,6 +19,13 @@ class Verb:
     function: str  # module:name, loaded when the configuration is known to be right
     examples: tuple[tuple[str, str], ...]
     bare: str | None = "data"  # the key of a word that stands alone; None: no such word
+
+
+def run_function(verb: Verb, config: Any) -> int:
+    """Do what a verb does; its exit code."""
+    module, _, name = verb.function.partition(":")
+    result = getattr(import_module(module), name)(config)
+    return result if isinstance(result, int) else 0
 
 
 VERBS = {
@@ -69,6 +78,18 @@ VERBS = {
                 ("whet eval data=my/data model=runs/RUN/model baseline=minilm", "before and after"),
                 ("whet eval data=my/data evaluate.measures=[nDCG@10,R@1000]", "other measures"),
             ),
+        ),
+        Verb(
+            "bench",
+            "run recipes with published figures, and say whether these come again",
+            whet.config.BenchConfig,
+            "whet_launch.bench:bench",
+            (
+                ("whet bench zero-shot collections=DATA", "MiniLM on collections below DATA"),
+                ("whet bench mining collections=DATA seeds=3", "kinds of hard negatives, compared"),
+                ("whet bench zero-shot only=[scifact] model=runs/RUN", "another model"),
+            ),
+            bare="suite",
         ),
         Verb(
             "label",

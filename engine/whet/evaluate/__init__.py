@@ -12,6 +12,7 @@ _HOMES = {
     "Comparison": "comparison",
     "Evaluation": "judge",
     "Scores": "measures",
+    "bm25": "lexical",
     "changed_queries": "examples",
     "check_measures": "measures",
     "check_trec_id": "trec",

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whet.config import ModelConfig
+from whet.config import BM25, ModelConfig
 from whet.errors import ConfigError, EnvironmentRefused
 
 if TYPE_CHECKING:
@@ -71,6 +71,11 @@ def find_folder(config: ModelConfig) -> Path:
     """
     if config.name == "minilm":
         return _packaged_minilm()
+    if config.name == BM25:
+        raise ConfigError(
+            f"model.name={BM25} counts words and has no vectors. It can be judged (whet eval), and "
+            "nothing else: name an encoder, such as minilm."
+        )
     folder = Path(config.name).expanduser()
     if folder.is_dir():
         if not (folder / "modules.json").is_file() and (folder / "model").is_dir():

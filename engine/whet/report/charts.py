@@ -146,6 +146,39 @@ def interval(low: float, middle: float, high: float, *, reach: float) -> Markup:
     ).format(words=words, low=place(low), high=place(high), middle=place(middle))
 
 
+def dot_rows(
+    rows: Sequence[tuple[str, tuple[float, float], float, float | None]], *, title: str
+) -> Markup:
+    """A row each of (label, (low, high), value, mark): a dot with its interval, and a line where
+    the mark is.
+    """
+    ends = [x for _, (low, high), _, mark in rows for x in (low, high, mark) if x is not None]
+    room = (max(ends) - min(ends)) * 0.05 or 0.05
+    low, high = min(ends) - room, max(ends) + room
+    left, step, top = 190, 26, 8
+    height = top + step * len(rows) + 26
+    parts = []
+
+    def place(value: float) -> float:
+        return round(left + (value - low) / (high - low) * (WIDTH - RIGHT - left), 1)
+
+    for value in ticks(low, high, 6):
+        line = '<line class="grid" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
+        parts.append(Markup(line).format(place(value), top, height - 24))
+        parts.append(_text(place(value), height - 6, number(value), "middle"))
+    for i, (label, (lowest, highest), value, mark) in enumerate(rows):
+        y = top + step * i + step // 2
+        parts.append(_text(left - 10, y + 4, label, "end"))
+        whisker = '<line class="whisker" x1="{}" x2="{}" y1="{y}" y2="{y}"/>'
+        parts.append(Markup(whisker).format(place(lowest), place(highest), y=y))
+        parts.append(Markup('<circle class="dot" cx="{}" cy="{}" r="4"/>').format(place(value), y))
+        if mark is not None:
+            line = '<line class="zero" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
+            parts.append(Markup(line).format(place(mark), y - 9, y + 9))
+    said = "; ".join(f"{label} {value:.4f}" for label, _, value, _ in rows)
+    return _image(title, said, Markup("").join(parts), height=height)
+
+
 def thinned(points: Sequence[Point]) -> list[Point]:
     """At most MOST_POINTS points: the means of neighbours where there are more."""
     size = math.ceil(len(points) / MOST_POINTS)
@@ -203,7 +236,7 @@ def _text(x: float, y: float, words: str, anchor: str, kind: str = "tick") -> Ma
     )
 
 
-def _image(title: str, about: str, body: Markup) -> Markup:
+def _image(title: str, about: str, body: Markup, *, height: int = HEIGHT) -> Markup:
     """The figure: a title above the drawing for all, title and description for a screen reader."""
     key = "".join(one if one.isalnum() and one.isascii() else "-" for one in title.lower())
     return Markup(
@@ -211,4 +244,4 @@ def _image(title: str, about: str, body: Markup) -> Markup:
         '<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
         'aria-labelledby="t-{key} d-{key}">'
         '<title id="t-{key}">{title}</title><desc id="d-{key}">{about}</desc>{body}</svg></figure>'
-    ).format(title=title, about=about, body=body, width=WIDTH, height=HEIGHT, key=key)
+    ).format(title=title, about=about, body=body, width=WIDTH, height=height, key=key)

@@ -43,9 +43,14 @@ def render_report(run: ReportInput) -> str:
         "config": run.config,
         "groups": _groups(run.environment),
     }
-    page = _templates().get_template("report.html").render(parts)
+    return page("report.html", **parts)
+
+
+def page(template: str, **parts: Any) -> str:
+    """A page from one of the templates of this folder, with the style sheet in it."""
+    text = _templates().get_template(template).render(parts)
     # Halves of surrogate pairs cannot be written, and NUL has no place in HTML.
-    return page.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def report_from_run_folder(folder: str | Path) -> str:

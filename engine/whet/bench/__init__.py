@@ -1,0 +1,1 @@
+"""Recipes with published figures, run again: what they gave, beside what was published."""

@@ -1,0 +1,149 @@
+"""`whet bench`: recipes composed by Hydra, run one after another or on a cluster, then one table."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import OmegaConf
+
+from whet.bench.collections import collection
+from whet.bench.results import Result, is_done, read_result
+from whet.bench.suites import MTEB, Suite, find_suite
+from whet.bench.table import columns, markdown, write_results
+from whet.config import BenchConfig, ModelConfig
+from whet.errors import ConfigError
+from whet.progress import say
+from whet_launch.options import choices_of
+from whet_launch.overrides import find_verb, to_hydra
+from whet_launch.verbs import run_function
+
+NOT_COMPARED = ("launch.", "output", "resume", "data.path", "claim.")  # may differ on going on
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe and a seed: the configuration it is run with, and where."""
+
+    name: str
+    config: Any
+    folder: Path
+
+
+def bench(config: BenchConfig) -> int:
+    """Run what a suite lacks, print its table; 1 if a published figure did not come again, else 0.
+
+    Raises ConfigError for an unknown suite or recipe, and for a folder begun with other options.
+    """
+    if config.suite == MTEB:
+        return _mteb(config)
+    suite = find_suite(config.suite)
+    folder = Path(config.output or f"runs/bench_{suite.folder}")
+    recipes = [
+        recipe
+        for seed in range(config.seeds if suite.verb == "fit" else 1)
+        for recipe in _recipes(suite, config, folder, seed)
+    ]
+    for recipe in recipes:
+        _check_begun(recipe, suite)
+    missing = [recipe for recipe in recipes if not is_done(recipe.folder, suite.verb)]
+    say(f"{suite.name}: {len(recipes)} runs, {len(recipes) - len(missing)} of them done: {folder}")
+    code = _run(suite, config, missing)
+    if code:
+        return code
+    results = _results(recipes)
+    written = write_results(folder, suite, results)
+    print(markdown(columns(suite, results)))
+    say(f"Results: {', '.join(map(str, written))}")
+    return 0 if all(result.kept for result in results) else 1
+
+
+def _recipes(suite: Suite, config: BenchConfig, folder: Path, seed: int) -> list[Recipe]:
+    start = f"{suite.folder}/"
+    names = [
+        name.removeprefix(start) for name in choices_of("experiment") if name.startswith(start)
+    ]
+    for name in config.only:
+        if name not in names:
+            raise ConfigError(
+                f"only={name}: {suite.name} has no such recipe. It has {', '.join(names)}."
+            )
+    chosen = [name for name in names if name in (config.only or names)]
+    return [_recipe(suite, config, folder / name / f"seed{seed}", seed) for name in chosen]
+
+
+def _recipe(suite: Suite, config: BenchConfig, folder: Path, seed: int) -> Recipe:
+    name, work = folder.parent.name, folder.parents[1] / "collections"
+    words = [f"experiment={suite.folder}/{name}", f"output={folder}", *shlex.split(config.change)]
+    words += [f"seed={seed}"] if suite.verb == "fit" else []
+    verb = find_verb(suite.verb)
+    composed = hydra.compose(config_name=suite.verb, overrides=to_hydra(verb, words))
+    found = OmegaConf.to_object(composed)
+    assert isinstance(found, verb.config)
+    if suite.verb == "fit" and (folder / "config.yaml").exists():
+        found.resume = str(folder)  # type: ignore[attr-defined]
+    path = collection(Path(config.collections), found.data.path, work)  # type: ignore[attr-defined]
+    found.data.path = str(path)  # type: ignore[attr-defined]
+    if config.model != ModelConfig():
+        cut = config.model.max_length or found.model.max_length  # type: ignore[attr-defined]
+        found.model = replace(config.model, max_length=cut)  # type: ignore[attr-defined]
+    if suite.verb == "fit":
+        found.launch = replace(config.launch)  # type: ignore[attr-defined]
+    return Recipe(name, found, folder)
+
+
+def _check_begun(recipe: Recipe, suite: Suite) -> None:
+    """What lies in the folder was made with the same options, or is refused."""
+    path = recipe.folder / "config.yaml"
+    if not path.exists():
+        shutil.rmtree(recipe.folder, ignore_errors=True)  # a run killed in its first moments
+        return
+    saved = OmegaConf.to_container(OmegaConf.load(path))
+    here = OmegaConf.to_container(OmegaConf.structured(recipe.config))
+    for key, value in _flat(here).items():
+        there = _flat(saved).get(key, value)
+        if not key.startswith(NOT_COMPARED) and there != value:
+            raise ConfigError(
+                f"{recipe.folder} was run with {key}={there}, and this asks for {value}. Give "
+                "another output=, or the options it was run with."
+            )
+    if suite.verb == "eval" and not is_done(recipe.folder, suite.verb):
+        shutil.rmtree(recipe.folder)  # an evaluation has nothing to go on with
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {}
+        found |= inner or {f"{prefix}{key}": value}
+    return found
+
+
+def _run(suite: Suite, config: BenchConfig, missing: Sequence[Recipe]) -> int:
+    """Fits on a cluster share it; all else runs here, one after another. The greatest exit code."""
+    if suite.verb == "fit" and config.launch.mode == "ray" and missing:
+        from whet_launch.sweep import run_together
+
+        return max(run_together([recipe.config for recipe in missing]))
+    for number, recipe in enumerate(missing, start=1):
+        say(f"\n{recipe.name}, {recipe.folder.name} ({number} of {len(missing)})")
+        code = run_function(find_verb(suite.verb), recipe.config)
+        if code:
+            return code
+    return 0
+
+
+def _results(recipes: Sequence[Recipe]) -> list[Result]:
+    folders: dict[str, list[Path]] = {}
+    for recipe in recipes:
+        folders.setdefault(recipe.name, []).append(recipe.folder)
+    return [read_result(name, found) for name, found in folders.items()]
+
+
+def _mteb(config: BenchConfig) -> int:
+    raise NotImplementedError

@@ -1,4 +1,4 @@
-"""`whet bench`: recipes composed by Hydra, run one after another or on a cluster, then one table."""
+"""`whet bench`: recipes composed by Hydra, run here or on a cluster, and then one table."""
 
 from __future__ import annotations
 

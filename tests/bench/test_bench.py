@@ -18,8 +18,8 @@ Bench = Callable[..., tuple[int, str, str]]
 def bench(
     tiny_data: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> Bench:
-    """`bench("mining", "only=[naive]", "a=1")` -> (exit code, stdout, stderr): the recipes on a tiny
-    collection in the place of theirs, with the options a=1 changed.
+    """`bench("mining", "only=[naive]", "a=1")` -> (exit code, stdout, stderr): recipes on a tiny
+    collection in the place of theirs, with a=1 changed.
     """
     shutil.copytree(tiny_data, tmp_path / "collections" / "nl2bash")
 

@@ -47,7 +47,11 @@ def test_a_part_is_written_once(tiny_data: Path, tmp_path: Path) -> None:
 def test_a_language_keeps_its_own_and_the_last_of_equal_questions(tmp_path: Path) -> None:
     source = tmp_path / "xquad"
     (source / "qrels").mkdir(parents=True)
-    docs = [{"_id": f"{lang}-{n}", "title": "", "text": f"{lang} {n}"} for lang in ("en", "es") for n in (1, 2)]
+    docs = [
+        {"_id": f"{lang}-{n}", "title": "", "text": f"{lang} {n}"}
+        for lang in ("en", "es")
+        for n in (1, 2)
+    ]
     queries = [("en-a", "same"), ("en-b", "same"), ("en-c", "other"), ("es-a", "same")]
     with gzip.open(source / "corpus.jsonl.gz", "wt") as file:
         file.writelines(json.dumps(doc) + "\n" for doc in docs)

@@ -24,6 +24,7 @@ INSTALLED_AS = {
     "markupsafe": "jinja2",
     "yaml": "pyyaml",
     "pydantic": "fastapi",
+    "Stemmer": "PyStemmer",
     "triton": "torch",  # its CUDA builds bring it
 }
 WITH_TORCH = {"triton"}  # comes with torch where there is a GPU, and is imported only there
@@ -96,6 +97,7 @@ def test_what_is_imported_is_declared_and_the_reverse() -> None:
         *extras["ray"],
         *extras["deepspeed"],
         *extras["label"],
+        *extras["bench"],
     ]
     declared = {re.split("[;>[]", entry)[0].strip() for entry in wanted}
     assert _third_party() - declared - WITH_TORCH == set()

@@ -36,7 +36,8 @@ def test_every_option_has_a_meaning() -> None:
 
 
 def test_every_dataclass_group_has_yaml_files_and_the_reverse() -> None:
-    folders = {path.parent.name for path in YAML} - {"whet_conf"}
+    conf = ROOT / "conf" / "whet_conf"
+    folders = {path.relative_to(conf).parts[0] for path in YAML if path.parent != conf}
     groups = set(group_names(whet.config.FitConfig))
     assert folders == groups
     assert all(choices_of(group) for group in groups)
@@ -49,5 +50,6 @@ def test_a_yaml_file_opens_with_the_command_that_runs_it(path: Path) -> None:
     assert first.startswith("# whet ")
     assert "_target_" not in path.read_text(encoding="utf-8")
     if path.parent.name != "whet_conf":
-        chosen = f"{path.parent.name}={path.stem}"
+        group, *inner = path.relative_to(ROOT / "conf" / "whet_conf").with_suffix("").parts
+        chosen = f"{group}={'/'.join(inner)}"
         assert f" {chosen}" in first

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from whet.config import EncodeJobConfig, EvalConfig, FitConfig, MineConfig
 from whet.errors import DataError, EnvironmentRefused
@@ -255,3 +256,28 @@ def test_the_module_and_a_closed_pipe(tiny_data: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert str(tiny_data) in done.stdout
+
+
+def test_an_interrupted_sweep_goes_on(calls: Any, whet: Whet, tmp_path: Path) -> None:
+    for number, seed in enumerate((1, 2, 3)):
+        folder = tmp_path / "here" / str(number)
+        config = FitConfig(seed=seed, output=f"here/{number}")
+        config.data.path = "x"
+        if number < 2:  # the first is done, the second begun
+            folder.mkdir(parents=True)
+            OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
+    (tmp_path / "here" / "0" / "model").mkdir()
+    code, _, err = whet("fit", "data=x", "seed=1,2,3", "output=here", "resume=auto", "-m")
+    assert code == 0, err
+    assert "seed=1 resume=auto -> done already" in err.replace("resume='auto'", "resume=auto")
+    assert [(c.seed, c.resume, c.output) for c in calls] == [
+        (2, "here/1", "here/1"),
+        (3, None, "here/2"),
+    ]
+
+
+def test_a_sweep_does_not_go_on_with_one_run(whet: Whet, calls: Any) -> None:
+    code, _, err = whet("fit", "data=x", "seed=1,2", "resume=runs/1", "-m")
+    assert code == 2
+    assert "A sweep that was interrupted goes on with resume=auto and the output=FOLDER" in err
+    assert calls == []

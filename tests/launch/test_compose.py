@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from whet.bench.suites import SUITES
 from whet.config import FitConfig
 from whet_launch.options import choices_of, group_names
 from whet_launch.verbs import VERBS
@@ -30,8 +31,10 @@ CHOICES = [(group, name) for group in group_names(FitConfig) for name in choices
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_yaml_file_composes(calls: Any, whet: Whet, group: str, choice: str) -> None:
     data = [] if group in ("data", "experiment") else ["data=x"]
-    assert whet("fit", f"{group}={choice}", *data) == (0, "", "")
-    assert isinstance(calls[0], FitConfig) and calls[0].data.path != "???"
+    judged = {suite.folder for suite in SUITES.values() if suite.verb == "eval"}
+    verb = "eval" if group == "experiment" and choice.partition("/")[0] in judged else "fit"
+    assert whet(verb, f"{group}={choice}", *data) == (0, "", "")
+    assert isinstance(calls[0], VERBS[verb].config) and calls[0].data.path != "???"
 
 
 def test_naive_mining_has_no_margin(calls: Any, whet: Whet) -> None:

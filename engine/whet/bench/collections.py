@@ -85,9 +85,8 @@ def _hash(doc_id: str) -> bytes:
 def _read(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a jsonl file, gzipped or not."""
     packed = path.with_name(f"{path.name}.gz")
-    opened = gzip.open(packed, "rt", encoding="utf-8") if packed.exists() else path.open()
-    with opened as lines:
-        yield from map(json.loads, lines)
+    text = gzip.decompress(packed.read_bytes()) if packed.exists() else path.read_bytes()
+    yield from map(json.loads, text.splitlines())
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -80,7 +80,9 @@ def markdown(shown: Sequence[Column]) -> str:
     heads = [heading for heading, _ in shown]
     rows = zip(*(column for _, column in shown), strict=True)
     lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in lines
+    )
 
 
 def _csv(shown: Sequence[Column]) -> str:

@@ -13,9 +13,10 @@ import hydra
 from omegaconf import OmegaConf
 
 from whet.bench.collections import collection
-from whet.bench.results import Result, is_done, read_result
+from whet.bench.results import Result, is_done, read_result, told_model
 from whet.bench.suites import MTEB, Suite, find_suite
 from whet.bench.table import columns, markdown, write_results
+from whet.checkpoint import write_atomically
 from whet.config import BenchConfig, ModelConfig
 from whet.errors import ConfigError
 from whet.progress import say
@@ -146,4 +147,28 @@ def _results(recipes: Sequence[Recipe]) -> list[Result]:
 
 
 def _mteb(config: BenchConfig) -> int:
-    raise NotImplementedError
+    """Run tasks of the package mteb; its result files are below `output`/results."""
+    from whet.bench.leaderboard import any_model, run_task
+
+    if not config.only:
+        raise ConfigError(
+            "suite mteb runs the tasks you name: only=[SciFact,NFCorpus]. "
+            "mteb.get_tasks(task_types=['Retrieval']) lists them."
+        )
+    folder = Path(config.output or "runs/bench_mteb")
+    model, name = any_model(config.model), told_model(config.model.name)
+    found = []
+    for number, task in enumerate(config.only, start=1):
+        say(f"\n{task} ({number} of {len(config.only)})")
+        found.append(run_task(model, task, folder, name=name))
+    table = markdown(
+        [
+            ("task", [one.task for one in found]),
+            ("model", [name] * len(found)),
+            ("main score", [f"{one.main_score:.4f}" for one in found]),
+            ("file", [str(one.path) for one in found]),
+        ]
+    )
+    write_atomically(folder / "results.md", f"{table}\n")
+    print(table)
+    return 0

@@ -20,7 +20,7 @@ from whet.feedback.checks import Check, guard_check
 from whet.feedback.events import Event, Shown
 from whet.feedback.judgments import Judged, judgments
 from whet.feedback.lessons import Lessons, Pool, lessons_of, pool_of
-from whet.feedback.tune import Score, tune
+from whet.feedback.tune import Score, Tuned, tune
 from whet.feedback.versions import Versions
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
@@ -281,12 +281,24 @@ def test_a_shipped_version_opens_in_sentence_transformers(encoder, data, tmp_pat
         Encoder.load(str(folder))
 
 
-def test_better_asks_for_more_than_chance():
-    before = np.zeros(40)
-    noise = np.random.default_rng(0).normal(0, 0.3, 40)
-    assert Score(before, before + 0.2).gain > Score(before, before + 0.2).error
-    flat = Score(before, noise - noise.mean())
-    assert not flat.gain > flat.error
+@pytest.mark.parametrize(
+    ("loss", "noise", "ndcg", "guard", "better"),
+    [
+        (-0.2, 0.0, 0.1, 0.0, True),
+        (-0.2, 0.0, 0.0, -0.005, True),  # what the guard may lose
+        (-0.02, 0.3, 0.1, 0.0, False),  # less than chance does often
+        (-0.2, 0.0, -0.01, 0.0, False),  # the lists got worse
+        (-0.2, 0.0, 0.1, -0.006, False),  # it forgets
+    ],
+)
+def test_better_asks_for_more_than_chance(loss, noise, ndcg, guard, better):
+    zero, spread = np.zeros(40), noise * np.tile([1.0, -1.0], 20)
+    scores = [
+        Score(zero, zero + ndcg),
+        Score(zero, spread + loss, "loss"),
+        Score(zero, zero + guard),
+    ]
+    assert Tuned(None, "matrix", 1.0, "", *scores, seconds=1.0).better == better
 
 
 def test_gestures_become_lessons(data):

@@ -6,6 +6,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from whet.bench.results import Result, is_done, read_result, told_model
 from whet.bench.suites import MTEB, Suite, find_suite
 from whet.bench.table import columns, markdown, write_results
 from whet.checkpoint import write_atomically
-from whet.config import BenchConfig, ModelConfig
+from whet.config import BM25, BenchConfig, ModelConfig
 from whet.errors import ConfigError
 from whet.progress import say
 from whet_launch.options import choices_of
@@ -57,6 +58,7 @@ def bench(config: BenchConfig) -> int:
     code = _run(suite, config, missing)
     if code:
         return code
+    _for_leaderboards(folder / "mteb", missing)
     results = _results(recipes)
     written = write_results(folder, suite, results)
     print(markdown(columns(suite, results)))
@@ -144,6 +146,17 @@ def _results(recipes: Sequence[Recipe]) -> list[Result]:
     for recipe in recipes:
         folders.setdefault(recipe.name, []).append(recipe.folder)
     return [read_result(name, found) for name, found in folders.items()]
+
+
+def _for_leaderboards(output: Path, fresh: Sequence[Recipe]) -> None:
+    """What each run gave as a result file of mteb, where that is installed."""
+    if find_spec("mteb") is None:
+        return
+    from whet.bench.leaderboard import result_of_folder
+
+    for recipe in fresh:
+        if recipe.config.model.name != BM25:
+            result_of_folder(recipe.folder, recipe.config, output, name=recipe.name)
 
 
 def _mteb(config: BenchConfig) -> int:

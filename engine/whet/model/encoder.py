@@ -131,6 +131,10 @@ class Encoder(nn.Module):
         token_BLD = self.backbone(
             input_ids=ids_BL, attention_mask=None if full else mask_BL
         ).last_hidden_state
+        return self.pool(token_BLD, mask_BL)
+
+    def pool(self, token_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+        """Vectors [B, D], float32, of the token vectors of texts, as the recipe says."""
         vector_BD = POOLINGS[self.recipe.pooling](token_BLD, mask_BL).float()
         if self.matrix is not None:
             vector_BD = self.matrix(vector_BD).float()
@@ -150,11 +154,7 @@ class Encoder(nn.Module):
         """A hash of all that decides a vector except the text: weights, tokenizer, pooling,
         prompts, length.
         """
-        digest = hashlib.sha256(repr(sorted(asdict(self.recipe).items())).encode())
-        said = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        for transient in ("truncation", "padding"):  # set anew by every call
-            said.pop(transient, None)
-        digest.update(json.dumps(said, sort_keys=True).encode())
+        digest = self._digest_of_texts()
         for name, tensor in sorted(self.state_dict().items()):
             if name.startswith("backbone.pooler."):  # decides no vector, and random where not saved
                 continue
@@ -162,6 +162,15 @@ class Encoder(nn.Module):
             plain = tensor.detach().cpu().contiguous()
             digest.update(plain.view(torch.uint8).numpy().data if plain.numel() else b"")
         return digest.hexdigest()
+
+    def _digest_of_texts(self) -> Any:
+        """A running hash of what becomes of a text before the transformer, and of the pooling."""
+        digest = hashlib.sha256(repr(sorted(asdict(self.recipe).items())).encode())
+        said = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        for transient in ("truncation", "padding"):  # set anew by every call
+            said.pop(transient, None)
+        digest.update(json.dumps(said, sort_keys=True).encode())
+        return digest
 
     def save(self, target: str | Path, card: str = "") -> Path:
         """Write the model to a new folder, whole or not at all; LoRA weights are merged.
@@ -176,14 +185,20 @@ class Encoder(nn.Module):
         with commit_folder(target, {"fingerprint": self.fingerprint()}) as draft:
             with folders.disk_errors(draft):
                 _merged(self.backbone).save_pretrained(draft)
-            folders.copy_tokenizer(self.source, draft)
-            matrix = self.matrix is not None
-            folders.write_recipe(draft, self.recipe, self.dimension, matrix=matrix)
-            if self.matrix is not None:
-                with folders.disk_errors(draft):
-                    folders.write_matrix(draft, self.matrix.weight)
-            (draft / "README.md").write_text(card, encoding="utf-8")
+            self.describe(draft, card)
         return target
+
+    def describe(self, draft: Path, card: str) -> None:
+        """Write into a draft all of a saved model but the transformer: its tokenizer, the pooling,
+        prompts and length, and the card.
+        """
+        folders.copy_tokenizer(self.source, draft)
+        matrix = self.matrix is not None
+        folders.write_recipe(draft, self.recipe, self.dimension, matrix=matrix)
+        if self.matrix is not None:
+            with folders.disk_errors(draft):
+                folders.write_matrix(draft, self.matrix.weight)
+        (draft / "README.md").write_text(card, encoding="utf-8")
 
 
 def _merged(backbone: Any) -> Any:

@@ -27,7 +27,7 @@ def cls(token_BLD: Tensor, mask_BL: Tensor) -> Tensor:
 def last(token_BLD: Tensor, mask_BL: Tensor) -> Tensor:
     """The last real token's vector, for decoders; texts are padded on the right."""
     last_B = mask_BL.sum(1).clamp_min(1) - 1
-    return token_BLD[torch.arange(len(token_BLD), device=token_BLD.device), last_B]
+    return token_BLD[torch.arange(token_BLD.shape[0], device=token_BLD.device), last_B]
 
 
 POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mean": mean, "cls": cls, "last": last}

@@ -1,0 +1,213 @@
+"""What `whet export` does: write a model for other runtimes, and nothing that was found wrong."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from whet.checkpoint import commit_folder
+from whet.config import DataConfig, ExportConfig, ModelConfig
+from whet.data.load import Dataset, load_dataset
+from whet.errors import ConfigError, EnvironmentRefused
+from whet.export.checks import LlamaCheck, check_llama, check_same, llama_is_here
+from whet.export.gguf_file import TYPES, check_gguf, write_gguf
+from whet.export.graph import input_names, write_int8, write_onnx
+from whet.export.measure import Row, measured, table
+from whet.export.readme import readme
+from whet.export.runtime import OnnxEncoder
+from whet.export.texts import probe_texts
+from whet.model.encoder import Encoder
+from whet.model.folder import ROUTER, find_folder
+from whet.model.towers import SIDES
+from whet.options import check_options
+from whet.progress import say, track
+from whet.run_folder import new_folder, versions, write_json
+from whet.stages import eval_qrels
+
+NEEDS = {
+    "onnx": ("onnx", ("onnx", "onnxruntime", "onnxscript")),
+    "int8": ("onnx", ("onnx", "onnxruntime", "onnxscript")),
+    "gguf": ("gguf", ("gguf",)),
+}
+ONNX, INT8 = "onnx/model.onnx", "onnx/model_quint8_avx2.onnx"  # names that other tools look for
+
+
+def export_command(config: ExportConfig) -> None:
+    """`whet export`: a new folder with the files asked for and export.json; a file that does not
+    give the model's vectors is not left behind.
+    """
+    check_options(config)
+    check_formats(config.formats)
+    encoder = _open(config.model)
+    if "gguf" in config.formats:
+        check_gguf(encoder)
+    data = _data(config.data)
+    name = _name(config.model)
+    folder = new_folder(config.output, f"{name}_export")
+    with _whole_or_absent(folder, encoder) as draft:
+        encoder.describe(draft, "")
+        encoder.backbone.config.save_pretrained(draft)  # type: ignore[union-attr,operator]
+        shown = _write(encoder, draft, config, data, name)
+    print(shown)
+    say(f"Exported: {folder}")
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """ConfigError for no format or an unknown one, EnvironmentRefused for a package not here."""
+    if not formats:
+        raise ConfigError("formats is empty. Name at least one of onnx, int8 and gguf.")
+    for name in formats:
+        if name not in NEEDS:
+            near = get_close_matches(name, NEEDS, 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"formats={name} is unknown.{hint} It takes onnx, int8 and gguf.")
+        extra, packages = NEEDS[name]
+        missing = [package for package in packages if find_spec(package) is None]
+        if missing:
+            raise EnvironmentRefused(
+                f'formats={name} needs {" and ".join(missing)}. Run `pip install "whet[{extra}]"`.'
+            )
+
+
+def _open(config: ModelConfig) -> Encoder:
+    folder = find_folder(config)
+    if (folder / ROUTER).is_file():
+        sides = " and then ".join(f"model={folder / f'{kind}_0_Transformer'}" for kind in SIDES)
+        raise ConfigError(
+            f"{folder} has an encoder for queries of its own. Export its two sides one by one: "
+            f"{sides}."
+        )
+    return Encoder.load(config)
+
+
+def _data(config: DataConfig) -> Dataset | None:
+    """The data to measure on, if any; wrong data or a missing split are told before the work."""
+    if not config.path:
+        return None
+    data = load_dataset(config.path, on_problem=config.on_problem)
+    eval_qrels(data, config.eval_split)
+    return data
+
+
+def _name(config: ModelConfig) -> str:
+    """A short name of a model: of a run folder rather than of the `model` in it."""
+    path = Path(config.name)
+    if path.is_dir():
+        path = path.resolve()
+    return path.parent.name if path.name == "model" else path.name
+
+
+@contextmanager
+def _whole_or_absent(folder: Path, encoder: Encoder) -> Iterator[Path]:
+    """The draft of a new, still empty folder; neither is left behind by a failure."""
+    draft = None
+    try:
+        with commit_folder(folder, {"fingerprint": encoder.fingerprint()}) as draft:
+            yield draft
+    except BaseException:
+        if draft is not None:
+            shutil.rmtree(draft, ignore_errors=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
+def _write(
+    encoder: Encoder, draft: Path, config: ExportConfig, data: Dataset | None, name: str
+) -> str:
+    """Write and check all files into the draft; the table to show."""
+    probe_texts()
+    said: dict[str, Any] = {"model": config.model.name, "fingerprint": encoder.fingerprint()}
+    said |= {"prompts": _prompts(encoder), "versions": versions(), "files": {}}
+    shown, told = "", []
+    if {"onnx", "int8"} & set(config.formats):
+        rows = _write_onnx(encoder, draft, config, data, said["files"])
+        said["measured"] = {"data": data and data.name, "rows": [asdict(row) for row in rows]}
+        shown = table(rows)
+        if data is None:
+            told = ["No data were given: cosines of 100 texts to the model's vectors."]
+    if "gguf" in config.formats:
+        told += _write_gguf(encoder, draft, said["files"])
+    files = list(said["files"])
+    text = "\n".join(part for part in (shown, *told) if part)
+    inputs, pad = input_names(encoder), encoder.pad_id
+    card = readme(name, f"```\n{text}\n```", encoder.recipe, inputs=inputs, pad=pad, files=files)
+    (draft / "README.md").write_text(card, encoding="utf-8")
+    write_json(draft / "export.json", said)
+    return text
+
+
+def _prompts(encoder: Encoder) -> dict[str, str]:
+    return {kind: encoder.recipe.prompt(kind) for kind in ("query", "document")}
+
+
+def _write_onnx(
+    encoder: Encoder,
+    draft: Path,
+    config: ExportConfig,
+    data: Dataset | None,
+    files: dict[str, Any],
+) -> list[Row]:
+    """The ONNX file, and the int8 one if asked for; what they are worth."""
+    texts = probe_texts()
+    (draft / "onnx").mkdir()
+    _step("Writing ONNX", lambda: write_onnx(encoder, draft / ONNX))
+    exported = OnnxEncoder(draft, ONNX)
+    found = check_same(encoder, exported, texts)
+    files[ONNX] = {"greatest_difference": found, "texts": len(texts)}
+    weights = sorted(encoder.source.glob("*.safetensors"))
+    systems: dict[str, Any] = {
+        "torch, float32": (encoder, weights),
+        "ONNX, float32": (exported, _of(draft / ONNX)),
+    }
+    if "int8" in config.formats:
+        _step("Writing int8", lambda: write_int8(draft / ONNX, draft / INT8))
+        systems["ONNX, int8"] = (OnnxEncoder(draft, INT8), _of(draft / INT8))
+    rows = measured(systems, texts, data, config.data.eval_split)
+    if "int8" in config.formats:
+        files[INT8] = {"cosine_mean": rows[-1].cosine_mean, "cosine_min": rows[-1].cosine_min}
+    return rows
+
+
+def _of(path: Path) -> list[Path]:
+    """A file and, where it is over 2 GB, the weights beside it."""
+    return sorted(path.parent.glob(f"{path.name}*"))
+
+
+def _step(title: str, work: Callable[[], None]) -> None:
+    with track(title, 1, "file") as advance:
+        work()
+        advance(1)
+
+
+def _write_gguf(encoder: Encoder, draft: Path, files: dict[str, Any]) -> list[str]:
+    """The GGUF files; a line about each: what llama.cpp made of it, where that is installed."""
+    (draft / "gguf").mkdir()
+    texts, lines = probe_texts(), []
+    for kind in TYPES:
+        path = draft / "gguf" / f"model-{kind}.gguf"
+        write_gguf(encoder, path, kind)
+        found = check_llama(encoder, path, kind, texts) if llama_is_here() else None
+        files[path.relative_to(draft).as_posix()] = {"llama_cpp": found and asdict(found)}
+        size = path.stat().st_size / 1e6
+        lines.append(f"GGUF, {kind}: {size:.1f} MB; {_llama_said(found)}")
+    return lines
+
+
+def _llama_said(found: LlamaCheck | None) -> str:
+    if found is None:
+        return "not run, since llama-cpp-python is not installed"
+    same = found.texts - len(found.cut_otherwise)
+    least = math.floor(found.cosine_min * 1e4) / 1e4  # "or more" is to be true
+    said = f"llama.cpp: cosine {least:.4f} or more for {same} of {found.texts} texts"
+    if not found.cut_otherwise:
+        return said
+    lowest = min(found.cut_otherwise.values())
+    return f"{said}; others are cut into other tokens (cosine from {lowest:.4f}): see export.json"

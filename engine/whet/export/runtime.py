@@ -1,0 +1,64 @@
+"""An encoder whose vectors come from an ONNX file: it encodes, searches and is judged like any
+other.
+
+Shape suffixes: B texts, L tokens, D dimensions.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from whet.checkpoint import file_sha256
+from whet.config import ModelConfig
+from whet.export.graph import OUTPUTS, TOKEN_TYPES
+from whet.model.encoder import Encoder
+from whet.model.folder import read_recipe
+
+LONGEST = 1 << 20  # tokens; the folder itself says how many it reads
+
+
+class OnnxEncoder(Encoder):
+    """The model of a folder that `whet export` wrote, run by onnxruntime on the CPU."""
+
+    def __init__(self, folder: Path, file: str = "onnx/model.onnx"):
+        import onnxruntime
+        from transformers import AutoTokenizer
+
+        nn.Module.__init__(self)  # there is no transformer of torch's here
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        self.file = folder / file
+        self.session = onnxruntime.InferenceSession(
+            self.file, options, providers=["CPUExecutionProvider"]
+        )
+        self.inputs = [wanted.name for wanted in self.session.get_inputs()]
+        self.dimension: int = self.session.get_outputs()[1].shape[-1]
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.recipe = read_recipe(folder, ModelConfig(name=str(folder)), longest=LONGEST)
+        pad = self.tokenizer.pad_token_id
+        self.pad_id = 0 if pad is None else pad
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return torch.device("cpu")
+
+    def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
+        """Vectors [B, D] as the graph gives them."""
+        fed = {"input_ids": ids_BL.numpy(), "attention_mask": mask_BL.numpy()}
+        if TOKEN_TYPES in self.inputs:
+            fed[TOKEN_TYPES] = np.zeros_like(fed["input_ids"])
+        return torch.from_numpy(self.session.run([OUTPUTS[1]], fed)[0])
+
+    def fingerprint(self) -> str:
+        """A hash of the file and of what is done with a text before it."""
+        digest = self._digest_of_texts()
+        for file in sorted(self.file.parent.glob(f"{self.file.name}*")):  # large weights lie beside
+            digest.update(file_sha256(file).encode())
+        return digest.hexdigest()

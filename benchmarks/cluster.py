@@ -23,7 +23,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from recipes import reduced
+from reduced import reduced
 
 HERE = Path(__file__).resolve().parent
 EXAMPLE = HERE.parent / "examples" / "nl2bash"

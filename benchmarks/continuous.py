@@ -22,7 +22,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from recipes import reduced
+from reduced import reduced
 
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE / "records" / "continuous.jsonl"

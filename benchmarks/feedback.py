@@ -16,7 +16,7 @@ domain.
 The baseline is sentence-transformers, trained on the same marks of all rounds (positives, and as
 hard negatives the documents marked not relevant) with its own defaults; it changes the documents'
 vectors too, so it encodes the corpus again. Rows go to records/feedback.jsonl. Needs the
-collections of recipes.py in the folder --data.
+collections of docs/benchmarks.md in the folder --data.
 """
 
 from __future__ import annotations
@@ -31,10 +31,17 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
-from recipes import RECIPES, Recipe, prepared
 
 RECORDS = Path(__file__).parent / "records" / "feedback.jsonl"
-COLLECTIONS = ("nl2bash", "tldr-cmd", "debian-desc", "py-doc2code", "medquad", "cranfield")
+COLLECTIONS = {  # by the name whet.bench knows them by
+    "nl2bash": "nl2bash",
+    "tldr-cmd": "tldr-cmd",
+    "debian-desc": "debian-desc@10000",
+    "py-doc2code": "py-doc2code@10000",
+    "medquad": "medquad@10000",
+    "cranfield": "cranfield",
+}
+MAX_LENGTH = {"medquad": 128}  # tokens; else as the model says
 GESTURES = ("marks", "reorder", "both")
 ROUNDS, QUERIES, SHOWN = 5, 10, 10
 NOISE = 0.1
@@ -46,7 +53,7 @@ def main() -> None:
     """Run what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--work", type=Path, default=Path("runs/quality"))
+    parser.add_argument("--work", type=Path, default=Path("runs/collections"))
     parser.add_argument("--only", nargs="+", choices=COLLECTIONS, default=list(COLLECTIONS))
     parser.add_argument("--gestures", nargs="+", choices=GESTURES, default=list(GESTURES))
     parser.add_argument("--seeds", type=int, default=1)
@@ -78,6 +85,7 @@ class Collection:
 
 def opened(name: str, options: argparse.Namespace) -> Collection:
     """The collection with its vectors by the base model, and the two sets it is measured on."""
+    from whet.bench.collections import collection
     from whet.config import EncodeConfig, ModelConfig
     from whet.data.load import load_dataset
     from whet.encode import encode_table
@@ -85,10 +93,9 @@ def opened(name: str, options: argparse.Namespace) -> Collection:
     from whet.model.encoder import Encoder
     from whet.store import embeddings_folder
 
-    recipe = RECIPES.get(name, Recipe(name))
-    data = load_dataset(str(prepared(recipe, options.data, options.work)), on_problem="drop")
-    settings = {"max_length": recipe.max_length} if recipe.max_length else {}
-    model = Encoder.load(ModelConfig(**settings))
+    folder = collection(options.data, COLLECTIONS[name], options.work)
+    data = load_dataset(str(folder), on_problem="drop")
+    model = Encoder.load(ModelConfig(max_length=MAX_LENGTH.get(name)))
     corpus = encode_table(model, data.corpus, kind="document", store=embeddings_folder())
     truth: dict[int, set[int]] = {}
     for split in data.splits.values():

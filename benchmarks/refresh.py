@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from recipes import Recipe, prepared
 
 RECORDS = Path(__file__).parent / "records" / "refresh.jsonl"
 TRAINED = 2_000  # queries
@@ -128,14 +127,15 @@ class Setting:
     """The corpus, a model and what it became while it was trained."""
 
     def __init__(self, options: argparse.Namespace) -> None:
+        from whet.bench.collections import collection
         from whet.config import ModelConfig
         from whet.data.load import load_dataset
         from whet.model.encoder import Encoder
 
         self.work = options.work
         self.tuned = options.work / f"step{STEP}"
-        recipe = Recipe("debian-desc", documents=options.documents)
-        data = prepared(recipe, options.data, options.work)
+        name = f"debian-desc@{options.documents}"
+        data = collection(options.data, name, options.work)
         self.data = load_dataset(str(data), on_problem="drop")
         self.relevant = self.data.split("train").relevant()
         self.order = np.random.default_rng(0).permutation(self.relevant.query_rows)

@@ -6,8 +6,8 @@
 
 Each measurement is a process of its own, the two libraries in turn, so that both meet the same
 noise and peak memory is theirs alone. Figures are medians; ratios are taken pair by pair. Rows are
-appended to records/vs_sentence_transformers.jsonl. Needs the collections of recipes.py in the
-folder --data.
+appended to records/vs_sentence_transformers.jsonl. Needs the collections of docs/benchmarks.md in
+the folder --data.
 """
 
 from __future__ import annotations

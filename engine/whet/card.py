@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+USE = """```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder")
+queries = model.encode_query(["..."])
+documents = model.encode_document(["..."])
+print(model.similarity(queries, documents))
+```"""
+
 CARD = """---
 library_name: sentence-transformers
 pipeline_tag: sentence-similarity
@@ -20,14 +29,7 @@ A {dimension}-dimensional embedding model. Started from `{name}` and trained by 
 
 Judged on {queries:,} queries that were not trained on, searching all documents. {verdict}
 
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("path/to/this/folder")
-queries = model.encode_query(["..."])
-documents = model.encode_document(["..."])
-print(model.similarity(queries, documents))
-```
+{use}
 
 ## What made it
 
@@ -59,7 +61,7 @@ def measures_table(rows: list[dict[str, Any]]) -> str:
 
 def model_card(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """The README.md of a saved model; `facts` has a value for every name in CARD but the table."""
-    return CARD.format(table=measures_table(rows), **facts)
+    return CARD.format(table=measures_table(rows), use=USE, **facts)
 
 
 FEEDBACK_CARD = """---
@@ -77,14 +79,7 @@ their own, tuned by Whet {whet} on {events:,} gestures of people.
 
 {why}
 
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("path/to/this/folder")
-queries = model.encode_query(["..."])
-documents = model.encode_document(["..."])
-print(model.similarity(queries, documents))
-```
+{use}
 
 The licence of the base model applies to this one, too.
 """
@@ -94,4 +89,4 @@ def tuned_card(facts: dict[str, Any], name: str) -> str:
     """The README.md of a model tuned on feedback; `facts` are those of its version."""
     import whet
 
-    return FEEDBACK_CARD.format(name=name, whet=whet.__version__, **facts)
+    return FEEDBACK_CARD.format(name=name, whet=whet.__version__, use=USE, **facts)

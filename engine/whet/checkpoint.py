@@ -61,6 +61,19 @@ def commit_folder(target: Path, facts: dict[str, Any] | None = None) -> Iterator
 
 
 @contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """The same without a manifest, for a folder that has a record of its own; `target` must not be
+    there.
+    """
+    draft = _fresh_draft(target)
+    yield draft
+    for file in _files_of(draft):
+        sync(file)
+    os.rename(draft, target)
+    sync(target.parent)
+
+
+@contextmanager
 def commit_together(target: Path, facts: dict[str, Any] | None = None) -> Iterator[Path]:
     """`commit_folder` by all processes of a job at once: each may write files into the draft, which
     is on storage they all see, and each seals its share of them.

@@ -96,6 +96,8 @@ class TrainerConfig:
     gradient_clip_val: float = 1.0  # norm a gradient is cut to; 0: never
     precision: str = "auto"  # 32-true or bf16-mixed; auto: bf16-mixed on GPUs that have it
     accelerator: str = "auto"  # cpu, gpu; auto: a GPU where there is one
+    deterministic: Optional[bool] = None  # same recipe, same bits; None: where a CPU trains
+    num_workers: int = 0  # threads that make the next steps' batches; 0: each step makes its own
     checkpoint_every_steps: int = 0  # 0: by time alone
     checkpoint_every_s: float = 300.0  # seconds
     log_every_n_steps: int = 10  # loss and learning rate
@@ -317,3 +319,49 @@ class JobConfig:
     name: str = MISSING  # as it was submitted; `whet jobs` lists them
     address: Optional[str] = None  # http://HEAD:8265; None: $RAY_API_SERVER_ADDRESS
     insecure: bool = False  # talk to a remote cluster that asks for no token
+
+
+@dataclass
+class BundleConfig:
+    """A folder to publish: a run's model, what made it, and what that permits (docs/bundles.md)."""
+
+    run: str = MISSING  # folder of a fit that is done
+    output: Optional[str] = None  # folder; None: RUN/bundle
+    include: list[str] = field(default_factory=list)  # goes in besides: data, base, code
+    data_licence: Optional[str] = None  # SPDX expression; None: as the data's files say
+    base_licence: Optional[str] = None  # of the base model, the same
+    data_source: Optional[str] = None  # where others get the data, as a URL or in words
+    spread_of: list[str] = field(default_factory=list)  # runs of the recipe with other seeds
+
+
+@dataclass
+class DataHereConfig:
+    """Where a bundle's training data are on this machine."""
+
+    path: Optional[str] = None  # folder or file; None: those in the bundle, if it has them
+
+
+@dataclass
+class ModelHereConfig:
+    """Where a bundle's base model is on this machine."""
+
+    name: Optional[str] = None  # folder or name; None: as the bundle names it
+
+
+@dataclass
+class VerifyConfig:
+    """Whether a bundle, and what it was made from, is what it says."""
+
+    bundle: str = MISSING  # its folder
+    data: DataHereConfig = field(default_factory=DataHereConfig)
+    model: ModelHereConfig = field(default_factory=ModelHereConfig)
+
+
+@dataclass
+class ReproduceConfig:
+    """A bundle's run, done again and compared."""
+
+    bundle: str = MISSING  # its folder
+    data: DataHereConfig = field(default_factory=DataHereConfig)
+    model: ModelHereConfig = field(default_factory=ModelHereConfig)
+    output: Optional[str] = None  # run folder; None: runs/<date>_<time>_<data>_reproduced

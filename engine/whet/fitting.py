@@ -20,6 +20,7 @@ from whet.checkpoint import locked
 from whet.claim import check_data
 from whet.config import FitConfig
 from whet.data.load import Dataset, load_dataset
+from whet.determinism import base_store, fixed_order
 from whet.errors import CheckpointError, ConfigError, EnvironmentRefused
 from whet.evaluate import Comparison, Evaluation, check_measures, check_trec_id
 from whet.heartbeat import watched
@@ -35,6 +36,7 @@ from whet.job import (
 from whet.mine import check_backend, check_policy, overlap
 from whet.model.encoder import Encoder
 from whet.options import check_options, check_strategy
+from whet.origin import record_origin
 from whet.progress import say
 from whet.refresh import Refresher
 from whet.report import write_report
@@ -44,7 +46,6 @@ from whet.stages import (
     write_comparison,
     write_judged,
 )
-from whet.store import embeddings_folder
 from whet.types import Negatives
 from whet.world import from_leader, together, world
 
@@ -87,7 +88,7 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None) -> Run:
         with locked(folder) if world().leader else nullcontext():
             job = opened(config, folder, data)
             say(f"Run folder: {folder}")
-            with _broken_disk_told(folder):
+            with _broken_disk_told(folder), fixed_order(config):
                 return _stages(job, miner)
 
 
@@ -179,9 +180,10 @@ def _stages(job: Job, miner: MakeMiner | None) -> Run:
     torch.manual_seed(job.config.seed)  # decides the start of a LoRA
     encoder = together(lambda: Encoder.load(job.config.model))
     fingerprint = encoder.fingerprint()
+    from_leader(lambda: record_origin(job.folder, job.config, job.data, fingerprint))
     forecast = _forecast(job, encoder) if world().leader else None
     watch = Stopwatch(job.folder, _facts(job, fingerprint))
-    base = _judge(job, encoder, embeddings_folder(), "base")
+    base = _judge(job, encoder, base_store(job.config, job.data.digest), "base")
     watch.stage("judge the base model")
     refresher = Refresher(job)
     first = _first_negatives(job, encoder, refresher)

@@ -11,6 +11,7 @@ from whet.config import FitConfig
 from whet.data.holdout import eval_split_name, hold_out
 from whet.data.load import Dataset, load_dataset
 from whet.data.positives import positives_of
+from whet.determinism import is_deterministic
 from whet.mine import Mined, read_negatives, write_negatives
 from whet.model.encoder import Encoder
 from whet.progress import say
@@ -43,7 +44,7 @@ def opened(config: FitConfig, folder: Path, data: Dataset) -> Job:
     """The same with the data at hand."""
     train, judged = splits_of(data, config)
     positives = positives_of(train, data.queries, data.corpus)
-    return Job(config, folder, data, train, judged, positives, Pace())
+    return Job(config, folder, data, train, judged, positives, Pace(is_deterministic(config)))
 
 
 def shared_dataset(config: FitConfig) -> Dataset:

@@ -47,6 +47,7 @@ RANGES: dict[str, tuple[float, float]] = {  # lowest and highest value, both all
     "trainer.checkpoint_every_steps": (0, float("inf")),
     "trainer.checkpoint_every_s": (0, float("inf")),
     "trainer.log_every_n_steps": (1, float("inf")),
+    "trainer.num_workers": (0, float("inf")),
     "refresh.every_n_steps": (1, float("inf")),
     "refresh.miners": (1, float("inf")),
     "refresh.min_overlap": (0, 1),

@@ -1,8 +1,8 @@
 """What a job leaves: one folder with its configuration, its environment, its results.
 
-config.yaml, environment.json, train_log.jsonl, tb/, checkpoints/ (until the job is done),
-negatives/, mining_report.json, model/, trec/, metrics.json, comparison.json, per_query.jsonl,
-report.html.
+config.yaml, origin.json, environment.json, train_log.jsonl, tb/, checkpoints/ (until the job is
+done), negatives/, mining_report.json, model/, trec/, metrics.json, comparison.json,
+per_query.jsonl, report.html.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from whet.checkpoint import write_atomically
+from whet.energy import EnergyMeter
 from whet.errors import ConfigError
 from whet.world import world
 
@@ -87,13 +88,17 @@ def versions() -> dict[str, str]:
 
 
 class Stopwatch:
-    """Seconds a stage, kept in environment.json across interruptions."""
+    """Seconds a stage, and joules where they can be read, kept in environment.json across
+    interruptions.
+    """
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
         self.path = folder / "environment.json"
         before = json.loads(self.path.read_text()) if self.path.exists() else {}
         self.facts = {**facts, "versions": versions(), "seconds": before.get("seconds", {})}
+        self.facts["joules"] = before.get("joules", {})
         self.start = time.monotonic()
+        self.meter = EnergyMeter()
         self._write()
 
     def stage(self, name: str) -> None:
@@ -102,6 +107,9 @@ class Stopwatch:
         seconds = self.facts["seconds"]
         seconds[name] = round(seconds.get(name, 0.0) + now - self.start, 2)
         self.start = now
+        joules = self.facts["joules"]
+        for device, spent in self.meter.joules().items():
+            joules[device] = round(joules.get(device, 0.0) + spent, 1)
         self._write()
 
     def _write(self) -> None:

@@ -60,10 +60,12 @@ def eval_qrels(data: Dataset, split: str | None) -> Qrels:
 
 
 class Pace:
-    """How fast each process encodes, measured once: the faster get more of the corpus."""
+    """How fast each process encodes, measured once: the faster get more of the corpus, unless all
+    are to get the same in every run (`even`).
+    """
 
-    def __init__(self) -> None:
-        self.rates_W: np.ndarray | None = None
+    def __init__(self, even: bool = False) -> None:
+        self.rates_W: np.ndarray | None = np.ones(world().size) if even else None
 
     def part(self, rows: int, encoder: Encoder | Towers, config: EncodeConfig | None) -> slice:
         """This process's rows of the corpus."""

@@ -33,6 +33,7 @@ MAY_DIFFER = (
     "resume",
     "trainer.checkpoint_",
     "trainer.log_",
+    "trainer.num_workers",
 )
 
 

@@ -20,7 +20,7 @@ from whet_launch.verbs import VERBS, Verb
 
 SHORT = {"data": "data.path", "model": "model.name"}
 PATHS = {"data.path", "model.name", "output", "resume", "baseline", "mining.cross_encoder"}
-PATHS |= {"launch.prices", "folder", "tune.guard", "collections"}
+PATHS |= {"launch.prices", "folder", "tune.guard", "collections", "run", "bundle"}
 FLAGS = set("--hydra-help --resolve --run -r --multirun -m --shell-completion -sc".split())
 FLAGS_WITH_VALUE = set("--cfg -c --package -p --config-dir -cd --info -i".split())
 SWEEP_FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\s*\(")

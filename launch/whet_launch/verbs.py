@@ -179,5 +179,39 @@ VERBS = {
             (("whet stop NAME address=http://head:8265", "its checkpoints stay"),),
             bare="name",
         ),
+        Verb(
+            "bundle",
+            "publish a run as one folder that says what made it and what that permits",
+            whet.config.BundleConfig,
+            "whet.bundle.make:bundle_command",
+            (
+                ("whet bundle runs/RUN", "the model, its card and provenance in runs/RUN/bundle"),
+                ("whet bundle runs/RUN data_licence=MIT include=[data,base]", "with its inputs"),
+                ("whet bundle runs/RUN spread_of=[runs/A,runs/B]", "and how much seeds change"),
+            ),
+            bare="run",
+        ),
+        Verb(
+            "verify",
+            "say whether a bundle and its inputs are what they were",
+            whet.config.VerifyConfig,
+            "whet.bundle.verify:verify_command",
+            (
+                ("whet verify BUNDLE", "every hash; names the first file that differs"),
+                ("whet verify BUNDLE data=my/data", "the training data, too"),
+            ),
+            bare="bundle",
+        ),
+        Verb(
+            "reproduce",
+            "do a bundle's run again and compare",
+            whet.config.ReproduceConfig,
+            "whet_launch.reproduce:reproduce_command",
+            (
+                ("whet reproduce BUNDLE", "with the data in it"),
+                ("whet reproduce BUNDLE data=my/data", "with the data that it names"),
+            ),
+            bare="bundle",
+        ),
     )
 }

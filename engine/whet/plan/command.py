@@ -10,6 +10,7 @@ from typing import Any
 
 from whet.config import FitConfig
 from whet.data.load import Dataset
+from whet.determinism import base_store
 from whet.model.encoder import Encoder
 from whet.plan.estimate import Estimate, Processes, estimate, step_cost
 from whet.plan.footprint import (
@@ -27,7 +28,7 @@ from whet.plan.prices import Price, price_of
 from whet.plan.probe import Rates, probe, training_device
 from whet.plan.workload import Split, Workload, workload_of
 from whet.run_folder import write_json
-from whet.store import cache_folder, embeddings_folder
+from whet.store import cache_folder
 
 UNKNOWN_LINK = 1.2e9  # bytes a second where the price list does not know the device: 10 Gbit/s
 NOT_RESULTS = ("output", "resume")
@@ -103,7 +104,7 @@ def make_plan(
 ) -> Plan:
     """Count, probe and estimate; `load_s` is how long data and model took to load."""
     device = training_device(config)
-    store = embeddings_folder()
+    store = base_store(config, data.digest)
     store.mkdir(parents=True, exist_ok=True)
     machine = this_machine(device, store)
     work = workload_of(data, split, encoder, config, store=store)

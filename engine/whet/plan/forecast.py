@@ -9,6 +9,7 @@ from typing import Any
 
 from whet.config import FitConfig
 from whet.data.load import Dataset
+from whet.determinism import base_store
 from whet.model.encoder import Encoder
 from whet.plan.command import UNKNOWN_LINK, plan_path
 from whet.plan.estimate import STATE_BYTES, Processes, StepCost, estimate, save_s
@@ -18,7 +19,6 @@ from whet.plan.table import duration
 from whet.plan.workload import Split, workload_of
 from whet.progress import say
 from whet.run_folder import write_json
-from whet.store import embeddings_folder
 
 STEPS = 3  # measured after the first one, which also allocates what later ones find
 ENCODING_S = 1.0  # spent on measuring how fast texts are encoded
@@ -41,7 +41,7 @@ class Forecast:
         if self.path.exists():
             self.written = json.loads(self.path.read_text())
             return
-        store = embeddings_folder()
+        store = base_store(config, data.digest)
         self.work = workload_of(data, split, encoder, config, store=store)
         self.encode = probe_encode(data, split, encoder, config.encode, limit_s=ENCODING_S)
         self.search = probe_search(self.encode, config, self.work)

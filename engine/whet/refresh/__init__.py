@@ -10,13 +10,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from whet.determinism import base_store
 from whet.job import SCRATCH, Job, write_mined
 from whet.mine import Mined
 from whet.model.encoder import Encoder
 from whet.refresh.probe import Probe
 from whet.refresh.scopes import SCOPES, All, Found
 from whet.refresh.vectors import Vectors
-from whet.store import embeddings_folder
 from whet.types import Negatives
 from whet.world import from_leader
 
@@ -38,7 +38,7 @@ class Refresher:
 
     def __init__(self, job: Job, scratch: Path | None = None) -> None:
         self.job = job
-        self.kept = Vectors(job, embeddings_folder())
+        self.kept = Vectors(job, base_store(job.config, job.data.digest))
         # of weights that are still changing
         self.passing = Vectors(job, scratch or job.folder / SCRATCH)
         config = job.config.refresh

@@ -21,6 +21,7 @@ from whet.loss.infonce import Targets, matryoshka_info_nce, uses_tiles
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
 from whet.progress import say
+from whet.train.ahead import Ahead
 from whet.train.examples import Batch, Examples
 from whet.train.exchange import all_vectors, most, own_gradient
 from whet.train.strategy import (
@@ -54,6 +55,13 @@ class Contrastive(L.LightningModule):
         self.examples = examples
         self.order = order
         self.config = config
+        self.ahead = Ahead(
+            examples,
+            encoder,
+            order.step,
+            steps=self.total_steps,
+            workers=config.trainer.num_workers,
+        )
         self.last_loss = float("nan")
         self.told_of_tiles = False
         self.sharded = False
@@ -70,7 +78,7 @@ class Contrastive(L.LightningModule):
         step = self.global_step
         torch.manual_seed(step_seed(self.config.seed, step, world().rank))
         self.encoder.train()
-        batch = self.examples.batch(self.order.step(step), self.encoder)
+        batch = self.ahead.batch(step)
         optimizer: Any = self.optimizers()
         optimizer.zero_grad(set_to_none=True)
         loss = self._backward(batch)
@@ -155,6 +163,10 @@ class Contrastive(L.LightningModule):
         if mode in ("always", "never"):
             return mode == "always"
         return tokens > (self.config.loss.cache_tokens or tokens_that_fit(self.encoder))
+
+    def on_fit_end(self) -> None:
+        """The last step is done (Lightning calls this)."""
+        self.ahead.close()
 
     def configure_model(self) -> None:
         """Shard the encoder's weights where the strategy is FSDP (Lightning calls this)."""

@@ -1,0 +1,96 @@
+"""A finished run, read: its configuration without anything private, what made it, its results."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from whet.config import FitConfig, LaunchConfig
+from whet.errors import CheckpointError
+from whet.origin import FILE
+
+NEEDED = ("config.yaml", FILE, "environment.json", "metrics.json", "comparison.json")
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a run. `config` is fit to publish: folders are named, not located."""
+
+    folder: Path
+    config: dict[str, Any]
+    private: dict[str, Any]
+    origin: dict[str, Any]
+    environment: dict[str, Any]
+    metrics: dict[str, Any]
+    comparison: dict[str, Any]
+    steps: int
+
+    @property
+    def has_negatives(self) -> bool:
+        """Whether negatives were mined."""
+        return (self.folder / "negatives").is_dir()
+
+    @property
+    def new_files(self) -> bool:
+        """Whether the checkout it ran from had source files that no commit has."""
+        return bool(self.origin["code"].get("new_files"))
+
+
+def read_run(folder: Path) -> Facts:
+    """Read a run folder. CheckpointError if it is none, is not done, or is of an older Whet."""
+    if not (folder / "config.yaml").is_file():
+        raise CheckpointError(f"{folder} is no run folder, config.yaml is missing. Give a fit's.")
+    if not (folder / "model" / WEIGHTS).is_file():
+        raise CheckpointError(
+            f"{folder} is not done: it has no model. Go on with it: whet fit resume={folder}"
+        )
+    for name in NEEDED:
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"{folder} lacks {name}: what made it was not recorded when it ran (an older "
+                "Whet?), and cannot be known now. Run the fit again."
+            )
+    import yaml
+
+    private = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    read = {name: json.loads((folder / name).read_text(encoding="utf-8")) for name in NEEDED[1:]}
+    log = (folder / "train_log.jsonl").read_text().splitlines()
+    return Facts(
+        folder=folder,
+        config=public_config(private, read[FILE]),
+        private=private,
+        origin=read[FILE],
+        environment=read["environment.json"],
+        metrics=read["metrics.json"],
+        comparison={k: v for k, v in read["comparison.json"].items() if k != "examples"},
+        steps=json.loads(log[-1])["step"] if log else 0,
+    )
+
+
+def public_config(config: dict[str, Any], origin: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with names instead of paths, and without where it ran: addresses, hosts,
+    images. What decides the result stays.
+    """
+    said = deepcopy(config)
+    said["data"]["path"] = origin["data"]["hub"] or origin["data"]["name"]
+    said["model"]["name"] = origin["model"]["name"]
+    if origin["model"]["revision"]:
+        said["model"]["revision"] = origin["model"]["revision"]
+    rescorer = said["mining"]["cross_encoder"]
+    if rescorer is not None and Path(rescorer).expanduser().exists():
+        said["mining"]["cross_encoder"] = Path(rescorer).name
+    said["strategy"]["nvme_path"] = None
+    said["launch"] = asdict(LaunchConfig(num_workers=origin["processes"]))
+    said["output"] = said["resume"] = None
+    return said
+
+
+def config_from(said: dict[str, Any]) -> FitConfig:
+    """The options of a fit from their plain values."""
+    from whet.api import configured
+
+    return configured(FitConfig(), deepcopy(said))

@@ -1,0 +1,193 @@
+"""provenance.json: what made a bundle, as an in-toto Statement with SLSA's provenance for a build,
+and a hash tree over all of it.
+
+in-toto Statement v1 (in-toto.io/Statement/v1) and SLSA provenance v1 (slsa.dev/provenance/v1) say
+what the fields mean; those that begin with `whet_` are ours. A group of the tree is the sha256 of
+lines `sha256  name`, sorted, as sha256sum prints them; the root is the sha256 of the groups' lines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from whet.bundle.facts import Facts
+from whet.checkpoint import file_sha256
+from whet.errors import CheckpointError
+
+NAME = "provenance.json"
+SIGNATURE = f"{NAME}.sig"  # made by whoever signs it, so not among what is signed
+STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
+BUILD, BUILDER = "urn:whet:fit:1", "urn:whet"
+HUBS_ADD = (".gitattributes", ".git/", ".cache/")  # to what was put on a hub and fetched again
+DATA, BASE, CODE = "data", "base", "code"  # inputs, and the folders their copies are in
+RNG = "torch.manual_seed(numpy.random.SeedSequence([seed, step])) before each step"
+
+
+def statement_of(facts: Facts, draft: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """The statement about the files of a draft bundle; `results` are the `whet_` fields besides the
+    machine, what was measured and what is permitted.
+    """
+    origin = facts.origin
+    files = {name: file_sha256(draft / name) for name in bundle_files(draft)}
+    products = [name for name in files if name.startswith("training/")]
+    predicate = {
+        "buildDefinition": {
+            "buildType": BUILD,
+            "externalParameters": {"config": facts.config},
+            "internalParameters": {
+                "seeds": {**origin["seeds"], "rng": RNG},
+                "determinism": origin["determinism"],
+                "processes": origin["processes"],
+                "changed_when_resumed": origin["changed"],
+            },
+            "resolvedDependencies": list(_dependencies(origin)),
+        },
+        "runDetails": {
+            "builder": {
+                "id": BUILDER,
+                "version": {**facts.environment["versions"], "whet": origin["code"]["version"]},
+            },
+            "metadata": {"startedOn": origin["begun"]},
+            "byproducts": [_described(name, files[name]) for name in products],
+        },
+        "whet_machine": origin["machine"],
+        **{f"whet_{name}": value for name, value in results.items()},
+    }
+    statement = {
+        "_type": STATEMENT,
+        "subject": [_described(name, digest) for name, digest in files.items()],
+        "predicateType": PREDICATE,
+        "predicate": predicate,
+    }
+    predicate["whet_tree"] = tree_of(statement)
+    return statement
+
+
+def bundle_files(folder: Path) -> list[str]:
+    """The names of a bundle's files, sorted, without the record of them and its signature."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    ours = (name for name in names if not name.startswith(HUBS_ADD))
+    return sorted(name for name in ours if name not in (NAME, SIGNATURE))
+
+
+def _described(name: str, digest: str, /, **said: Any) -> dict[str, Any]:
+    annotations = {"annotations": said} if said else {}
+    return {"name": name, "digest": {"sha256": digest}, **annotations}
+
+
+def _dependencies(origin: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All inputs, each file by name; a copy of it in the bundle has the same name."""
+    data, model, code = origin["data"], origin["model"], origin["code"]
+    about = {name: data[name] for name in ("kind", "hub", "file", "documents", "queries", "splits")}
+    yield _described(f"{DATA}: ids, texts and judgments", data["digest"], input=DATA, **about)
+    for file in data["files"]:
+        yield _described(f"{DATA}/{file['name']}", file["sha256"], input=DATA, bytes=file["bytes"])
+    about = {name: model[name] for name in ("name", "local", "package", "revision")}
+    yield _described(f"{BASE}: what decides a vector", model["fingerprint"], input=BASE, **about)
+    for name, file in model["files"].items():
+        yield _described(f"{BASE}/{name}", file["sha256"], input=BASE, bytes=file["bytes"])
+    if code["kind"] == "checkout" and code["commit"]:
+        digest = {"gitCommit": code["commit"]}
+        if code["diff"]:
+            digest["sha256"] = code["diff"]  # of the difference from that commit
+        about = {"input": CODE, "diff": bool(code["diff"]), "new_files": code["new_files"]}
+        yield {"name": f"{CODE}: commit", "digest": digest, "annotations": about}
+    for name, digest in code["files"].items():
+        yield _described(f"{CODE}/{name}", digest, input=CODE)
+
+
+def inputs_of(statement: dict[str, Any], kind: str) -> dict[str, str]:
+    """The files of an input (data, base or code) by their names in it, with their sha256."""
+    found = {}
+    for one in statement["predicate"]["buildDefinition"]["resolvedDependencies"]:
+        if one["name"].startswith(f"{kind}/"):
+            found[one["name"].removeprefix(f"{kind}/")] = one["digest"]["sha256"]
+    return found
+
+
+def about_input(statement: dict[str, Any], kind: str) -> dict[str, Any]:
+    """What is said of an input as a whole, its `digest` among it; empty where nothing is."""
+    for one in statement["predicate"]["buildDefinition"]["resolvedDependencies"]:
+        if one["name"].startswith(f"{kind}: "):
+            return {**one["annotations"], "digest": one["digest"].get("sha256")}
+    return {}
+
+
+def made_by(statement: dict[str, Any]) -> tuple[str, str | None]:
+    """The version of Whet that did the run, and its commit where that was a checkout's."""
+    version = statement["predicate"]["runDetails"]["builder"]["version"]["whet"]
+    for one in statement["predicate"]["buildDefinition"]["resolvedDependencies"]:
+        if "gitCommit" in one["digest"]:
+            return version, one["digest"]["gitCommit"]
+    return version, None
+
+
+def tree_of(statement: dict[str, Any]) -> dict[str, Any]:
+    """The hash tree over a statement: of each group of files, and over the groups the root."""
+    predicate = {k: v for k, v in statement["predicate"].items() if k != "whet_tree"}
+    bare = json.dumps({**statement, "predicate": predicate}, sort_keys=True)
+    lines = {"record": [("the rest of provenance.json", hashlib.sha256(bare.encode()).hexdigest())]}
+    for one in statement["subject"]:
+        lines.setdefault(_group(one["name"]), []).append((one["name"], one["digest"]["sha256"]))
+    for one in predicate["buildDefinition"]["resolvedDependencies"]:
+        digests = one["digest"]  # a commit has one of its own kind
+        named = digests["sha256"] if set(digests) == {"sha256"} else json.dumps(digests)
+        group = f"input: {one['annotations']['input']}"
+        lines.setdefault(group, []).append((one["name"], named))
+    groups = {group: _combined(lines[group]) for group in sorted(lines)}
+    return {"groups": groups, "root": _combined(groups.items())}
+
+
+def _group(name: str) -> str:
+    if name.startswith(f"{DATA}/") or name.startswith((f"{BASE}/", f"{CODE}/")):
+        return f"copy: {name.partition('/')[0]}"
+    if not name.startswith("training/"):
+        return "model"
+    part = name.split("/")[1]
+    named = {"config.yaml": "config", "packages.txt": "lock", "negatives": "negatives"}
+    return named.get(part, "logs")
+
+
+def _combined(named: Iterable[tuple[str, str]]) -> str:
+    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(named))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def spelled(statement: dict[str, Any]) -> str:
+    """The text of provenance.json."""
+    return json.dumps(statement, indent=1, ensure_ascii=False) + "\n"
+
+
+def read_statement(folder: Path) -> dict[str, Any]:
+    """The statement of a bundle, whole. CheckpointError if there is none, or it was changed."""
+    path = folder / NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "not readable" if path.exists() else "not there"
+        raise CheckpointError(
+            f"{path} is {reason}: {folder} is no bundle, or is damaged. Give a folder that "
+            "`whet bundle` made."
+        ) from error
+    try:
+        statement = json.loads(text)
+        kept = statement["predicate"]["whet_tree"]
+        found = tree_of(statement)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} was changed: it cannot be read any more. Get the bundle again."
+        ) from error
+    if kept != found:
+        groups = {**kept.get("groups", {}), **found["groups"]} if isinstance(kept, dict) else {}
+        odd = [g for g in groups if kept.get("groups", {}).get(g) != found["groups"].get(g)]
+        raise CheckpointError(
+            f"{path} was changed: {' and '.join(odd) or 'the root'} of its hash tree is not as "
+            "written. Get the bundle again."
+        )
+    if text != spelled(statement):
+        raise CheckpointError(f"{path} was changed, in its spelling alone. Get the bundle again.")
+    return statement

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -150,3 +151,31 @@ def test_a_sweep_shares_the_cluster(cluster: Cluster, fit: list[str], tmp_path: 
     assert "\n0: Run folder: " in done.stderr and "\n1: Run folder: " in done.stderr
     for number in range(2):
         assert (tmp_path / "sweep" / str(number) / "model").is_dir()
+    shutil.rmtree(tmp_path / "sweep" / "1" / "model")  # as if it was interrupted
+    call["args"].append("resume=auto")
+    done = whet(*call["args"], **call["env"])
+    assert done.returncode == 0, done.stderr
+    assert "-> done already" in done.stderr and "1 runs, 1 at once" in done.stderr
+    assert (tmp_path / "sweep" / "1" / "model").is_dir()
+
+
+def test_a_suite_of_recipes_shares_the_cluster(
+    cluster: Cluster, tiny_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "collections").mkdir()
+    (tmp_path / "collections" / "nl2bash").symlink_to(tiny_data)
+    change = f"model.name={tiny_model} trainer.max_steps=2 claim.digest=null"
+    done = whet(
+        "bench",
+        "mining",
+        f"collections={tmp_path / 'collections'}",
+        "only=[naive,in_batch]",
+        f"change={change}",
+        f"output={tmp_path / 'out'}",
+        "launch=ray",
+        f"launch.address={cluster.address}",
+        **cluster.env,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 runs, 2 at once" in done.stderr
+    assert "| naive |" in done.stdout and "| in_batch |" in done.stdout

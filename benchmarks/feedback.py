@@ -5,13 +5,14 @@
     python benchmarks/feedback.py --table             # the table alone
 
 The judgments of a collection's train split stand in for the person. Each round shows the ten best
-documents of ten new queries, those the model is least sure of first. With "marks" the person clicks
-the relevant ones, and "not relevant" on what stands above the last of them (on the first three
-where none is relevant); with "reorder" they drag each relevant one over those above it and mark
-nothing; with "both" they do both. One gesture in ten hits a document of the list at random instead.
-Then a version is tuned on all feedback so far, and shipped if whet says that it is better. What is
-in use then is measured on the test split, which nobody was shown, and on a guard set of another
-domain.
+documents of ten new queries: those the model is least sure of first, as *Next query* on the page
+has them, or with --queries random any, as people type what they need. With "marks" the person
+clicks the relevant ones, and "not relevant" on what stands above the last of them (on the first
+three where none is relevant); with "reorder" they drag each relevant one over those above it and
+mark nothing; with "both" they do both. One gesture in ten hits a document of the list at random
+instead. Then a version is tuned on all feedback so far, and shipped if whet says that it is better.
+What is in use then is measured on the test split, which nobody was shown, and on a guard set of
+another domain.
 
 The baseline is sentence-transformers, trained on the same marks of all rounds (positives, and as
 hard negatives the documents marked not relevant) with its own defaults; it changes the documents'
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/collections"))
     parser.add_argument("--only", nargs="+", choices=COLLECTIONS, default=list(COLLECTIONS))
     parser.add_argument("--gestures", nargs="+", choices=GESTURES, default=list(GESTURES))
+    parser.add_argument("--queries", choices=("unsure", "random"), default="unsure")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--baseline", action="store_true", help="also sentence-transformers")
     parser.add_argument("--table", action="store_true")
@@ -65,7 +67,8 @@ def main() -> None:
             for name in options.only:
                 collection = opened(name, options)
                 for gestures in options.gestures:
-                    simulate(collection, gestures, seed, baseline=options.baseline)
+                    person = Person(gestures, options.queries, seed)
+                    simulate(collection, person, baseline=options.baseline)
     print(table())
 
 
@@ -81,6 +84,15 @@ class Collection:
     test: object
     guard: object
     model: object = field(default=None)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who judges: by which gestures, which queries first, and the seed of their mistakes."""
+
+    gestures: str
+    queries: str
+    seed: int
 
 
 def opened(name: str, options: argparse.Namespace) -> Collection:
@@ -122,25 +134,26 @@ def check_of(data, corpus, rows: list[int], truth: dict[int, set[int]]):
     return Check(data.queries.texts(rows), relevant, corpus)
 
 
-def simulate(collection: Collection, gestures: str, seed: int, *, baseline: bool) -> None:
-    """All rounds with one kind of gesture; a row each."""
+def simulate(collection: Collection, who: Person, *, baseline: bool) -> None:
+    """All rounds of one person; a row each."""
     from whet.config import TuneConfig
     from whet.feedback.judgments import judgments
     from whet.feedback.lessons import lessons_of
     from whet.feedback.tune import tune
 
-    if any(row_of(collection, gestures, seed, ROUNDS) == key(row) for row in rows()):
+    if any((collection.name, who, ROUNDS) == key(row) for row in rows()):
         return
     data, corpus, model = collection.data, collection.corpus, collection.model
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(who.seed)
     drawn = random.permutation(collection.learn)[: 20 * ROUNDS * QUERIES].tolist()
     events: list = []
     start = measured(collection, model)
-    row_out(collection, gestures, seed, 0, {"test": start[0], "guard": start[1], "gestures": 0})
+    row_out(collection, who, 0, {"test": start[0], "guard": start[1], "gestures": 0})
     for number in range(1, ROUNDS + 1):
-        asked = least_sure(model, data, corpus, drawn, QUERIES)
+        order = least_sure(model, data, corpus, drawn) if who.queries == "unsure" else drawn
+        asked = order[:QUERIES]
         drawn = [row for row in drawn if row not in asked]
-        events += person(collection, model, asked, gestures, random)
+        events += judged_by(collection, model, asked, who.gestures, random)
         lessons, _ = lessons_of(judgments(events), data.corpus)
         facts = {"gestures": len(events), "judged": number * QUERIES}
         if lessons.gains.sum() >= 5:
@@ -161,9 +174,10 @@ def simulate(collection: Collection, gestures: str, seed: int, *, baseline: bool
             }
             model = found.model if found.better else model
         now = measured(collection, model)
-        row_out(collection, gestures, seed, number, {"test": now[0], "guard": now[1], **facts})
-    if baseline and gestures == "marks":
-        row_out(collection, "sentence-transformers", seed, ROUNDS, baseline_of(collection, events))
+        row_out(collection, who, number, {"test": now[0], "guard": now[1], **facts})
+    if baseline and who.gestures == "marks":
+        theirs = replace(who, gestures="sentence-transformers")
+        row_out(collection, theirs, ROUNDS, baseline_of(collection, events))
 
 
 def measured(collection: Collection, model) -> tuple[float, float]:
@@ -175,17 +189,17 @@ def measured(collection: Collection, model) -> tuple[float, float]:
     )
 
 
-def least_sure(model, data, corpus, candidates: list[int], count: int) -> list[int]:
+def least_sure(model, data, corpus, candidates: list[int]) -> list[int]:
     """The queries whose two best documents score most alike."""
     from whet.mine.search import search
 
     vectors = model.side("query").encode(data.queries.texts(candidates), kind="query")
     scores = search(vectors, corpus, 2)[0]
-    order = np.argsort(scores[:, 0] - scores[:, 1], kind="stable")[:count]
+    order = np.argsort(scores[:, 0] - scores[:, 1], kind="stable")
     return [candidates[int(i)] for i in order]
 
 
-def person(
+def judged_by(
     collection: Collection, model, asked: list[int], gestures: str, random: np.random.Generator
 ) -> list:
     """What the simulated person does with the lists of some queries."""
@@ -294,19 +308,16 @@ def baseline_of(collection: Collection, events: list) -> dict:
     }
 
 
-def row_of(collection: Collection, gestures: str, seed: int, number: int) -> tuple:
-    """What names a row."""
-    return collection.name, gestures, seed, number
+def key(row: dict) -> tuple[str, Person, int]:
+    """Collection, person and round of a record."""
+    who = Person(row["gestures by"], row.get("queries", "unsure"), row["seed"])
+    return row["data"], who, row["round"]
 
 
-def key(row: dict) -> tuple:
-    """The same of a record."""
-    return row["data"], row["gestures by"], row["seed"], row["round"]
-
-
-def row_out(collection: Collection, gestures: str, seed: int, number: int, facts: dict) -> None:
+def row_out(collection: Collection, who: Person, number: int, facts: dict) -> None:
     """Append a row to the records."""
-    row = {"data": collection.name, "gestures by": gestures, "seed": seed, "round": number, **facts}
+    row = {"data": collection.name, "gestures by": who.gestures, "queries": who.queries}
+    row |= {"seed": who.seed, "round": number, **facts}
     row |= {"machine": f"{os.cpu_count()} CPUs", "date": time.strftime("%Y-%m-%d")}
     print(json.dumps(row), flush=True)
     RECORDS.parent.mkdir(exist_ok=True)
@@ -323,21 +334,23 @@ def rows() -> list[dict]:
 
 def table() -> str:
     """nDCG@10 on unseen queries after each round, change to no training, and on the guard set."""
-    runs: dict[tuple, dict[int, dict]] = {}
+    runs: dict[tuple[str, Person], dict[int, dict]] = {}
     for row in rows():
-        runs.setdefault((row["data"], row["gestures by"], row["seed"]), {})[row["round"]] = row
-    heads = ["data", "gestures", "seed", "base", *(f"{QUERIES * n}" for n in range(1, ROUNDS + 1))]
+        name, who, number = key(row)
+        runs.setdefault((name, who), {})[number] = row
+    heads = ["data", "gestures", "queries", "seed", "base"]
+    heads += [*(f"{QUERIES * n}" for n in range(1, ROUNDS + 1))]
     heads += ["change", "guard", "gestures made", "per 100", "worst s"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for (name, gestures, seed), found in runs.items():
-        base = runs.get((name, "marks", seed), found).get(0, {}).get("test")
+    for (name, who), found in runs.items():
+        base = runs.get((name, replace(who, gestures="marks")), found).get(0, {}).get("test")
         last = found[max(found)]
         curve = [found[n]["test"] if n in found else "" for n in range(1, ROUNDS + 1)]
         change = last["test"] - base if base is not None else float("nan")
         guard = "" if last["guard"] is None or 0 not in found else last["guard"] - found[0]["guard"]
         each = 100 * change / max(1, last["gestures"])
         worst = max((row.get("seconds", 0) for row in found.values()), default=0)
-        cells = [name, gestures, seed, base, *curve, f"{change:+.4f}"]
+        cells = [name, who.gestures, who.queries, who.seed, base, *curve, f"{change:+.4f}"]
         cells += [
             guard if guard == "" else f"{guard:+.4f}",
             last["gestures"],

@@ -40,7 +40,7 @@ class Ahead:
         self.workers = workers
         self.pool = ThreadPoolExecutor(workers, "batches") if workers else None
         self.ready: dict[int, Future[Batch]] = {}
-        self.made_with = examples.negatives_PK
+        self.made_with: np.ndarray | None = None  # the negatives that `ready` was made with
         self.own = threading.local()
 
     def batch(self, step: int) -> Batch:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from whet.checkpoint import commit_folder, write_atomically
-from whet.claim import check_data
+from whet.claim import applies, check_data, verdict
 from whet.config import (
     BM25,
     EncodeConfig,
@@ -58,6 +58,9 @@ def evaluate_command(config: EvalConfig) -> None:
     else:
         for measure, value in found.scores.means.items():
             print(f"{measure:<10} {value:.4f}")
+        ours = found.scores.means.get(config.claim.measure)
+        if ours is not None and applies(config.claim, config.model.name):
+            print(f"published  {config.claim.value:.4f}: {verdict(config.claim, ours)}")
     say(f"Report: {write_report(folder)}")
 
 

@@ -62,6 +62,7 @@ RANGES: dict[str, tuple[float, float]] = {  # lowest and highest value, both all
     "evaluate.depth": (1, float("inf")),
     "evaluate.examples": (0, float("inf")),
     "seed": (0, float("inf")),
+    "seeds": (1, float("inf")),
 }
 
 

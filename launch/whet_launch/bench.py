@@ -20,7 +20,9 @@ from whet.bench.table import columns, markdown, write_results
 from whet.checkpoint import write_atomically
 from whet.config import BM25, BenchConfig, ModelConfig
 from whet.errors import ConfigError
+from whet.options import check_options
 from whet.progress import say
+from whet_launch.cli import INTERRUPTED
 from whet_launch.options import choices_of
 from whet_launch.overrides import find_verb, to_hydra
 from whet_launch.verbs import run_function
@@ -42,6 +44,12 @@ def bench(config: BenchConfig) -> int:
 
     Raises ConfigError for an unknown suite or recipe, and for a folder begun with other options.
     """
+    check_options(config)
+    if config.launch.mode not in ("local", "ray"):
+        raise ConfigError(
+            f"launch={config.launch.mode}: a suite runs here or on a Ray cluster. Leave it out, or "
+            "write launch=ray on a node of the cluster."
+        )
     if config.suite == MTEB:
         return _mteb(config)
     suite = find_suite(config.suite)
@@ -55,10 +63,13 @@ def bench(config: BenchConfig) -> int:
         _check_begun(recipe, suite)
     missing = [recipe for recipe in recipes if not is_done(recipe.folder, suite.verb)]
     say(f"{suite.name}: {len(recipes)} runs, {len(recipes) - len(missing)} of them done: {folder}")
-    code = _run(suite, config, missing)
+    try:
+        code = _run(suite, config, missing, folder / "mteb")
+    except KeyboardInterrupt:
+        say(f"whet: interrupted. The same command goes on with {folder}.")
+        return INTERRUPTED
     if code:
         return code
-    _for_leaderboards(folder / "mteb", missing)
     results = _results(recipes)
     written = write_results(folder, suite, results)
     print(markdown(columns(suite, results)))
@@ -86,17 +97,16 @@ def _recipe(suite: Suite, config: BenchConfig, folder: Path, seed: int) -> Recip
     words += [f"seed={seed}"] if suite.verb == "fit" else []
     verb = find_verb(suite.verb)
     composed = hydra.compose(config_name=suite.verb, overrides=to_hydra(verb, words))
-    found = OmegaConf.to_object(composed)
-    assert isinstance(found, verb.config)
+    found: Any = OmegaConf.to_object(composed)
     if suite.verb == "fit" and (folder / "config.yaml").exists():
-        found.resume = str(folder)  # type: ignore[attr-defined]
-    path = collection(Path(config.collections), found.data.path, work)  # type: ignore[attr-defined]
-    found.data.path = str(path)  # type: ignore[attr-defined]
+        found.resume = str(folder)
+    path = collection(Path(config.collections), found.data.path, work)
+    found.data.path = str(path)
     if config.model != ModelConfig():
-        cut = config.model.max_length or found.model.max_length  # type: ignore[attr-defined]
-        found.model = replace(config.model, max_length=cut)  # type: ignore[attr-defined]
+        cut = config.model.max_length or found.model.max_length
+        found.model = replace(config.model, max_length=cut)
     if suite.verb == "fit":
-        found.launch = replace(config.launch)  # type: ignore[attr-defined]
+        found.launch = replace(config.launch)
     return Recipe(name, found, folder)
 
 
@@ -104,7 +114,6 @@ def _check_begun(recipe: Recipe, suite: Suite) -> None:
     """What lies in the folder was made with the same options, or is refused."""
     path = recipe.folder / "config.yaml"
     if not path.exists():
-        shutil.rmtree(recipe.folder, ignore_errors=True)  # a run killed in its first moments
         return
     saved = OmegaConf.to_container(OmegaConf.load(path))
     here = OmegaConf.to_container(OmegaConf.structured(recipe.config))
@@ -127,18 +136,34 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _run(suite: Suite, config: BenchConfig, missing: Sequence[Recipe]) -> int:
-    """Fits on a cluster share it; all else runs here, one after another. The greatest exit code."""
+def _run(suite: Suite, config: BenchConfig, missing: Sequence[Recipe], theirs: Path) -> int:
+    """Fits on a cluster share it; all else runs here, one after another. The greatest exit code.
+
+    What each run gave also goes to `theirs`, as a result file of mteb.
+    """
     if suite.verb == "fit" and config.launch.mode == "ray" and missing:
         from whet_launch.sweep import run_together
 
-        return max(run_together([recipe.config for recipe in missing]))
+        code = max(run_together([recipe.config for recipe in missing]))
+        for recipe in missing if not code else []:
+            _for_leaderboards(theirs, recipe)
+        return code
     for number, recipe in enumerate(missing, start=1):
         say(f"\n{recipe.name}, {recipe.folder.name} ({number} of {len(missing)})")
         code = run_function(find_verb(suite.verb), recipe.config)
         if code:
             return code
+        _for_leaderboards(theirs, recipe)
     return 0
+
+
+def _for_leaderboards(output: Path, recipe: Recipe) -> None:
+    """Where mteb is installed, and the recipe has a model."""
+    if find_spec("mteb") is None or recipe.config.model.name == BM25:
+        return
+    from whet.bench.leaderboard import result_of_folder
+
+    result_of_folder(recipe.folder, recipe.config, output, name=recipe.name)
 
 
 def _results(recipes: Sequence[Recipe]) -> list[Result]:
@@ -146,17 +171,6 @@ def _results(recipes: Sequence[Recipe]) -> list[Result]:
     for recipe in recipes:
         folders.setdefault(recipe.name, []).append(recipe.folder)
     return [read_result(name, found) for name, found in folders.items()]
-
-
-def _for_leaderboards(output: Path, fresh: Sequence[Recipe]) -> None:
-    """What each run gave as a result file of mteb, where that is installed."""
-    if find_spec("mteb") is None:
-        return
-    from whet.bench.leaderboard import result_of_folder
-
-    for recipe in fresh:
-        if recipe.config.model.name != BM25:
-            result_of_folder(recipe.folder, recipe.config, output, name=recipe.name)
 
 
 def _mteb(config: BenchConfig) -> int:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from whet.config import ReproduceConfig
+from whet.progress import say
+from whet_launch.cli import INTERRUPTED
 from whet_launch.fit import fit
 
 
 def reproduce_command(config: ReproduceConfig) -> int:
-    """Do it; 0 if it is the same result, else 1."""
+    """Do it; 0 if it is the same result, else 1; 130 if it was interrupted."""
     from whet.bundle.reproduce import reproduce
 
-    return reproduce(config, fit)
+    try:
+        return reproduce(config, fit)
+    except KeyboardInterrupt:
+        say("whet: interrupted. A repeat begins anew: give the command again, with a new output=.")
+        return INTERRUPTED

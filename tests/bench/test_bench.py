@@ -77,7 +77,9 @@ def test_a_reason_or_a_tolerance_lets_a_figure_pass(
     bench: Bench, tmp_path: Path, tiny_model: Path
 ) -> None:
     claim = ["claim.value=0.5", f"claim.model={tiny_model}"]
-    assert bench("zero-shot", "only=[nl2bash]", *claim, "claim.tolerance=0.5")[0] == 0
+    code, out, _ = bench("zero-shot", "only=[nl2bash]", *claim, "claim.tolerance=0.5")
+    assert code == 0
+    assert "published  0.5000: reproduced" in out  # as `whet eval` tells it
     assert _results(tmp_path)[0]["verdict"] == "reproduced"
     shutil.rmtree(tmp_path / "out")
     code, out, _ = bench(
@@ -134,6 +136,8 @@ def test_a_folder_of_other_options_is_refused(bench: Bench) -> None:
         (["bench", "mining", "only=[nave]"], "only=nave: mining has no such recipe. It has"),
         (["bench", "mining", "collections=nowhere"], "nowhere/nl2bash: no such collection."),
         (["bench"], "suite must be set"),
+        (["bench", "mining", "launch=job"], "a suite runs here or on a Ray cluster"),
+        (["bench", "mining", "seeds=0"], "seeds=0 is out of range"),
         (["eval", "experiment=zero_shot/scifct"], "Did you mean experiment=zero_shot/scifact?"),
     ],
 )

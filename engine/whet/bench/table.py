@@ -28,14 +28,12 @@ def write_results(folder: Path, suite: Suite, results: Sequence[Result]) -> list
         title=f"{measure_of(results)}: a dot with its 95 % interval over queries, | as published",
     )
     facts = {"machine": platform.processor() or platform.machine(), **versions()}
+    said = {"title": f"whet bench {suite.name}", "question": suite.question}
     written = {
         "results.md": f"{suite.question}\n\n{markdown(shown)}\n",
         "results.csv": _csv(shown),
-        "results.html": page(
-            "bench.html", title=f"whet bench {suite.name}", question=suite.question,
-            columns=shown, plot=plot, facts=facts,
-        ),
-    }  # fmt: skip
+        "results.html": page("bench.html", **said, columns=shown, plot=plot, facts=facts),
+    }
     for name, text in written.items():
         write_atomically(folder / name, text)
     write_json(folder / "results.json", [result.to_dict() for result in results])

@@ -4,6 +4,7 @@ import pytest
 
 import whet
 from whet.config import (
+    BenchConfig,
     EncodeJobConfig,
     EvalConfig,
     FitConfig,
@@ -28,14 +29,14 @@ def keys(config, prefix=""):
 
 
 def test_every_rule_is_of_an_option_that_exists():
-    known = {
-        key for config in (FitConfig(), EncodeJobConfig(), LabelConfig()) for key in keys(config)
-    }
+    configs = (FitConfig(), EncodeJobConfig(), LabelConfig(), BenchConfig())
+    known = {key for config in configs for key in keys(config)}
     assert known >= set(CHOICES) | set(RANGES)
 
 
 @pytest.mark.parametrize(
-    "config", [FitConfig(), MineConfig(), EvalConfig(), EncodeJobConfig(), LabelConfig()]
+    "config",
+    [FitConfig(), MineConfig(), EvalConfig(), EncodeJobConfig(), LabelConfig(), BenchConfig()],
 )
 def test_defaults_are_allowed(config):
     check_options(config)

@@ -27,7 +27,7 @@ demo: $(STAMP)
 	$(BIN)/whet fit experiment=demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow and not nightly"

@@ -36,10 +36,12 @@ pytestmark = [
     pytest.mark.kernel,
     pytest.mark.skipif(not INTERPRET and not torch.cuda.is_available(), reason="no GPU"),
 ]
+# the interpreter takes minutes for what a GPU does in no time
+SLOW_WITHOUT_GPU = pytest.mark.slow if INTERPRET else pytest.mark.kernel
 DEVICE = torch.device("cpu" if INTERPRET else "cuda")
 NONE = {"ceiling_Q": None, "floor_Q": None, "exclude": None}
 SMALL = GpuTiling(queries=64, rows=128, found=64, kept=96, sample=64)
-EXAMPLES = 10 if INTERPRET else 200
+EXAMPLES = 6 if INTERPRET else 200
 GEARS = ["bf16", "fp16", "int8"]
 
 
@@ -110,6 +112,7 @@ def test_many_rows_equal_to_the_thresholds():
     assert_same(found, mine_topk_reference(query, corpus, 2, **window))
 
 
+@SLOW_WITHOUT_GPU
 def test_best_rows_that_collide_in_words():
     """All of a query's best sit in the same words, and in one slab."""
     rng = np.random.default_rng(0)
@@ -150,6 +153,7 @@ def test_more_results_than_survive_and_a_deep_k():
     assert_same(on_gpu(query, corpus, 290, tiling=None), mine_topk_reference(query, corpus, 290))
 
 
+@SLOW_WITHOUT_GPU
 def test_tilings_and_query_subsets_do_not_change_a_bit():
     rng = np.random.default_rng(0)
     query, corpus = vectors(rng, "unit", 20, 47), vectors(rng, "unit", 350, 47)
@@ -162,6 +166,7 @@ def test_tilings_and_query_subsets_do_not_change_a_bit():
     assert np.array_equal(found.rows_Qk, expected.rows_Qk[some])
 
 
+@SLOW_WITHOUT_GPU
 def test_twenty_runs_give_the_same_bits():
     rng = np.random.default_rng(0)
     shape = (2, 60, 16) if INTERPRET else (200, 20_000, 384)

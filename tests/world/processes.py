@@ -1,31 +1,25 @@
-"""Run a function in several real processes that are joined over gloo, and get what each returns."""
+"""Run a function in several real processes that are joined over gloo, and get what each returns.
+
+They are forked from a server that has imported torch, Lightning and DeepSpeed: imports are most of
+what such a process costs.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import socket
-import subprocess
 import sys
 import tempfile
+from multiprocessing import get_context
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-
-CHILD = """
-import importlib, pickle, sys
-sys.path[:0] = [{here!r}]
-import torch, torch.distributed as dist
-torch.set_num_threads(1)
-(module, name), arguments, target = pickle.load(open({job!r}, "rb"))
-dist.init_process_group("gloo")
-from whet.world import joined
-with joined(seconds=120) as world:
-    value = getattr(importlib.import_module(module), name)(*arguments)
-pickle.dump(value, open(target + str(world.rank), "wb"))
-dist.barrier()
-dist.destroy_process_group()
-"""
+SERVER = get_context("forkserver")
+SERVER.set_forkserver_preload(
+    ["deepspeed", "whet.fitting", "whet.train.run", "whet.train.restore", "torch.utils.tensorboard"]
+)
 
 
 def free_port() -> int:
@@ -34,15 +28,34 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
+def _child(scratch: str, environment: dict[str, str], rank: int) -> None:
+    output = os.open(f"{scratch}/said{rank}", os.O_WRONLY | os.O_CREAT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.environ.clear()
+    os.environ.update(environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+    sys.path[:0] = [str(HERE)]
+    import torch
+    import torch.distributed as dist
+
+    from whet.world import joined
+
+    torch.set_num_threads(1)
+    (module, name), arguments = pickle.loads(Path(scratch, "job").read_bytes())
+    dist.init_process_group("gloo")
+    with joined(seconds=120):
+        value = getattr(importlib.import_module(module), name)(*arguments)
+    Path(scratch, f"value{rank}").write_bytes(pickle.dumps(value))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
 class Processes:
     """`module.name(*arguments)` at work in each of `count` processes."""
 
     def __init__(self, count: int, module: str, name: str, *arguments) -> None:
         self.scratch = tempfile.TemporaryDirectory()
-        self.target = f"{self.scratch.name}/value"
-        job = f"{self.scratch.name}/job"
-        with open(job, "wb") as file:
-            pickle.dump(((module, name), arguments, self.target), file)
+        Path(self.scratch.name, "job").write_bytes(pickle.dumps(((module, name), arguments)))
         shared = {
             "WORLD_SIZE": str(count),
             "MASTER_ADDR": "127.0.0.1",
@@ -50,29 +63,36 @@ class Processes:
             "OMP_NUM_THREADS": "1",
             "GLOO_SOCKET_IFNAME": "lo",
         }
-        code = CHILD.format(here=str(HERE), job=job)
+        environment = {**os.environ, **shared}
         self.running = [
-            subprocess.Popen(
-                [sys.executable, "-c", code],
-                env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
+            SERVER.Process(target=_child, args=(self.scratch.name, environment, rank))
             for rank in range(count)
         ]
+        for process in self.running:
+            process.start()
 
-    def ended(self) -> tuple[list[int], str]:
+    def ended(self, rank: int, seconds: float = 280) -> tuple[int, str]:
+        """Wait for one: its exit code, and what it said."""
+        self.running[rank].join(seconds)
+        said = Path(self.scratch.name, f"said{rank}").read_text(errors="replace")
+        code = self.running[rank].exitcode
+        if code is None:
+            for process in self.running:
+                process.kill()
+            raise AssertionError(f"process {rank} did not end: {said[-6000:]}")
+        return code, said
+
+    def all_ended(self) -> tuple[list[int], str]:
         """Wait for all: their exit codes, and all they said."""
-        said = [process.communicate(timeout=280)[0] for process in self.running]
-        return [process.returncode for process in self.running], "\n".join(said)
+        ended = [self.ended(rank) for rank in range(len(self.running))]
+        return [code for code, _ in ended], "\n".join(said for _, said in ended)
 
     def values(self) -> list:
         """What each returned, by rank; an error if one failed."""
-        codes, said = self.ended()
+        codes, said = self.all_ended()
         assert codes == [0] * len(codes), said[-6000:]
-        paths = [self.target + str(rank) for rank in range(len(codes))]
-        return [pickle.loads(Path(path).read_bytes()) for path in paths]
+        paths = [Path(self.scratch.name, f"value{rank}") for rank in range(len(codes))]
+        return [pickle.loads(path.read_bytes()) for path in paths]
 
 
 def in_processes(count: int, module: str, name: str, *arguments) -> list:

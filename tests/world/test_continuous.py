@@ -68,7 +68,7 @@ def test_a_killed_miner_is_replaced(job):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(miners[0], signal.SIGKILL)
-    codes, said = processes.ended()
+    codes, said = processes.all_ended()
     assert codes == [0], said
     assert "another takes its place" in said
     assert swaps(folder)

@@ -3,6 +3,7 @@ in the step it would have been seen in.
 """
 
 import json
+import os
 import signal
 import socket
 import time
@@ -73,7 +74,7 @@ def wait_for_step(folder, step, processes):
         steps = [int(path.name[5:]) for path in folder.glob("checkpoints/step_????????")]
         if max(steps, default=0) >= step:
             return
-        assert processes.running[0].poll() is None, processes.ended()[1]
+        assert processes.running[0].exitcode is None, processes.all_ended()[1]
         time.sleep(0.005)
     raise AssertionError(f"no checkpoint of step {step}")
 
@@ -95,8 +96,8 @@ def test_killed_then_on_with_other_processes(job, losses_alone, strategy, before
     folder, start = job(STRATEGIES[strategy])
     processes = start(before)
     wait_for_step(folder, 6, processes)
-    processes.running[-1].send_signal(signal.SIGKILL)
-    codes, _ = processes.ended()
+    processes.running[-1].kill()
+    codes, _ = processes.all_ended()
     assert all(codes), "the others noticed"
     assert not (folder / "model").exists()
     start(after).values()
@@ -110,16 +111,16 @@ def test_a_process_that_hangs_is_named(job, rank):
     folder, start = job({}, hang_timeout_s=8.0)
     processes = start(2)
     wait_for_step(folder, 4, processes)
-    stopped, other = processes.running[rank], processes.running[1 - rank]
-    stopped.send_signal(signal.SIGSTOP)
+    stopped = processes.running[rank]
+    os.kill(stopped.pid, signal.SIGSTOP)
     began = time.monotonic()
-    said = other.communicate(timeout=60)[0]
+    code, said = processes.ended(1 - rank, 60)
     assert time.monotonic() - began < 40, said
-    assert other.returncode == 75
+    assert code == 75
     assert (
         f"process {rank} ({socket.gethostname()}, {stopped.pid}) has not answered for 8 s" in said
     )
     stopped.kill()
-    stopped.communicate()
+    stopped.join()
     start(2).values()
     losses(folder)

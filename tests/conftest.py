@@ -32,15 +32,6 @@ SYLLABLES = "ba ce di fo gu ka le mi no pu ra se ti vo zu".split()
 WORDS = [first + second for first in SYLLABLES for second in SYLLABLES]  # 225 words of four letters
 
 
-LONGEST = ("world", "launch", "faults", "e2e", "kernels")  # folders of tests
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that take longest, so that no worker waits for another at the end."""
-    place = {name: at for at, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.parent.name, len(LONGEST)))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def own_cache() -> Iterator[Path]:
     """An empty WHET_CACHE for the session, so that no test reads what an earlier one left."""
@@ -195,10 +186,15 @@ def _write_jsonl(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 NIGHTLY = ("faults", "launch", "world/test_elastic", "world/test_continuous")
+LONGEST = ("world", "launch", "faults", "e2e", "kernels")  # folders
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests of faults and clusters are the nightly ones."""
+    """Slow tests of faults and clusters are the nightly ones. Those that take longest begin, so
+    that no worker waits for another at the end.
+    """
+    place = {name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.parent.name, len(LONGEST)))
     for item in items:
         inside = item.path.relative_to(Path(__file__).parent).as_posix()
         if inside.startswith(NIGHTLY) and item.get_closest_marker("slow"):

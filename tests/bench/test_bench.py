@@ -101,6 +101,7 @@ def test_other_data_than_the_recipe_is_about_are_refused(bench: Bench) -> None:
     assert "the recipe is about data of the digest 0123456789ab" in err
 
 
+@pytest.mark.slow
 def test_strategies_are_compared_over_seeds_and_the_suite_goes_on(
     bench: Bench, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ def fit(words, **environment):
     assert code == 0, said
 
 
+@pytest.mark.slow
 def test_a_fresh_process_with_another_cache_and_hash_seed_gives_the_same_bits(run, place, tmp_path):
     words = fit_words(place, tmp_path / "again")
     fit(words, WHET_CACHE=str(tmp_path / "cache"), PYTHONHASHSEED="99")

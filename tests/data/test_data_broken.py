@@ -322,7 +322,7 @@ def test_a_name_that_is_nowhere_says_so() -> None:
         ("a.zip", b"PK\x03\x04", "is an archive. Unpack it and give the folder or file inside."),
         (
             "a.tar.gz",
-            gzip.compress(b"x" * 257 + b"ustar"),
+            gzip.compress(b"x" * 257 + b"ustar", mtime=0),
             "is an archive. Unpack it and give the folder or file inside.",
         ),
         ("a.jsonl", b" \n", "is empty. Give it one row a line."),
@@ -333,7 +333,7 @@ def test_a_name_that_is_nowhere_says_so() -> None:
         ),
         (
             "a.jsonl.gz",
-            gzip.compress(b'{"query": "a", "positive": "b"}')[:-6],
+            gzip.compress(b'{"query": "a", "positive": "b"}', mtime=0)[:-6],
             "cannot be read to its end (Compressed file ended before the end-of-stream marker was"
             " reached). Fetch or compress it again.",
         ),

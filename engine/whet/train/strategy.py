@@ -148,6 +148,20 @@ class DeepSpeedAnywhere(DeepSpeedStrategy):
         self.set_world_ranks()
         self._init_deepspeed_distributed()
 
+    def _setup_model_and_optimizer(self, model: nn.Module, *others: Any, **options: Any) -> Any:
+        """At stage 3, look for a weight's next use no further than two passes through the model.
+
+        DeepSpeed looks 1e9 numbers ahead at each module, which with a small model is the rest of
+        the step: with the many passes of GradCache most of its time went there.
+        """
+        assert self.config is not None
+        zero = self.config["zero_optimization"]
+        if zero["stage"] == 3:
+            # a partitioned weight holds no numbers of its own here, and knows how many it has
+            sizes = (getattr(p, "ds_numel", p.numel()) for p in model.parameters())
+            zero["stage3_max_reuse_distance"] = min(10**9, 2 * sum(sizes))
+        return super()._setup_model_and_optimizer(model, *others, **options)
+
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> Any:
         """Also a universal checkpoint of stage 3, after which DeepSpeed 0.19 leaves all parameters
         with one step counter, counted up once for each, and with the first group's weight decay.

@@ -25,15 +25,7 @@ def test_the_yaml_defaults_are_the_dataclass_defaults(calls: Any, whet: Whet, ve
     assert calls == [expected]
 
 
-# eleven languages of one collection: seconds each for what one shows
-LIKE_ANOTHER = ("/xquad_", "/scifact_train")
-CHOICES = [
-    pytest.param(
-        group, name, marks=[pytest.mark.slow] if any(part in name for part in LIKE_ANOTHER) else []
-    )
-    for group in group_names(FitConfig)
-    for name in choices_of(group)
-]
+CHOICES = [(group, name) for group in group_names(FitConfig) for name in choices_of(group)]
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)

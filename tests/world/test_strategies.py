@@ -14,8 +14,8 @@ STRATEGIES = {
 }
 LOSSES = {
     "whole": {"cache": "never"},
-    "cached": {"cache": "always", "chunk_tokens": 96},
-    "cached, symmetric": {"cache": "always", "chunk_tokens": 96, "symmetric": True},
+    "cached": {"cache": "always", "chunk_tokens": 24},
+    "cached, symmetric": {"cache": "always", "chunk_tokens": 24, "symmetric": True},
 }
 
 

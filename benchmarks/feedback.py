@@ -12,11 +12,12 @@ three where none is relevant); with "reorder" they drag each relevant one over t
 mark nothing; with "both" they do both. One gesture in ten hits a document of the list at random
 instead. Then a version is tuned on all feedback so far, and shipped if whet says that it is better.
 What is in use then is measured on the test split, which nobody was shown, and on a guard set of
-another domain.
+another domain. With --no-words, words in common do not count: vectors alone are tuned.
 
-The baseline is sentence-transformers, trained on the same marks of all rounds (positives, and as
-hard negatives the documents marked not relevant) with its own defaults; it changes the documents'
-vectors too, so it encodes the corpus again. Rows go to records/feedback.jsonl. Needs the
+Two baselines: words at a fixed weight with nothing learned, which is what they do without feedback;
+and with --baseline sentence-transformers, trained on the same marks of all rounds (positives, and
+as hard negatives the documents marked not relevant) with its own defaults; it changes the
+documents' vectors too, so it encodes the corpus again. Rows go to records/feedback.jsonl. Needs the
 collections of docs/benchmarks.md in the folder --data.
 """
 
@@ -27,7 +28,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -47,6 +48,7 @@ GESTURES = ("marks", "reorder", "both")
 ROUNDS, QUERIES, SHOWN = 5, 10, 10
 NOISE = 0.1
 TEST, GUARD = 1000, 200  # queries at most
+FIXED = 0.2  # the weight of words of the baseline that learns nothing
 OTHER = {"nl2bash": "cranfield"}  # whose test split guards; nl2bash's for all others
 
 
@@ -58,6 +60,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=COLLECTIONS, default=list(COLLECTIONS))
     parser.add_argument("--gestures", nargs="+", choices=GESTURES, default=list(GESTURES))
     parser.add_argument("--queries", choices=("unsure", "random"), default="unsure")
+    parser.add_argument("--no-words", action="store_true")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--baseline", action="store_true", help="also sentence-transformers")
     parser.add_argument("--table", action="store_true")
@@ -66,8 +69,9 @@ def main() -> None:
         for seed in range(options.seeds):
             for name in options.only:
                 collection = opened(name, options)
+                fixed(collection)
                 for gestures in options.gestures:
-                    person = Person(gestures, options.queries, seed)
+                    person = Person(gestures, options.queries, seed, not options.no_words)
                     simulate(collection, person, baseline=options.baseline)
     print(table())
 
@@ -83,16 +87,20 @@ class Collection:
     learn: list[int]
     test: object
     guard: object
-    model: object = field(default=None)
+    words: object
+    model: object
 
 
 @dataclass(frozen=True)
 class Person:
-    """Who judges: by which gestures, which queries first, and the seed of their mistakes."""
+    """Who judges: by which gestures, which queries first, the seed of their mistakes, and whether
+    words count in what is made of it.
+    """
 
     gestures: str
     queries: str
     seed: int
+    words: bool
 
 
 def opened(name: str, options: argparse.Namespace) -> Collection:
@@ -101,7 +109,8 @@ def opened(name: str, options: argparse.Namespace) -> Collection:
     from whet.config import EncodeConfig, ModelConfig
     from whet.data.load import load_dataset
     from whet.encode import encode_table
-    from whet.feedback.checks import guard_check
+    from whet.evaluate import words_of
+    from whet.feedback.checks import Check, guard_check
     from whet.model.encoder import Encoder
     from whet.store import embeddings_folder
 
@@ -120,18 +129,14 @@ def opened(name: str, options: argparse.Namespace) -> Collection:
     else:  # no split to learn from: every second query
         learn, test_rows = test_rows[::2], test_rows[1::2]
     other = str(options.data / OTHER.get(name, "nl2bash"))
-    guard = guard_check(data, corpus, model, other=other, avoid=set(), encode=EncodeConfig())
-    test = check_of(data, corpus, test_rows[:TEST], truth)
-    return Collection(name, data, corpus, truth, learn, test, guard, model)
-
-
-def check_of(data, corpus, rows: list[int], truth: dict[int, set[int]]):
-    """A check of whet.feedback over some queries."""
-    from whet.feedback.checks import Check
-
-    ids = corpus.ids
-    relevant = [{ids[row]: 1 for row in truth[query]} for query in rows]
-    return Check(data.queries.texts(rows), relevant, corpus)
+    words = words_of(data.corpus)
+    guard = guard_check(
+        data, corpus, model, other=other, avoid=set(), encode=EncodeConfig(), words=words
+    )
+    asked = test_rows[:TEST]
+    relevant = [{corpus.ids[row]: 1 for row in truth[query]} for query in asked]
+    test = Check(data.queries.texts(asked), relevant, corpus, words)
+    return Collection(name, data, corpus, truth, learn, test, guard, words, model)
 
 
 def simulate(collection: Collection, who: Person, *, baseline: bool) -> None:
@@ -143,31 +148,33 @@ def simulate(collection: Collection, who: Person, *, baseline: bool) -> None:
 
     if any((collection.name, who, ROUNDS) == key(row) for row in rows()):
         return
-    data, corpus, model = collection.data, collection.corpus, collection.model
+    model = collection.model
     random = np.random.default_rng(who.seed)
     drawn = random.permutation(collection.learn)[: 20 * ROUNDS * QUERIES].tolist()
     events: list = []
     start = measured(collection, model)
     row_out(collection, who, 0, {"test": start[0], "guard": start[1], "gestures": 0})
     for number in range(1, ROUNDS + 1):
-        order = least_sure(model, data, corpus, drawn) if who.queries == "unsure" else drawn
+        order = least_sure(collection, model, drawn) if who.queries == "unsure" else drawn
         asked = order[:QUERIES]
         drawn = [row for row in drawn if row not in asked]
         events += judged_by(collection, model, asked, who.gestures, random)
-        lessons, _ = lessons_of(judgments(events), data.corpus)
+        lessons, _ = lessons_of(judgments(events), collection.data.corpus)
         facts = {"gestures": len(events), "judged": number * QUERIES}
         if lessons.gains.sum() >= 5:
             found = tune(
                 collection.model,
                 lessons,
-                corpus,
+                collection.corpus,
                 collection.guard,
+                words=collection.words if who.words else None,
                 config=TuneConfig(),
                 told=lambda phase, done, total: None,
             )
             facts |= {
                 "method": found.method,
                 "share": found.share,
+                "weight": found.model.words,
                 "held out": found.held_out.told(),
                 "shipped": found.better,
                 "seconds": round(found.seconds, 1),
@@ -182,19 +189,54 @@ def simulate(collection: Collection, who: Person, *, baseline: bool) -> None:
 
 def measured(collection: Collection, model) -> tuple[float, float]:
     """nDCG@10 on the test queries and on the guard set."""
-    query = model.side("query")
+    return scored(collection, model, weight_of(model))
+
+
+def scored(collection: Collection, model, weight: float) -> tuple[float, float]:
+    """The same with words of another weight."""
     return tuple(
-        round(float(check.scores(query.encode(check.texts, kind="query")).mean()), 4)
+        round(float(check.scores(vectors(model, check.texts), weight).mean()), 4)
         for check in (collection.test, collection.guard)
     )
 
 
-def least_sure(model, data, corpus, candidates: list[int]) -> list[int]:
-    """The queries whose two best documents score most alike."""
+def vectors(model, texts: list[str]) -> np.ndarray:
+    """Of queries."""
+    return model.side("query").encode(texts, kind="query")
+
+
+def weight_of(model) -> float:
+    """How much words count: nothing in a model that is no tuned one."""
+    return getattr(model, "words", 0.0)
+
+
+def fixed(collection: Collection) -> None:
+    """The baseline of words at a fixed weight: two rows."""
+    nobody = Person(f"none, words {FIXED}", "", 0, words=True)
+    if any((collection.name, nobody, ROUNDS) == key(row) for row in rows()):
+        return
+    for number, weight in ((0, 0.0), (ROUNDS, FIXED)):
+        test, guard = scored(collection, collection.model, weight)
+        row_out(collection, nobody, number, {"test": test, "guard": guard, "gestures": 0})
+
+
+def found_for(
+    collection: Collection, model, asked: list[int], k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and rows of the k best documents of some queries."""
+    from whet.evaluate import HybridSearch
     from whet.mine.search import search
 
-    vectors = model.side("query").encode(data.queries.texts(candidates), kind="query")
-    scores = search(vectors, corpus, 2)[0]
+    texts = collection.data.queries.texts(asked)
+    query_QD, weight = vectors(model, texts), weight_of(model)
+    if not weight:
+        return search(query_QD, collection.corpus, k)
+    return HybridSearch(texts, collection.words, weight)(query_QD, collection.corpus.vectors, k)
+
+
+def least_sure(collection: Collection, model, candidates: list[int]) -> list[int]:
+    """The queries whose two best documents score most alike."""
+    scores = found_for(collection, model, candidates, 2)[0]
     order = np.argsort(scores[:, 0] - scores[:, 1], kind="stable")
     return [candidates[int(i)] for i in order]
 
@@ -203,11 +245,8 @@ def judged_by(
     collection: Collection, model, asked: list[int], gestures: str, random: np.random.Generator
 ) -> list:
     """What the simulated person does with the lists of some queries."""
-    from whet.mine.search import search
-
     data = collection.data
-    vectors = model.side("query").encode(data.queries.texts(asked), kind="query")
-    scores, found = search(vectors, collection.corpus, SHOWN)
+    scores, found = found_for(collection, model, asked, SHOWN)
     events = []
     for place, query in enumerate(asked):
         names = data.corpus.ids_of(found[place])
@@ -294,9 +333,9 @@ def baseline_of(collection: Collection, events: list) -> dict:
     )
     trainer.train()
     trained = time.monotonic()
-    vectors = model.encode_document(data.corpus.texts(range(len(data.corpus))))
+    document_ND = model.encode_document(data.corpus.texts(range(len(data.corpus))))
     encoded = time.monotonic()
-    test: Check = replace(collection.test, corpus=Embeddings(data.corpus.ids, vectors))
+    test: Check = replace(collection.test, corpus=Embeddings(data.corpus.ids, document_ND))
     score = test.scores(np.asarray(model.encode_query(test.texts)))
     return {
         "test": round(float(score.mean()), 4),
@@ -310,14 +349,15 @@ def baseline_of(collection: Collection, events: list) -> dict:
 
 def key(row: dict) -> tuple[str, Person, int]:
     """Collection, person and round of a record."""
-    who = Person(row["gestures by"], row.get("queries", "unsure"), row["seed"])
+    words = row.get("words", False)
+    who = Person(row["gestures by"], row.get("queries", "unsure"), row["seed"], words)
     return row["data"], who, row["round"]
 
 
 def row_out(collection: Collection, who: Person, number: int, facts: dict) -> None:
     """Append a row to the records."""
     row = {"data": collection.name, "gestures by": who.gestures, "queries": who.queries}
-    row |= {"seed": who.seed, "round": number, **facts}
+    row |= {"words": who.words, "seed": who.seed, "round": number, **facts}
     row |= {"machine": f"{os.cpu_count()} CPUs", "date": time.strftime("%Y-%m-%d")}
     print(json.dumps(row), flush=True)
     RECORDS.parent.mkdir(exist_ok=True)
@@ -338,7 +378,7 @@ def table() -> str:
     for row in rows():
         name, who, number = key(row)
         runs.setdefault((name, who), {})[number] = row
-    heads = ["data", "gestures", "queries", "seed", "base"]
+    heads = ["data", "gestures", "queries", "words", "seed", "base"]
     heads += [*(f"{QUERIES * n}" for n in range(1, ROUNDS + 1))]
     heads += ["change", "guard", "gestures made", "per 100", "worst s"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
@@ -350,7 +390,8 @@ def table() -> str:
         guard = "" if last["guard"] is None or 0 not in found else last["guard"] - found[0]["guard"]
         each = 100 * change / max(1, last["gestures"])
         worst = max((row.get("seconds", 0) for row in found.values()), default=0)
-        cells = [name, who.gestures, who.queries, who.seed, base, *curve, f"{change:+.4f}"]
+        words = "yes" if who.words else "no"
+        cells = [name, who.gestures, who.queries, words, who.seed, base, *curve, f"{change:+.4f}"]
         cells += [
             guard if guard == "" else f"{guard:+.4f}",
             last["gestures"],

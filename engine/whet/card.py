@@ -72,8 +72,8 @@ tags: [sentence-transformers, sentence-similarity, feature-extraction, whet]
 
 # {name}, tuned by what people said of its results
 
-Version {version}. Its documents' vectors are those of `{name}`; queries go through an encoder of
-their own, tuned by Whet {whet} on {events:,} gestures of people.
+Version {version}. Its documents' vectors are those of `{name}`; the queries' side was tuned by Whet
+{whet} on {events:,} gestures of people.
 
 {verdict}
 

@@ -31,7 +31,7 @@ from whet.fitting import check_fit
 from whet.job import splits_of
 from whet.mine import check_backend, check_policy, export_negatives, write_negatives
 from whet.model.encoder import Encoder
-from whet.model.towers import Towers, open_model
+from whet.model.towers import Towers, open_model, tell_vectors_alone
 from whet.options import check_options
 from whet.progress import say
 from whet.report import write_report
@@ -116,6 +116,7 @@ def encode_command(config: EncodeJobConfig) -> None:
     """`whet encode`: vectors.npy (float32 [N, D]) and ids.txt, row by row."""
     data, table = _data_and_table(config)
     encoder = open_model(config.model)
+    tell_vectors_alone(encoder)
     store = embeddings_folder()
     found = encode_table(encoder, table, kind=config.kind, store=store, config=config.encode)
     target = new_folder(config.output, f"{data.name}_encode") / "vectors"

@@ -259,7 +259,8 @@ class ExportConfig:
 class TuneConfig:
     """How a model learns from feedback."""
 
-    method: str = "auto"  # matrix (on query vectors), encoder (of queries); auto: tries, and says
+    method: str = "auto"  # words, matrix (on query vectors), encoder; auto: tries, and says
+    words: bool = True  # words in common count beside vectors, as much as the feedback says
     guard: Optional[str] = None  # data that must not get worse; None: from the same data
     unmarked_negative: bool = False  # documents passed over without a mark count as not relevant
     seed: int = 0  # of the halves held out, and the order of the queries

@@ -26,7 +26,7 @@ CHOICES = {
     "strategy.name": ("auto", "single", "ddp", "fsdp", "deepspeed"),
     "strategy.offload": ("none", "cpu", "nvme"),
     "launch.mode": ("local", "ray", "job", "kuberay"),
-    "tune.method": ("auto", "matrix", "encoder"),
+    "tune.method": ("auto", "words", "matrix", "encoder"),
     "kind": ("document", "query"),
 }
 RANGES: dict[str, tuple[float, float]] = {  # lowest and highest value, both allowed

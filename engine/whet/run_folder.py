@@ -30,6 +30,7 @@ PACKAGES = (
     "faiss-cpu",
     "faiss-gpu",
     "numpy",
+    "bm25s",
 )
 
 

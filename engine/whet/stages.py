@@ -17,7 +17,7 @@ from whet.errors import DataError
 from whet.evaluate import (
     Comparison,
     Evaluation,
-    bm25,
+    HybridSearch,
     changed_queries,
     check_measures,
     compare,
@@ -25,6 +25,7 @@ from whet.evaluate import (
     judgments_of,
     run_of,
     score,
+    words_of,
     write_per_query,
     write_qrels,
     write_run,
@@ -153,19 +154,23 @@ def judge(
     encode: EncodeConfig | None = None,
     pace: Pace | None = None,
 ) -> Evaluation:
-    """Search all documents for every judged query and score the result."""
+    """Search all documents for every judged query, by words too where the model counts them, and
+    score the result.
+    """
     queries, corpus = embed(encoder, data, qrels, store=store, config=encode, pace=pace)
-    return evaluate_run(
-        queries, corpus, judgments_of(qrels, data.queries.ids, data.corpus.ids), config
-    )
+    search = None
+    if isinstance(encoder, Towers) and encoder.words:
+        texts = data.queries.texts(qrels.query_rows)
+        search = HybridSearch(texts, words_of(data.corpus), encoder.words)
+    judgments = judgments_of(qrels, data.queries.ids, data.corpus.ids)
+    return evaluate_run(queries, corpus, judgments, config, search=search)
 
 
 def judge_words(data: Dataset, qrels: Qrels, config: EvaluateConfig) -> Evaluation:
     """The same by BM25, which has no vectors."""
     measures = check_measures(config.measures, config.depth)
-    queries, documents = data.queries, data.corpus
-    asked, everything = qrels.query_rows, np.arange(len(documents))
-    found = bm25(documents.texts(everything), queries.texts(asked), config.depth)
+    queries, documents, asked = data.queries, data.corpus, qrels.query_rows
+    found = words_of(documents).best(queries.texts(asked), config.depth)
     run = run_of(*found, queries.ids_of(asked), documents.ids)
     return Evaluation(run, score(run, judgments_of(qrels, queries.ids, documents.ids), measures))
 

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from whet.config import EvalConfig
-from whet.evaluate.lexical import K1, B, bm25
+from whet.evaluate.hybrid import HybridSearch
+from whet.evaluate.lexical import K1, B, Words
 from whet.model.encoder import Encoder
 
 DOCS = ["cat cat dog", "dog bird", "bird fish x fish fish", "tree", "cat tree dog bird"]
@@ -29,7 +32,7 @@ def _formula(query: str, doc: str) -> float:
 
 @pytest.mark.parametrize("query", ["cat", "bird fish", "dog tree cat", "x"])
 def test_scores_are_the_formulas_and_other_documents_are_left_out(query: str) -> None:
-    scores_QK, rows_QK = bm25(DOCS, [query], 10)
+    scores_QK, rows_QK = Words(DOCS).best([query], 10)
     found = {
         int(row): float(score)
         for row, score in zip(rows_QK[0], scores_QK[0], strict=True)
@@ -43,8 +46,47 @@ def test_scores_are_the_formulas_and_other_documents_are_left_out(query: str) ->
 
 
 def test_words_are_stemmed_and_stop_words_left_out() -> None:
-    rows = bm25(["the running dogs", "the cats"], ["dog runs", "the"], 2)[1]
+    rows = Words(["the running dogs", "the cats"]).best(["dog runs", "the"], 2)[1]
     assert rows.tolist() == [[0, -1], [-1, -1]]
+
+
+def test_shares_are_of_the_best_document() -> None:
+    shares_QN = Words(DOCS).shares(["cat bird", "unheard of", ""])
+    expected = np.array([_formula("cat bird", doc) for doc in DOCS])
+    assert shares_QN[0] == pytest.approx(expected / expected.max(), rel=1e-5)
+    assert not shares_QN[1:].any()
+
+
+def test_texts_without_a_word_have_no_score() -> None:
+    assert not Words(["", "...", "the"]).scores(["cat", ""]).any()
+    assert Words([]).best(["cat"], 3)[1].shape == (1, 0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 120), st.sampled_from([0.0, 0.05, 0.4, 3.0]))
+def test_both_at_once_is_the_sum_of_both(seed: int, documents: int, weight: float) -> None:
+    random = np.random.default_rng(seed)
+    texts = [" ".join(random.choice(list("abcdefgh"), 4)) for _ in range(documents + 70)]
+    corpus, asked = texts[:documents], texts[documents:]
+    document_ND = random.integers(-8, 9, (documents, 3)).astype(np.float32) / 8  # many are equal
+    query_QD = random.integers(-8, 9, (70, 3)).astype(np.float32) / 8
+    words = Words(corpus)
+    scores_QK, rows_QK = HybridSearch(asked, words, weight)(query_QD, document_ND, 5)
+    share_QN = words.shares(asked).astype(np.float64)
+    all_QN = query_QD.astype(np.float64) @ document_ND.T.astype(np.float64)
+    all_QN += np.float32(weight) * share_QN
+    found_QK = np.take_along_axis(all_QN, rows_QK, axis=1)
+    best_QK = -np.sort(-all_QN, axis=1)[:, :5]
+    assert scores_QK == pytest.approx(best_QK, abs=1e-6)
+    assert found_QK == pytest.approx(best_QK, abs=1e-6)
+    assert all(len(set(rows)) == len(rows) == min(5, documents) for rows in rows_QK.tolist())
+
+
+def test_of_equals_the_first_row_comes_first() -> None:
+    words = Words(["cat", "dog", "cat", "cat"])
+    scores, rows = HybridSearch(["cat"], words, 0.5)(np.ones((1, 2)), np.ones((4, 2)), 3)
+    assert rows.tolist() == [[0, 2, 3]]
+    assert scores.tolist() == [[2.5, 2.5, 2.5]]
 
 
 def test_it_is_judged_and_compared_like_a_model(

@@ -32,7 +32,8 @@ from labelling import (
 )
 
 from whet.feedback.judgments import judgments
-from whet.feedback.tune import ENCODER_FROM, FEWEST
+from whet.feedback.trials import ENCODER_FROM
+from whet.feedback.tune import FEWEST
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None or find_spec("playwright") is None,

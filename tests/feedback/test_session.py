@@ -12,6 +12,7 @@ import pytest
 from labelling import event, open_folder
 
 from whet.errors import ConfigError, DataError
+from whet.evaluate import words_of
 from whet.feedback.searcher import sentences_of
 from whet.feedback.session import Session
 from whet.feedback.store import read_events
@@ -200,6 +201,7 @@ def test_another_version_searches_without_a_restart(tuned_session: Session) -> N
     model, corpus = session.versions.open(1), session.data.corpus
     vectors = model.encode(corpus.texts(range(len(corpus))))
     scores = vectors @ model.encode([QUERY], kind="query")[0]
+    scores += model.words * words_of(corpus).shares([QUERY])[0]
     assert ids(after) == corpus.ids_of(np.argsort(-scores, kind="stable")[:20])
     session.add([event("skip", QUERY)])
     assert session._known.now().events[-1].model.startswith("1:")

@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from whet.config import EncodeConfig, TuneConfig
 from whet.data.load import load_dataset
 from whet.encode import encode_table
-from whet.errors import ConfigError, DataError
+from whet.errors import CheckpointError, ConfigError, DataError
+from whet.evaluate import HybridSearch, words_of
+from whet.feedback import trials
+from whet.feedback import tune as tune_module
 from whet.feedback.adapt import blend, judged_losses, put, train_encoder, train_matrix
 from whet.feedback.checks import Check, guard_check
 from whet.feedback.events import Event, Shown
@@ -23,7 +26,7 @@ from whet.feedback.lessons import Lessons, Pool, lessons_of, pool_of
 from whet.feedback.tune import Score, Tuned, tune
 from whet.feedback.versions import Versions
 from whet.model.encoder import Encoder
-from whet.model.towers import Towers
+from whet.model.towers import Towers, open_model
 from whet.store import embeddings_folder
 
 
@@ -35,6 +38,11 @@ def data(tiny_data):
 @pytest.fixture(scope="module")
 def encoder(tiny_model):
     return Encoder.load(str(tiny_model))
+
+
+@pytest.fixture(scope="module")
+def words(data):
+    return words_of(data.corpus)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +67,8 @@ def oracle(query: np.ndarray, pool: Pool) -> list[float]:
     """judged_losses in float64, a query at a time."""
     losses = []
     for row, vector in enumerate(query.astype(np.float64)):
-        sim = pool.vectors_PD.numpy().astype(np.float64) @ vector / 0.05
+        sim = pool.vectors_PD.numpy().astype(np.float64) @ vector
+        sim = (sim + pool.words_FP[row].numpy().astype(np.float64)) / 0.05
         good, bad = pool.relevant_FP[row].numpy(), pool.irrelevant_FP[row].numpy()
         counted = ~pool.open_FP[row].numpy()
         weight = np.exp(sim - sim.max())
@@ -86,12 +95,14 @@ def test_the_loss_is_that_of_the_formula(queries, documents, seed):
         for _ in range(random.integers(0, 3))
     ]
     vectors = random.normal(size=(documents, 4)) / 10
+    words = (random.random((queries, documents)) / 5).astype(np.float32)
     pool = Pool(
         torch.from_numpy(vectors.astype(np.float32)),
         torch.from_numpy(kind == 1),
         torch.from_numpy(kind == 3),
         torch.from_numpy(kind == 2),
         torch.tensor(pairs, dtype=torch.long).reshape(-1, 3),
+        torch.from_numpy(words),
     )
     query = random.normal(size=(queries, 4)).astype(np.float32)
     found = judged_losses(torch.from_numpy(query), pool)
@@ -138,7 +149,7 @@ def test_the_queries_counted_while_judging_are_those_a_tune_can_score_by(data, m
 def test_near_unjudged_documents_are_no_negatives(data, encoder, corpus):
     lessons, _ = lessons_of(judged(data, range(8)), data.corpus)
     vectors = encoder.encode(lessons.queries, kind="query")
-    pool = pool_of(lessons, vectors, corpus, seed=0)
+    pool = pool_of(lessons, vectors, corpus, None, seed=0)
     score_FP = vectors @ pool.vectors_PD.numpy().T
     for row in range(len(lessons)):
         best = score_FP[row][pool.relevant_FP[row].numpy()].max()
@@ -154,7 +165,7 @@ def test_queries_with_nothing_but_wrong_documents_count(data, encoder, corpus):
     said = [*judged(data, range(6)), Judged("bace difo", irrelevant=list(names))]
     lessons, _ = lessons_of(said, data.corpus)
     vectors = encoder.encode(lessons.queries, kind="query")
-    pool = pool_of(lessons, vectors, corpus, seed=0)
+    pool = pool_of(lessons, vectors, corpus, None, seed=0)
     losses = judged_losses(torch.from_numpy(vectors), pool)
     assert torch.isfinite(losses).all() and losses[-1] > 0
     assert not pool.open_FP[-1].any()
@@ -164,7 +175,7 @@ def test_queries_with_nothing_but_wrong_documents_count(data, encoder, corpus):
 def test_training_lowers_the_loss_and_leaves_the_encoder_as_it_was(data, encoder, corpus):
     lessons, _ = lessons_of(judged(data, range(20)), data.corpus)
     vectors = encoder.encode(lessons.queries, kind="query")
-    pool = pool_of(lessons, vectors, corpus, seed=0)
+    pool = pool_of(lessons, vectors, corpus, None, seed=0)
     before = encoder.fingerprint()
     asked = [weight.requires_grad for weight in encoder.parameters()]
     start = float(judged_losses(torch.from_numpy(vectors), pool).mean())
@@ -190,7 +201,7 @@ def test_tuning_helps_on_queries_nobody_judged(data, encoder, corpus):
     )
     assert len(guard) == 20  # the test split
     before = encoder.fingerprint()
-    found = tune(encoder, lessons, corpus, guard, config=TuneConfig(), told=quiet)
+    found = tune(encoder, lessons, corpus, guard, words=None, config=TuneConfig(), told=quiet)
     assert encoder.fingerprint() == before
     assert found.model.document is encoder
     assert len(found.held_out.after_C) == 50
@@ -199,7 +210,7 @@ def test_tuning_helps_on_queries_nobody_judged(data, encoder, corpus):
     assert "not encoded again" in found.why
     for word in ("50 judged queries", "20 other queries"):
         assert word in found.verdict()
-    again = tune(encoder, lessons, corpus, guard, config=TuneConfig(), told=quiet)
+    again = tune(encoder, lessons, corpus, guard, words=None, config=TuneConfig(), told=quiet)
     assert (
         again.model.fingerprint() == found.model.fingerprint()
     )  # the same feedback, the same model
@@ -209,17 +220,17 @@ def test_too_little_is_refused_with_what_is_missing(data, encoder, corpus):
     lessons, _ = lessons_of(judged(data, range(4)), data.corpus)
     guard = Check([], [], corpus)
     with pytest.raises(DataError, match="4 judged queries have a relevant document"):
-        tune(encoder, lessons, corpus, guard, config=TuneConfig(), told=quiet)
+        tune(encoder, lessons, corpus, guard, words=None, config=TuneConfig(), told=quiet)
 
 
 def test_a_held_out_score_is_of_weights_that_never_saw_the_query(
     data, encoder, corpus, monkeypatch
 ):
-    from whet.feedback import tune as module
+    from whet.feedback import trials as module
 
     seen: list[set[str]] = []
     scored: list[set[str]] = []
-    train, encode = module.train_encoder, module._Work.vectors
+    train, encode = module.train_encoder, module.Work.vectors
 
     def watched(twin, queries, pool, **options):
         seen.append(set(queries))
@@ -231,21 +242,27 @@ def test_a_held_out_score_is_of_weights_that_never_saw_the_query(
         return encode(self, texts, weights)
 
     monkeypatch.setattr(module, "train_encoder", watched)
-    monkeypatch.setattr(module._Work, "vectors", scoring)
+    monkeypatch.setattr(module.Work, "vectors", scoring)
     lessons, _ = lessons_of(judged(data, range(12)), data.corpus)
     guard = guard_check(data, corpus, encoder, other=None, avoid=set(), encode=EncodeConfig())
     config = TuneConfig(method="encoder")
-    tune(encoder, lessons, corpus, guard, config=config, told=quiet)
+    tune(encoder, lessons, corpus, guard, words=None, config=config, told=quiet)
     assert [len(part) for part in seen] == [6, 6, 12]
     assert set().union(*scored) == set(lessons.queries)
 
 
-def test_versions_stay_and_can_be_used_back_and_forth(data, encoder, corpus, tiny_model, tmp_path):
+def test_versions_stay_and_can_be_used_back_and_forth(
+    data, encoder, corpus, words, tiny_model, tmp_path
+):
     from whet.config import ModelConfig
 
     lessons, _ = lessons_of(judged(data, range(12)), data.corpus)
-    guard = guard_check(data, corpus, encoder, other=None, avoid=set(), encode=EncodeConfig())
-    tuned = tune(encoder, lessons, corpus, guard, config=TuneConfig(method="matrix"), told=quiet)
+    guard = guard_check(
+        data, corpus, encoder, other=None, avoid=set(), encode=EncodeConfig(), words=words
+    )
+    config = TuneConfig(method="matrix")
+    tuned = tune(encoder, lessons, corpus, guard, words=words, config=config, told=quiet)
+    assert tuned.model.words > 0
     versions = Versions(tmp_path, ModelConfig(name=str(tiny_model)))
     assert versions.current() == 0
     assert versions.open(0).fingerprint() == encoder.fingerprint()
@@ -256,6 +273,7 @@ def test_versions_stay_and_can_be_used_back_and_forth(data, encoder, corpus, tin
     opened = versions.open(1)
     assert isinstance(opened, Towers)
     assert opened.fingerprint() == tuned.model.fingerprint()
+    assert opened.words == tuned.model.words
     with pytest.raises(ConfigError, match="Version 1 is in use"):
         versions.discard(1)
     versions.use(0)
@@ -316,14 +334,118 @@ def test_gestures_become_lessons(data):
 
 
 def test_what_is_told_is_of_the_share_that_the_guard_bears(data, encoder, corpus, monkeypatch):
-    from whet.feedback import tune as module
+    from whet.feedback import trials as module
 
     monkeypatch.setattr(module, "GUARD_MAY_LOSE", -2.0)  # a guard that bears nothing
     lessons, _ = lessons_of(judged(data, range(12)), data.corpus)
     guard = guard_check(data, corpus, encoder, other=None, avoid=set(), encode=EncodeConfig())
     config = TuneConfig(method="matrix")
-    found = tune(encoder, lessons, corpus, guard, config=config, told=quiet)
+    found = tune(encoder, lessons, corpus, guard, words=None, config=config, told=quiet)
     assert found.share == 0.25 and "25% of the change is kept" in found.why
-    trial = module._Work(encoder, lessons, corpus, 0, quiet).cross_fit("matrix")[0.25]
+    trial = module.Work(
+        encoder, lessons, corpus, None, guard=guard, config=config, told=quiet
+    ).cross_fit("matrix")[0.25]
     assert found.losses.after_C.tolist() == trial.loss_F.tolist()
     assert found.held_out.after_C.tolist() == trial.ndcg_C.tolist()
+
+
+def guarded(data, encoder, corpus, words) -> Check:
+    return guard_check(
+        data, corpus, encoder, other=None, avoid=set(), encode=EncodeConfig(), words=words
+    )
+
+
+def test_words_count_as_much_as_has_the_least_loss(data, encoder, corpus, words):
+    lessons, _ = lessons_of(judged(data, range(50)), data.corpus)
+    guard = guarded(data, encoder, corpus, words)
+    config = TuneConfig(method="words")
+    found = tune(encoder, lessons, corpus, guard, words=words, config=config, told=quiet)
+    query_FD = encoder.encode(lessons.queries, kind="query")
+    pool = pool_of(lessons, query_FD, corpus, words, seed=0)
+    losses = {
+        weight: float(judged_losses(torch.from_numpy(query_FD), pool.weighted(weight)).mean())
+        for weight in trials.WEIGHTS
+    }
+    assert found.model.words == min(losses, key=losses.get) > 0  # queries are words of documents
+    assert found.model.side("query").fingerprint() == encoder.fingerprint()
+    assert found.better and f"count {found.model.words:g} beside a cosine" in found.why
+    top = HybridSearch(lessons.queries, words, found.model.words)(query_FD, corpus.vectors, 10)[1]
+    for one in found.lists:
+        row = lessons.queries.index(one["query"])
+        assert one["after"] == data.corpus.ids_of(top[row])
+
+
+def test_a_weight_is_chosen_without_the_queries_it_is_scored_by(
+    data, encoder, corpus, words, monkeypatch
+):
+    lessons, _ = lessons_of(judged(data, range(20)), data.corpus)
+    asked: list[set[int]] = []
+    choose = trials.Work.weight_for
+
+    def watched(self, at):
+        asked.append(set(at.tolist()))
+        return choose(self, at)
+
+    guard = guarded(data, encoder, corpus, words)
+    work = trials.Work(
+        encoder, lessons, corpus, words, guard=guard, config=TuneConfig(), told=quiet
+    )
+    monkeypatch.setattr(trials.Work, "weight_for", watched)
+    trial = work.cross_fit("words")[1.0]
+    assert [len(part) for part in asked] == [10, 10] and not asked[0] & asked[1]
+    for learned, scored in (asked, asked[::-1]):
+        rows = sorted(scored)
+        pool = work.pool.take(np.array(rows)).weighted(choose(work, np.array(sorted(learned))))
+        expected = judged_losses(torch.from_numpy(work.query_FD[rows]), pool)
+        assert trial.loss_F[rows].tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+def test_words_that_the_guard_set_does_not_bear_do_not_count(data, encoder, corpus, words):
+    class Backwards:
+        """Words that are found in every document but those that have them."""
+
+        def shares(self, queries):
+            return 1 - words.shares(queries)
+
+    lessons, _ = lessons_of(judged(data, range(20)), data.corpus)
+    test = guarded(data, encoder, corpus, words)
+    guard = Check(test.texts, test.relevant, corpus, Backwards())
+    found = tune(encoder, lessons, corpus, guard, words=words, config=TuneConfig(), told=quiet)
+    assert found.model.words == 0 and "Words in common" not in found.why
+
+
+def test_training_that_forgets_leaves_the_words(data, encoder, corpus, words, monkeypatch):
+    lessons, _ = lessons_of(judged(data, range(20)), data.corpus)
+    guard = guarded(data, encoder, corpus, words)
+    borne = trials.Work.borne
+    calls: list[bool] = []
+
+    def bears_words_alone(self, score_C):
+        calls.append(borne(self, score_C))
+        if len(calls) <= len(trials.WEIGHTS):
+            return True
+        return len(calls) > len(trials.WEIGHTS) + len(trials.SHARES)  # none of the shares
+
+    monkeypatch.setattr(trials.Work, "borne", bears_words_alone)
+    monkeypatch.setattr(tune_module, "best", lambda found: ("matrix", 1.0))
+    found = tune(encoder, lessons, corpus, guard, words=words, config=TuneConfig(), told=quiet)
+    assert (found.method, found.share) == ("words", 1.0) and found.model.words > 0
+    assert "forgets too much" in found.why
+
+
+def test_words_cannot_be_asked_for_and_left_out(data, encoder, corpus):
+    lessons, _ = lessons_of(judged(data, range(12)), data.corpus)
+    guard = guarded(data, encoder, corpus, None)
+    config = TuneConfig(method="words")
+    with pytest.raises(ConfigError, match=r"tune\.words=false says that they do not"):
+        tune(encoder, lessons, corpus, guard, words=None, config=config, told=quiet)
+
+
+def test_a_damaged_weight_is_told(encoder, tmp_path):
+    folder = Towers(encoder, encoder, 0.2).save(tmp_path / "model")
+    assert open_model(str(folder)).words == 0.2
+    (folder / "words.json").write_text('{"weight": "much"}')
+    with pytest.raises(CheckpointError, match=r"words\.json is damaged"):
+        open_model(str(folder))
+    (folder / "words.json").unlink()
+    assert open_model(str(folder)).words == 0

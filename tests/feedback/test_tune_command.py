@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import pytest
 from labelling import judged_folder
 
-from whet.config import ModelConfig, TuneConfig
+from whet.config import EncodeConfig, ModelConfig, TuneConfig
+from whet.data.load import load_dataset
+from whet.encode import encode_table
 from whet.errors import ConfigError
-from whet.feedback.tuning import Tuner
+from whet.evaluate import read_run, words_of
+from whet.feedback.checks import guard_check
+from whet.feedback.session import Session
+from whet.feedback.store import EventStore
+from whet.feedback.tuning import EVENTS, Tuner
 from whet.feedback.versions import Versions
 from whet.model.towers import open_model
+from whet.store import embeddings_folder
 from whet_launch.cli import main
 
 
@@ -40,6 +48,52 @@ def test_feedback_becomes_a_version_that_can_be_judged(home, tiny_data, tmp_path
     )
     assert main(["tune", str(home), "use=0"]) == 0
     assert versions.current() == 0
+
+
+def test_a_version_that_counts_words_is_judged_as_it_searches(home, tiny_data, tmp_path, capsys):
+    """The page, the check of a tune and `whet eval` find the same documents."""
+    assert main(["tune", str(home), "tune.method=words", "ship=true"]) == 0
+    model = home / "versions" / "0001" / "model"
+    weight = json.loads((model / "words.json").read_text())["weight"]
+    assert weight > 0 and f"count {weight:g}" in (model / "README.md").read_text()
+    out = tmp_path / "eval"
+    assert main(["eval", f"data={tiny_data}", f"model={model}", f"output={out}"]) == 0
+    data = load_dataset(str(tiny_data))
+    towers = open_model(str(model))
+    corpus = encode_table(towers, data.corpus, kind="document", store=embeddings_folder())
+    check = guard_check(
+        data,
+        corpus,
+        towers,
+        other=None,
+        avoid=set(),
+        encode=EncodeConfig(),
+        words=words_of(data.corpus),
+    )
+    scores = check.scores(towers.encode(check.texts, kind="query"), weight)
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["model"]["nDCG@10"] == pytest.approx(scores.mean(), abs=1e-9)
+    run = read_run(out / "trec" / "model.run.gz")
+    session = Session(data, Versions(home, ModelConfig()), EventStore(home / EVENTS))
+    try:
+        assert session.version == 1
+        for query_id in list(run)[:5]:
+            text = data.queries.text(int(data.queries.rows_of([query_id])[0]))
+            found = session.search(text, None, 10, "somebody else")["found"]
+            assert found == list(run[query_id])[:10]
+            assert [one["doc_id"] for one in session.find(text, 10)] == found
+    finally:
+        session.close()
+    words = ["encode", f"data={tiny_data}", f"model={model}", f"output={tmp_path}/vectors"]
+    capsys.readouterr()
+    assert main(words) == 0
+    assert f"with weight {weight:g}; its vectors know nothing" in capsys.readouterr().err
+
+
+def test_without_words_a_version_is_its_vectors_alone(home):
+    assert main(["tune", str(home), "tune.method=matrix", "tune.words=false"]) == 0
+    assert not (home / "versions" / "0001" / "model" / "words.json").exists()
+    assert "Words in common" not in Versions(home, ModelConfig()).facts(1)["why"]
 
 
 def test_the_same_events_make_the_same_version(home):
@@ -85,6 +139,7 @@ def test_a_tune_that_is_stopped_or_killed_leaves_nothing(home):
     [
         (["{home}", "use=4"], 2, "There is no version 4"),
         (["{home}", "tune.method=magic"], 2, "tune.method=magic is unknown"),
+        (["{home}", "tune.method=words", "tune.words=false"], 2, "Leave one of them out"),
         (["{home}/nowhere"], 2, "no folder of feedback"),
         ([], 2, "folder must be set"),
     ],

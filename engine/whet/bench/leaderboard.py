@@ -28,7 +28,7 @@ from whet.evaluate import Evaluation, Scores, judgments_of
 from whet.model.encoder import Encoder
 from whet.model.folder import find_folder
 from whet.model.inference import encode_texts
-from whet.model.towers import Towers, open_model
+from whet.model.towers import Towers, open_model, tell_vectors_alone
 from whet.progress import track
 from whet.stages import eval_qrels
 
@@ -134,8 +134,11 @@ def run_task(
     mteb = _mteb()
     found = _task_named(task) if isinstance(task, str) else task
     _load(found)
-    whets = isinstance(model, Encoder | Towers)
-    wrapped = MtebEncoder(model, name, config) if whets else _sentence_transformer(model, name)
+    if isinstance(model, Encoder | Towers):
+        tell_vectors_alone(model)
+        wrapped = MtebEncoder(model, name, config)
+    else:
+        wrapped = _sentence_transformer(model, name)
     cache = mteb.ResultCache(output)
     results = mteb.evaluate(wrapped, found, cache=cache, co2_tracker=False, show_progress_bar=False)
     path = cache.get_task_result_path(found.metadata.name, wrapped.mteb_model_meta)

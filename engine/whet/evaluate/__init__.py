@@ -11,8 +11,9 @@ from typing import Any
 _HOMES = {
     "Comparison": "comparison",
     "Evaluation": "judge",
+    "HybridSearch": "hybrid",
     "Scores": "measures",
-    "bm25": "lexical",
+    "Words": "lexical",
     "changed_queries": "examples",
     "check_measures": "measures",
     "check_trec_id": "trec",
@@ -24,6 +25,7 @@ _HOMES = {
     "retrieve": "retrieval",
     "run_of": "retrieval",
     "score": "measures",
+    "words_of": "lexical",
     "write_per_query": "comparison",
     "write_qrels": "trec",
     "write_run": "trec",

@@ -1,6 +1,6 @@
-"""BM25, the baseline that needs no model: words in common, by how rare they are.
+"""BM25: words in common, by how rare they are. A baseline that needs no model, and a help to one.
 
-Shape suffixes: Q queries, K documents a query.
+Shape suffixes: Q queries, N documents, K documents a query.
 """
 
 from __future__ import annotations
@@ -9,32 +9,83 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from whet.config import BM25
+from whet.data.table import TextTable
 from whet.errors import EnvironmentRefused
 
 WORD = r"(?u)\b\w+\b"  # as Lucene, words of one letter too
 K1, B = 0.9, 0.4  # Anserini's, used for BEIR (Kamalloo et al., arXiv 2306.07471)
 
 
-def bm25(documents: Sequence[str], queries: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best documents of each query: scores_QK (float32) and rows_QK (int64), best first.
+class Words:
+    """The words of a corpus, to be searched by BM25. Usable from any thread.
 
-    Lucene's formula, English stop words and Porter2 stems, by bm25s (Lù, arXiv 2407.03618). A
-    document without a word of the query is none: its row is -1. EnvironmentRefused without bm25s.
+    Lucene's formula, English stop words and Porter2 stems, by bm25s (Lù, arXiv 2407.03618).
     """
-    try:
-        import bm25s
-        import Stemmer
-    except ImportError as error:
-        raise EnvironmentRefused(
-            f'model={BM25} needs bm25s and PyStemmer. Install them: pip install "whet[bench]"'
-        ) from error
-    stems = Stemmer.Stemmer("english")
-    options = {"stopwords": "en", "stemmer": stems, "token_pattern": WORD, "show_progress": False}
-    index = bm25s.BM25(k1=K1, b=B, method="lucene")
-    index.index(bm25s.tokenize(list(documents), **options), show_progress=False)
-    asked = bm25s.tokenize(list(queries), **options)
-    k = min(k, len(documents))
-    rows_QK, scores_QK = index.retrieve(asked, k=k, show_progress=False)
-    rows_QK = np.where(scores_QK > 0, rows_QK, -1).astype(np.int64)
-    return scores_QK.astype(np.float32), rows_QK
+
+    def __init__(self, documents: Sequence[str]) -> None:
+        """Count the words of each document. EnvironmentRefused without bm25s."""
+        try:
+            import bm25s
+        except ImportError as error:
+            raise EnvironmentRefused(
+                "Counting words (BM25) needs bm25s and PyStemmer. Install them: "
+                'pip install "whet[label]"'
+            ) from error
+        self._documents = len(documents)
+        words = _stems(documents)
+        self._index = bm25s.BM25(k1=K1, b=B, method="lucene") if any(words) else None
+        if self._index is not None:  # bm25s cannot hold a corpus without a word
+            self._index.index(words, show_progress=False)
+
+    def __len__(self) -> int:
+        return self._documents
+
+    def scores(self, queries: Sequence[str]) -> np.ndarray:
+        """BM25 of every document for each query, float32 [Q, N]; 0 without a word in common."""
+        scores_QN = np.zeros((len(queries), len(self)), np.float32)
+        if self._index is not None:
+            for row, words in enumerate(_stems(queries)):
+                known = self._index.get_tokens_ids(words)
+                if known:
+                    scores_QN[row] = self._index.get_scores_from_ids(known)
+        return scores_QN
+
+    def shares(self, queries: Sequence[str]) -> np.ndarray:
+        """The scores over that of each query's best document: 0 to 1, float32 [Q, N]."""
+        scores_QN = self.scores(queries)
+        best_Q1 = scores_QN.max(axis=1, keepdims=True, initial=0)
+        return scores_QN / np.where(best_Q1 > 0, best_Q1, 1)
+
+    def best(self, queries: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k best documents of each query: scores_QK (float32) and rows_QK (int64), best first.
+
+        A document without a word of the query is none: its row is -1.
+        """
+        k = min(k, len(self))
+        found = np.zeros((len(queries), k), np.float32), np.full((len(queries), k), -1)
+        for number, query in enumerate(queries):  # one at a time: a corpus may be large
+            score_N = self.scores([query])[0]
+            rows = np.flatnonzero(score_N)
+            rows = rows[np.lexsort((rows, -score_N[rows]))][:k]
+            found[0][number, : len(rows)] = score_N[rows]
+            found[1][number, : len(rows)] = rows
+        return found
+
+
+def words_of(corpus: TextTable) -> Words:
+    """Those of all documents of a data set."""
+    return Words(corpus.texts(np.arange(len(corpus))))
+
+
+def _stems(texts: Sequence[str]) -> list[list[str]]:
+    import bm25s
+    import Stemmer
+
+    return bm25s.tokenize(
+        list(texts),
+        stopwords="en",
+        stemmer=Stemmer.Stemmer("english"),  # one a call: it keeps what it met, for one thread
+        token_pattern=WORD,
+        return_ids=False,
+        show_progress=False,
+    )

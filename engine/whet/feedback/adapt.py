@@ -34,7 +34,7 @@ Told = Callable[[int], None]
 
 
 def judged_losses(query_BD: Tensor, pool: Pool) -> Tensor:
-    """What the judgments find wrong with the similarities of each query, [B].
+    """What the judgments find wrong with the similarities of each query, words included, [B].
 
     A query's relevant documents are to outweigh the others of the pool together (InfoNCE with
     several positives; those that may be relevant are left out). Where a query has only documents
@@ -42,7 +42,7 @@ def judged_losses(query_BD: Tensor, pool: Pool) -> Tensor:
     preferences add the mean of log(1 + exp(under - over)) (RankNet: Burges et al., ICML 2005): a
     drag past nine documents is one gesture, as is one past a single document.
     """
-    sim_BP = query_BD @ pool.vectors_PD.T / TEMPERATURE
+    sim_BP = (query_BD @ pool.vectors_PD.T + pool.words_FP) / TEMPERATURE
     counted_BP = sim_BP.masked_fill(pool.open_FP, -torch.inf)
     good_B = pool.relevant_FP.any(1)
     # where nothing is relevant: all that was not marked is better than what was

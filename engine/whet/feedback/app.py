@@ -18,7 +18,8 @@ from pydantic import BaseModel, Field
 from whet.errors import WhetError
 from whet.feedback.guard import App, Guard, Keys, WithHeaders
 from whet.feedback.session import MOST_EXPLAINED, MOST_RESULTS, Session
-from whet.feedback.tune import ENCODER_FROM, FEWEST, check_enough
+from whet.feedback.trials import ENCODER_FROM
+from whet.feedback.tune import FEWEST, check_enough
 from whet.feedback.tuning import Tuner
 
 PAGE = files("whet.feedback") / "page"

@@ -15,6 +15,8 @@ from whet.data.load import Dataset, load_dataset
 from whet.encode import encode_table
 from whet.errors import DataError
 from whet.evaluate import evaluate_run
+from whet.evaluate.hybrid import HybridSearch
+from whet.evaluate.lexical import Words, words_of
 from whet.feedback.lessons import Lessons
 from whet.feedback.searcher import sentences_of
 from whet.model.encoder import Encoder
@@ -33,27 +35,34 @@ class Check:
     texts: list[str]
     relevant: list[dict[str, int]]  # document id: grade
     corpus: Embeddings
+    words: Words | None = None  # of the corpus, where they may count
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def scores(self, query_CD: np.ndarray) -> np.ndarray:
-        """nDCG@10 of each query over the whole corpus, float64 [C]."""
+    def scores(self, query_CD: np.ndarray, weight: float = 0.0) -> np.ndarray:
+        """nDCG@10 of each query over the whole corpus, words counting so much; float64 [C]."""
         ids = [str(number) for number in range(len(self.texts))]
         judgments = dict(zip(ids, self.relevant, strict=True))
         config = EvaluateConfig(measures=[MEASURE], depth=10)
-        found = evaluate_run(Embeddings(ids, query_CD), self.corpus, judgments, config)
+        search = None
+        if weight:
+            assert self.words is not None
+            search = HybridSearch(self.texts, self.words, weight)
+        found = evaluate_run(
+            Embeddings(ids, query_CD), self.corpus, judgments, config, search=search
+        )
         return np.array([found.scores.per_query[MEASURE][name] for name in ids])
 
 
-def feedback_check(lessons: Lessons, corpus: Embeddings) -> Check:
+def feedback_check(lessons: Lessons, corpus: Embeddings, words: Words | None) -> Check:
     """The judged queries with an answer. What was not judged counts as not relevant, so
     that a model which finds better documents than those judged gets no credit for them.
     """
     at = np.flatnonzero(lessons.gains)
     chosen = lessons.take(at)
     relevant = [{corpus.ids[int(row)]: 1 for row in rows} for rows in chosen.answers]
-    return Check(chosen.queries, relevant, corpus)
+    return Check(chosen.queries, relevant, corpus, words)
 
 
 def guard_check(
@@ -64,20 +73,23 @@ def guard_check(
     other: str | None,
     avoid: set[str],
     encode: EncodeConfig,
+    words: Words | None = None,
 ) -> Check:
     """Queries the model must not lose: of `other` (a data set with judgments) where one is named,
     else those judged in the data itself, else its own documents, each by its first sentence.
 
-    `avoid` are texts of queries that are learned from. DataError if `other` has no judgments.
+    `avoid` are texts of queries that are learned from, `words` those of the corpus where they may
+    count. DataError if `other` has no judgments.
     """
     if other is not None:
         data = load_dataset(other, on_problem="drop")
         corpus = encode_table(
             model, data.corpus, kind="document", store=embeddings_folder(), config=encode
         )
+        words = None if words is None else words_of(data.corpus)
     split = eval_split_name(data) or ("train" if "train" in data.splits else None)
     if split is not None:
-        found = _judged(data, corpus, split, avoid)
+        found = _judged(data, corpus, words, split=split, avoid=avoid)
         if len(found):
             return found
     if other is not None:
@@ -85,10 +97,12 @@ def guard_check(
             f"tune.guard={other}: no query of it is judged, so it guards nothing. Give a data set "
             "with judgments."
         )
-    return _own_documents(data, corpus)
+    return _own_documents(data, corpus, words)
 
 
-def _judged(data: Dataset, corpus: Embeddings, split: str, avoid: set[str]) -> Check:
+def _judged(
+    data: Dataset, corpus: Embeddings, words: Words | None, *, split: str, avoid: set[str]
+) -> Check:
     relevant = data.split(split).relevant()
     rows = relevant.query_rows
     order = np.random.default_rng(0).permutation(len(rows))
@@ -100,14 +114,14 @@ def _judged(data: Dataset, corpus: Embeddings, split: str, avoid: set[str]) -> C
         if query in grades:
             grades[query][corpus.ids[document]] = max(1, round(grade))
     texts = data.queries.texts(chosen) if chosen else []
-    return Check(texts, list(grades.values()), corpus)
+    return Check(texts, list(grades.values()), corpus, words)
 
 
-def _own_documents(data: Dataset, corpus: Embeddings) -> Check:
+def _own_documents(data: Dataset, corpus: Embeddings, words: Words | None) -> Check:
     rows = np.sort(np.random.default_rng(0).permutation(len(data.corpus))[:GUARDED])
     groups = data.corpus.group_of_N()
     twins: dict[int, dict[str, int]] = {int(groups[row]): {} for row in rows}
     for row in np.flatnonzero(np.isin(groups, list(twins))):
         twins[int(groups[row])][corpus.ids[int(row)]] = 1
     texts = [sentences_of(text)[0] for text in data.corpus.texts(rows)]
-    return Check(texts, [twins[int(groups[row])] for row in rows], corpus)
+    return Check(texts, [twins[int(groups[row])] for row in rows], corpus, words)

@@ -25,7 +25,7 @@ from whet.progress import say
 from whet.run_folder import write_config
 
 EVERYWHERE = ("0.0.0.0", "::")
-PACKAGES = ("fastapi", "uvicorn")
+PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "bm25s": "bm25s", "Stemmer": "PyStemmer"}
 IDLE_S = 120  # a connection is kept while a person reads
 GRACE_S = 3  # for requests under way when the server is told to stop
 
@@ -33,7 +33,7 @@ GRACE_S = 3  # for requests under way when the server is told to stop
 def label_command(config: LabelConfig) -> None:
     """`whet label`: search, judge, tune, on a page that only this machine's user can open."""
     check_options(config)
-    missing = [name for name in PACKAGES if find_spec(name) is None]
+    missing = [name for module, name in PACKAGES.items() if find_spec(module) is None]
     if missing:
         raise EnvironmentRefused(
             f'whet label needs {" and ".join(missing)}. Run `pip install "whet[label]"`.'

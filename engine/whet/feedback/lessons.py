@@ -7,7 +7,7 @@ Shape suffixes: F judged queries, N documents of the corpus, P documents of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from torch import Tensor
 
 from whet.config import MiningConfig
 from whet.data.table import TextTable
+from whet.evaluate.hybrid import highest
+from whet.evaluate.lexical import Words
 from whet.feedback.judgments import Judged
 from whet.mine.miner import mine
 from whet.types import Embeddings, Positives
 
-HARD = 64  # hard negatives a query that the miner adds to the pool
+HARD = 64  # hard negatives a query that the miner adds to the pool; as many by words
 POOL = 4096  # documents drawn at random beside them
 
 
@@ -98,7 +100,8 @@ def lessons_of(judged: Sequence[Judged], corpus: TextTable) -> tuple[Lessons, in
 class Pool:
     """The documents among which the judged queries are told apart: vectors float32 [P, D], and by
     place in the pool: `relevant_FP` (bool), `open_FP` (bool: may be answers, so no negatives),
-    `pairs_M3` (query, over, under).
+    `pairs_M3` (query, over, under), `words_FP` (float32: what words add to a similarity, 0 where
+    they do not count).
     """
 
     vectors_PD: Tensor
@@ -106,6 +109,11 @@ class Pool:
     open_FP: Tensor
     irrelevant_FP: Tensor
     pairs_M3: Tensor
+    words_FP: Tensor
+
+    def weighted(self, weight: float) -> Pool:
+        """The pool with its words times a weight."""
+        return replace(self, words_FP=weight * self.words_FP)
 
     def take(self, at: np.ndarray) -> Pool:
         """The pool for some of the queries."""
@@ -114,11 +122,19 @@ class Pool:
         pairs_M3 = torch.tensor(rows, dtype=torch.long).reshape(-1, 3)
         at_F = torch.as_tensor(np.asarray(at))
         masks = (self.relevant_FP[at_F], self.open_FP[at_F], self.irrelevant_FP[at_F])
-        return Pool(self.vectors_PD, *masks, pairs_M3)
+        return Pool(self.vectors_PD, *masks, pairs_M3, self.words_FP[at_F])
 
 
-def pool_of(lessons: Lessons, query_FD: np.ndarray, corpus: Embeddings, *, seed: int) -> Pool:
-    """Everything that was judged, the hard negatives the miner finds, and documents at random.
+def pool_of(
+    lessons: Lessons,
+    query_FD: np.ndarray,
+    corpus: Embeddings,
+    words: Words | None,
+    *,
+    seed: int,
+) -> Pool:
+    """Everything that was judged, the hard negatives the miner finds, those of most words in
+    common (if `words` count), and documents at random.
 
     Hard negatives score at most 95 % of the query's best relevant document (mining.md); what scores
     higher and was not judged may be relevant, and is no negative of that query.
@@ -126,6 +142,10 @@ def pool_of(lessons: Lessons, query_FD: np.ndarray, corpus: Embeddings, *, seed:
     count = len(lessons)
     said = [np.concatenate([a, b, c.ravel()]) for a, b, c in _parts(lessons)]
     hard = _hard(lessons, query_FD, corpus)
+    share_FN = np.zeros((count, len(corpus)), np.float32)
+    if words is not None:
+        share_FN = words.shares(lessons.queries)
+        hard = np.union1d(hard, highest(share_FN, HARD))
     size = min(POOL, len(corpus))
     drawn = np.random.default_rng(seed).choice(len(corpus), size, replace=False)
     rows_P = np.unique(np.concatenate([*said, hard, drawn]).astype(np.int64))
@@ -145,7 +165,8 @@ def pool_of(lessons: Lessons, query_FD: np.ndarray, corpus: Embeddings, *, seed:
     near_FP = (score_FP > best_F1 - 0.05 * best_F1.abs()) & best_F1.isfinite()
     open_FP = near_FP & ~relevant_FP & ~irrelevant_FP
     pairs_M3 = torch.tensor(pairs, dtype=torch.long).reshape(-1, 3)
-    return Pool(vectors_PD, relevant_FP, open_FP, irrelevant_FP, pairs_M3)
+    words_FP = torch.from_numpy(share_FN[:, rows_P])
+    return Pool(vectors_PD, relevant_FP, open_FP, irrelevant_FP, pairs_M3, words_FP)
 
 
 def _parts(lessons: Lessons) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:

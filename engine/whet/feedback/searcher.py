@@ -14,6 +14,7 @@ import numpy as np
 from whet.config import EncodeConfig
 from whet.data.load import Dataset
 from whet.encode import encode_table
+from whet.evaluate import HybridSearch, Words, words_of
 from whet.mine.search import search
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
@@ -44,14 +45,21 @@ class Searcher:
         self._corpus = encode_table(
             encoder, data.corpus, kind="document", store=embeddings_folder(), config=config
         ).vectors
-        self.best(self.vectors(["a first query"]), 1)
+        self._weight = encoder.words if isinstance(encoder, Towers) else 0.0
+        self._words: Words | None = words_of(data.corpus) if self._weight else None
+        first = ["a first query"]
+        self.best(first, self.vectors(first), 1)
 
     def vectors(self, queries: Sequence[str]) -> np.ndarray:
         """Vectors of queries, float32 [Q, D]."""
         return self._encode(queries, "query")
 
-    def best(self, query_QD: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def best(
+        self, queries: Sequence[str], query_QD: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Scores and rows [Q, k] of the best documents; fewer where the corpus is smaller."""
+        if self._words is not None:
+            return HybridSearch(queries, self._words, self._weight)(query_QD, self._corpus, k)
         return search(query_QD, self._corpus, min(k, len(self._corpus)), backend=BACKEND)
 
     def best_sentence(self, query_1D: np.ndarray, row: int, text: str) -> str:

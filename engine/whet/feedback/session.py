@@ -60,7 +60,7 @@ class Session:
         searcher, start = self._searcher, time.perf_counter()
         vector = searcher.vectors([query])
         encoded = time.perf_counter()
-        scores, rows = searcher.best(vector, max(1, min(k, MOST_RESULTS)))
+        scores, rows = searcher.best([query], vector, max(1, min(k, MOST_RESULTS)))
         done = time.perf_counter()
         found = self.data.corpus.ids_of(rows[0])
         score_of = dict(zip(found, map(float, scores[0]), strict=True))
@@ -94,10 +94,8 @@ class Session:
     def find(self, text: str, k: int) -> list[dict[str, Any]]:
         """Documents for other words: one of them may be what the list lacks."""
         self._sureness.hold()
-        searcher = self._searcher
-        scores, rows = searcher.best(
-            searcher.vectors([checked(text)]), max(1, min(k, MOST_RESULTS))
-        )
+        searcher, said = self._searcher, [checked(text)]
+        scores, rows = searcher.best(said, searcher.vectors(said), max(1, min(k, MOST_RESULTS)))
         ids = self.data.corpus.ids_of(rows[0])
         return self._results(ids, dict(zip(ids, map(float, scores[0]), strict=True)), {})
 

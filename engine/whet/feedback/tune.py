@@ -1,8 +1,10 @@
 """From judgments to a model that is better at them, and the proof on queries it did not learn from.
 
-What is trained is chosen by how much there is, and by trying: each way is trained on one half of
-the judged queries and scored on the other, and the reverse, so that every score is of a query the
-weights never saw. The documents' vectors stay, so nothing of the corpus is encoded again.
+What is trained is chosen by how much there is, and by trying (whet.feedback.trials). The documents'
+vectors stay, so nothing of the corpus is encoded again.
+
+How much words in common count beside the vectors is one number: the one of least loss. It is
+chosen first, and what is trained starts from it.
 
 Shape suffixes: F judged queries, C queries of a check, N documents, D dimensions.
 """
@@ -10,40 +12,35 @@ Shape suffixes: F judged queries, C queries of a check, N documents, D dimension
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from whet.config import TuneConfig
 from whet.errors import DataError
-from whet.feedback.adapt import (
-    MATRIX_STEPS,
-    Weights,
-    blend,
-    changed,
-    encoder_steps,
-    judged_losses,
-    put,
-    train_encoder,
-    train_matrix,
+from whet.evaluate import HybridSearch, Words
+from whet.feedback.adapt import blend, changed
+from whet.feedback.checks import MEASURE, Check
+from whet.feedback.lessons import Lessons
+from whet.feedback.trials import (
+    ENCODER_FROM,
+    GUARD_MAY_LOSE,
+    SHARES,
+    WHAT,
+    Change,
+    Told,
+    Trials,
+    Work,
+    best,
+    methods_for,
 )
-from whet.feedback.checks import MEASURE, Check, feedback_check
-from whet.feedback.lessons import Lessons, Pool, pool_of
 from whet.mine.search import search
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
 from whet.types import Embeddings
 
 FEWEST = 5  # judged queries with a relevant document: below, nothing can be held out
-ENCODER_FROM = 10  # such queries: below, only the matrix is tried
-SHARES = (1.0, 0.75, 0.5, 0.25)  # of the change
-GUARD_MAY_LOSE = 0.005  # nDCG@10 on the guard set
 LISTS = 20  # queries shown side by side
-WHAT = {"matrix": "a matrix on the query vectors", "encoder": "the encoder of queries"}
-
-Told = Callable[[str, int, int], None]  # phase, done, total
 
 
 @dataclass(frozen=True)
@@ -132,156 +129,77 @@ def tune(
     corpus: Embeddings,
     guard: Check,
     *,
+    words: Words | None,
     config: TuneConfig,
     told: Told,
 ) -> Tuned:
     """Learn from the lessons; the model given stays as it is.
 
-    `corpus` are its vectors of the documents. Raises DataError if too little was judged.
+    `corpus` are its vectors of the documents, `words` their words, None if they are not to count
+    (the guard set needs its own, then). Raises DataError if too little was judged, ConfigError for
+    tune.method=words without words.
     """
     start = time.monotonic()
     usable = int(lessons.gains.sum())
     check_enough(usable)
-    work = _Work(model.side("query"), lessons, corpus, config.seed, told)
-    methods = _methods(config.method, usable)
+    methods = methods_for(config.method, usable, words is not None)
+    work = Work(model.side("query"), lessons, corpus, words, guard=guard, config=config, told=told)
     trials = {method: work.cross_fit(method) for method in methods}
-    method, share = _best(trials)
-    before, after = work.trained(method, np.arange(len(lessons)))
-    share, query, guarded = _within_guard(work, guard, before, after, share)
-    chosen = trials[method][share]  # what is told is of the share that is kept
+    method, share = best(trials)
+    changes = {method: work.trained(method, np.arange(len(lessons)))}
+    if "words" in trials and work.weight:
+        changes.setdefault("words", ({}, {}))
+    kept = _within_guard(work, changes, share)
+    chosen = trials[kept.method][kept.share]  # what is told is of the share that is kept
     return Tuned(
-        model=Towers(query, model.side("document")),
-        method=method,
-        share=share,
-        why=_why(method, share, trials, usable),
+        model=Towers(kept.query, model.side("document"), work.weight),
+        method=kept.method,
+        share=kept.share,
+        why=_why(kept.method, kept.share, trials, usable, work.weight),
         held_out=Score(work.before_C, chosen.ndcg_C),
         losses=Score(work.loss_F, chosen.loss_F, "loss"),
-        guard=guarded,
+        guard=kept.guard,
         seconds=time.monotonic() - start,
-        lists=_lists(work, query, corpus),
+        lists=_lists(work, kept.query, corpus),
     )
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What weights made of the queries they never saw: nDCG@10 [C], losses [F]."""
+class _Kept:
+    """What is kept of a change, and the guard set before and after it."""
 
-    ndcg_C: np.ndarray
-    loss_F: np.ndarray
-
-
-Trials = dict[str, dict[float, Trial]]  # by method and share
-
-
-class _Work:
-    """What all ways of training share."""
-
-    def __init__(
-        self, encoder: Encoder, lessons: Lessons, corpus: Embeddings, seed: int, told: Told
-    ) -> None:
-        self.encoder, self.lessons, self.corpus = encoder, lessons, corpus
-        self.seed, self.told = seed, told
-        told("Reading what was judged", 0, 1)
-        self.query_FD = encoder.encode(lessons.queries, kind="query")
-        self.pool: Pool = pool_of(lessons, self.query_FD, corpus, seed=seed)
-        self.gains_C = np.flatnonzero(lessons.gains)
-        self.check = feedback_check(lessons, corpus)
-        self.before_C = self.check.scores(self.query_FD[self.gains_C])
-        self.loss_F = _losses(self.query_FD, self.pool)
-
-    def trained(self, method: str, at: np.ndarray, title: str = "") -> tuple[Weights, Weights]:
-        """The weights before and after training on some of the queries."""
-        total = MATRIX_STEPS if method == "matrix" else encoder_steps(len(at))
-        title = title or f"Training {WHAT[method]} on all queries"
-        done = 0
-
-        def told(count: int) -> None:
-            nonlocal done
-            done += count
-            self.told(title, done, total)
-
-        if method == "matrix":
-            return train_matrix(torch.from_numpy(self.query_FD[at]), self.pool.take(at), told)
-        queries = [self.lessons.queries[int(i)] for i in at]
-        return train_encoder(self.encoder, queries, self.pool.take(at), seed=self.seed, told=told)
-
-    def cross_fit(self, method: str) -> dict[float, Trial]:
-        """For each share of the change, how every query does by weights that never saw it."""
-        order = np.random.default_rng(self.seed).permutation(len(self.lessons))
-        count, answered = len(self.lessons), len(self.gains_C)
-        trials = {share: Trial(np.zeros(answered), np.zeros(count)) for share in SHARES}
-        for half in (0, 1):
-            learn, ask = np.sort(order[half::2]), np.sort(order[1 - half :: 2])
-            title = f"Trying {WHAT[method]}, half {half + 1} of 2"
-            before, after = self.trained(method, learn, title)
-            asked_C, scored = np.isin(self.gains_C, ask), np.isin(ask, self.gains_C)
-            chosen = self.lessons.take(ask)
-            check = feedback_check(chosen, self.corpus)
-            for share, trial in trials.items():
-                query_AD = self.vectors(chosen.queries, blend(before, after, share))
-                trial.loss_F[ask] = _losses(query_AD, self.pool.take(ask))
-                if scored.any():
-                    trial.ndcg_C[asked_C] = check.scores(query_AD[scored])
-        return trials
-
-    def vectors(self, texts: Sequence[str], weights: Weights) -> np.ndarray:
-        """Vectors of queries by other weights; the encoder has its own again afterwards."""
-        if "matrix" in weights:
-            plain = self.encoder.encode(texts, kind="query")
-            moved = plain @ weights["matrix"].numpy().T
-            return moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-6)
-        own = dict(self.encoder.named_parameters())
-        before = {name: own[name].detach().clone() for name in weights}
-        put(self.encoder, weights)
-        try:
-            return self.encoder.encode(texts, kind="query")
-        finally:
-            put(self.encoder, before)
+    method: str
+    share: float
+    query: Encoder
+    guard: Score
 
 
-def _methods(asked: str, usable: int) -> list[str]:
-    if asked != "auto":
-        return [asked]
-    return ["matrix"] if usable < ENCODER_FROM else ["matrix", "encoder"]
-
-
-def _losses(query_FD: np.ndarray, pool: Pool) -> np.ndarray:
-    with torch.inference_mode():
-        return judged_losses(torch.from_numpy(query_FD), pool).numpy().astype(np.float64)
-
-
-def _best(trials: Trials) -> tuple[str, float]:
-    """The way and share of the lowest mean loss; of equals the first way and the smaller share."""
-    means = [
-        (round(float(trial.loss_F.mean()), 4), number, share, method)
-        for number, (method, shares) in enumerate(trials.items())
-        for share, trial in shares.items()
-    ]
-    _, _, share, method = min(means)
-    return method, share
-
-
-def _within_guard(
-    work: _Work, guard: Check, before: Weights, after: Weights, share: float
-) -> tuple[float, Encoder, Score]:
-    """The greatest share up to the one wished for that the guard set bears, else the smallest."""
+def _within_guard(work: Work, changes: dict[str, Change], share: float) -> _Kept:
+    """The greatest share of the first change, up to the one wished for, that the guard set bears;
+    else the other change, if there is one; else the smallest share.
+    """
     work.told("Looking whether it forgets", 0, 1)
-    known_C = guard.scores(work.encoder.encode(guard.texts, kind="query"))
-    smaller = [one for one in SHARES if one <= share]
-    for one in smaller:
-        query = changed(work.encoder, blend(before, after, one))
-        score = Score(known_C, guard.scores(query.encode(guard.texts, kind="query")))
-        if score.gain >= -GUARD_MAY_LOSE or one == smaller[-1]:
+    method, *others = changes
+    wished = [(method, one) for one in SHARES if one <= share]
+    if method == "words":
+        wished = wished[:1]
+    for name, one in [*wished, *((other, 1.0) for other in others)]:
+        query = changed(work.encoder, blend(*changes[name], one))
+        found_C = work.guard.scores(query.encode(work.guard.texts, kind="query"), work.weight)
+        kept = _Kept(name, one, query, Score(work.known_C, found_C))
+        if work.borne(found_C):
             break
     work.told("Looking whether it forgets", 1, 1)
-    return one, query, score
+    return kept
 
 
-def _why(method: str, share: float, trials: Trials, usable: int) -> str:
+def _why(method: str, share: float, trials: Trials, usable: int, weight: float) -> str:
     if len(trials) > 1:
         best = {way: min(t.loss_F.mean() for t in by.values()) for way, by in trials.items()}
         said = ", ".join(f"{WHAT[way]} {loss:.3f}" for way, loss in best.items())
         reason = f"of what was tried it had the lowest loss on queries left out ({said})"
+        if method != min(best, key=lambda way: best[way]):
+            reason = f"what had the lowest loss on queries left out ({said}) forgets too much"
     elif usable < ENCODER_FROM:
         reason = f"{usable} judged queries are too few to move more"
     else:
@@ -292,15 +210,26 @@ def _why(method: str, share: float, trials: Trials, usable: int) -> str:
         else f" {share:.0%} of the change is kept; more did worse there or on the guard set."
     )
     what = f"{WHAT[method][0].upper()}{WHAT[method][1:]}"
-    return f"{what} was trained: {reason}.{kept} The corpus was not encoded again."
+    counted = (
+        f" Words in common (BM25) count {weight:g} beside a cosine: Whet's searches add them, "
+        "sentence-transformers alone does not."
+        if weight
+        else ""
+    )
+    was = "was learned" if method == "words" else "was trained"
+    return f"{what} {was}: {reason}.{kept}{counted} The corpus was not encoded again."
 
 
-def _lists(work: _Work, query: Encoder, corpus: Embeddings) -> list[dict]:
+def _lists(work: Work, query: Encoder, corpus: Embeddings) -> list[dict]:
     """The first ten documents before and after, for the queries that changed most first."""
     texts = work.lessons.queries
     k = min(10, len(corpus))
     old = search(work.query_FD, corpus, k)[1]
-    new = search(query.encode(texts, kind="query"), corpus, k)[1]
+    query_FD = query.encode(texts, kind="query")
+    if work.words is not None:
+        new = HybridSearch(texts, work.words, work.weight)(query_FD, corpus.vectors, k)[1]
+    else:
+        new = search(query_FD, corpus, k)[1]
     moved = [int((a != b).sum()) for a, b in zip(old, new, strict=True)]
     order = sorted(range(len(texts)), key=lambda i: -moved[i])[:LISTS]
     ids = corpus.ids

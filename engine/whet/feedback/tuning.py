@@ -19,11 +19,13 @@ from whet.config import LabelConfig, TuneConfig, TuneJobConfig
 from whet.data.load import load_dataset
 from whet.encode import encode_table
 from whet.errors import ConfigError, WhetError
+from whet.evaluate import words_of
 from whet.feedback.checks import guard_check
 from whet.feedback.judgments import judgments
 from whet.feedback.lessons import lessons_of
 from whet.feedback.store import EventStore
-from whet.feedback.tune import Told, tune
+from whet.feedback.trials import Told
+from whet.feedback.tune import tune
 from whet.feedback.versions import Versions
 from whet.options import check_options
 from whet.progress import say, track
@@ -75,11 +77,18 @@ def tune_folder(home: Path, config: TuneConfig, told: Told) -> dict[str, Any]:
         corpus = encode_table(
             model, data.corpus, kind="document", store=embeddings_folder(), config=label.encode
         )
+        words = words_of(data.corpus) if config.words else None
         learned = {text.strip() for text in lessons.queries}
         guard = guard_check(
-            data, corpus, model, other=config.guard, avoid=learned, encode=label.encode
+            data,
+            corpus,
+            model,
+            other=config.guard,
+            avoid=learned,
+            encode=label.encode,
+            words=words,
         )
-        found = tune(model, lessons, corpus, guard, config=config, told=told)
+        found = tune(model, lessons, corpus, guard, words=words, config=config, told=told)
         number = versions.add(found, events=len(events))
     return versions.all()[number]
 

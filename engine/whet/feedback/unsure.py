@@ -59,8 +59,8 @@ class Sureness:
             if self._ended.is_set():
                 return
             rows = np.arange(start, min(start + AT_ONCE, len(self._margin_Q)))
-            vectors = self._searcher.vectors(self._queries.texts(rows))
-            scores_Q2, _ = self._searcher.best(vectors, 2)
+            texts = self._queries.texts(rows)
+            scores_Q2, _ = self._searcher.best(texts, self._searcher.vectors(texts), 2)
             if scores_Q2.shape[1] < 2:  # one document: there is nothing to be unsure of
                 return
             self._margin_Q[rows] = scores_Q2[:, 0] - scores_Q2[:, 1]

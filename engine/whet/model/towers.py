@@ -17,20 +17,26 @@ from typing import TYPE_CHECKING
 
 from whet.checkpoint import commit_folder
 from whet.config import EncodeConfig, ModelConfig
-from whet.errors import ConfigError
+from whet.errors import CheckpointError, ConfigError
 from whet.model.encoder import Encoder
 from whet.model.folder import LIBRARY, ROUTER, find_folder, write_json, write_prompts
+from whet.progress import say
 
 if TYPE_CHECKING:
     import numpy as np
 
 SIDES = ("query", "document")
+WORDS = "words.json"  # beside the model: how much words count in a search
 
 
 class Towers:
-    """An encoder a side. Both give vectors of one space and dimension."""
+    """An encoder a side. Both give vectors of one space and dimension.
 
-    def __init__(self, query: Encoder, document: Encoder) -> None:
+    `words` is how much words in common count in a search (whet.evaluate.hybrid), 0 for not at all;
+    vectors know nothing of it.
+    """
+
+    def __init__(self, query: Encoder, document: Encoder, words: float = 0.0) -> None:
         if query.dimension != document.dimension:
             raise ConfigError(
                 f"queries become {query.dimension} numbers and documents {document.dimension}. "
@@ -38,6 +44,7 @@ class Towers:
             )
         self.query = query
         self.document = document
+        self.words = words
         self.dimension = document.dimension
 
     def side(self, kind: str) -> Encoder:
@@ -73,6 +80,8 @@ class Towers:
             module = {"idx": 0, "name": "0", "path": "", "type": f"{LIBRARY}.Router"}
             write_json(draft / "modules.json", [module])
             write_prompts(draft, self.query.recipe.query_prompt, self.document.recipe)
+            if self.words:
+                write_json(draft / WORDS, {"weight": self.words})
             (draft / "README.md").write_text(card, encoding="utf-8")
         return target
 
@@ -109,4 +118,26 @@ def open_model(model: ModelConfig | str = "minilm") -> Encoder | Towers:
     query, document = (
         Encoder.load(replace(config, name=str(folder / routes[kind][0]))) for kind in SIDES
     )
-    return Towers(query, document)
+    return Towers(query, document, _words_of(folder))
+
+
+def tell_vectors_alone(model: Encoder | Towers) -> None:
+    """Say that a use of a model's vectors goes without the words that count in its searches."""
+    if isinstance(model, Towers) and model.words:
+        say(
+            f"This model's searches add words in common (BM25) with weight {model.words:g}; its "
+            "vectors know nothing of them."
+        )
+
+
+def _words_of(folder: Path) -> float:
+    path = folder / WORDS
+    if not path.exists():
+        return 0.0
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["weight"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f'{path} is damaged: it should say {{"weight": 0.2}} or the like. Tune again, or '
+            "remove it to search by vectors alone."
+        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from uuid import uuid4
 
 import numpy as np
@@ -362,17 +363,38 @@ def test_words_count_as_much_as_has_the_least_loss(data, encoder, corpus, words)
     found = tune(encoder, lessons, corpus, guard, words=words, config=config, told=quiet)
     query_FD = encoder.encode(lessons.queries, kind="query")
     pool = pool_of(lessons, query_FD, corpus, words, seed=0)
-    losses = {
-        weight: float(judged_losses(torch.from_numpy(query_FD), pool.weighted(weight)).mean())
+    loss = {
+        weight: judged_losses(torch.from_numpy(query_FD), pool.weighted(weight)).double()
         for weight in trials.WEIGHTS
     }
-    assert found.model.words == min(losses, key=losses.get) > 0  # queries are words of documents
+    cost = {
+        weight: float((loss_F - loss[0.2]).clamp(-1, 1).sum()) + (weight - 0.2) ** 2 / 0.02
+        for weight, loss_F in loss.items()
+    }
+    assert found.model.words == min(cost, key=cost.get) > 0.2  # queries are words of documents
     assert found.model.side("query").fingerprint() == encoder.fingerprint()
     assert found.better and f"count {found.model.words:g} beside a cosine" in found.why
     top = HybridSearch(lessons.queries, words, found.model.words)(query_FD, corpus.vectors, 10)[1]
     for one in found.lists:
         row = lessons.queries.index(one["query"])
         assert one["after"] == data.corpus.ids_of(top[row])
+
+
+def test_few_queries_leave_words_near_their_usual_weight_and_one_wrong_click_says_little(
+    data, encoder, corpus, words
+):
+    lessons, _ = lessons_of(judged(data, range(50)), data.corpus)
+    guard = guarded(data, encoder, corpus, words)
+    config = TuneConfig()
+    work = trials.Work(encoder, lessons, corpus, words, guard=guard, config=config, told=quiet)
+    many = work.weight_for(np.arange(50))
+    assert 0.2 <= work.weight_for(np.arange(2)) < many
+    one = int(lessons.relevant[3][0])
+    wrong = judged(data, range(50))
+    wrong[3] = replace(wrong[3], relevant=[data.corpus.id((one + 60) % 120)])
+    lessons, _ = lessons_of(wrong, data.corpus)
+    work = trials.Work(encoder, lessons, corpus, words, guard=guard, config=config, told=quiet)
+    assert abs(work.weight_for(np.arange(50)) - many) <= 0.1
 
 
 def test_a_weight_is_chosen_without_the_queries_it_is_scored_by(

@@ -13,7 +13,8 @@ import numpy as np
 
 from whet.evaluate.lexical import Words
 
-AT_ONCE = 64  # queries: their scores of all documents are in memory together
+AT_ONCE = 64  # queries whose scores of all documents are in memory together
+CELLS = 1 << 26  # such scores at most
 SPARE = 32  # candidates beyond K, which exact scores may bring up
 
 
@@ -38,8 +39,9 @@ class HybridSearch:
         """
         k, count = min(k, len(corpus_ND)), len(self.texts)
         scores_QK, rows_QK = np.empty((count, k), np.float32), np.empty((count, k), np.int64)
-        for start in range(0, count, AT_ONCE):
-            at = slice(start, start + AT_ONCE)
+        step = max(1, min(AT_ONCE, CELLS // max(1, len(corpus_ND))))
+        for start in range(0, count, step):
+            at = slice(start, start + step)
             added_BN = np.float32(self.weight) * self.words.shares(self.texts[at])
             near_BC = highest(query_QD[at] @ corpus_ND.T + added_BN, k + SPARE)
             vector_BCD = corpus_ND[near_BC].astype(np.float64)

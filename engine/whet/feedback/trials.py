@@ -34,6 +34,8 @@ from whet.types import Embeddings
 ENCODER_FROM = 10  # judged queries with an answer: below, only the matrix is tried
 SHARES = (1.0, 0.75, 0.5, 0.25)  # of the change
 WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)  # of words, beside a cosine
+USUAL, SPREAD = 0.2, 0.1  # what is expected of that weight before anything was judged
+MOST_SAID = 1.0  # loss by which a query can speak for one weight against another: clicks err
 GUARD_MAY_LOSE = 0.005  # nDCG@10 on the guard set
 WHAT = {
     "words": "the weight of words in common",
@@ -93,10 +95,19 @@ class Work:
         return float((score_C - self.known_C).mean()) >= -GUARD_MAY_LOSE
 
     def weight_for(self, at: np.ndarray) -> float:
-        """How much words count: so that some of the queries have the least loss, as they are."""
+        """How much words count: so that some of the queries, as they are, have the least loss.
+
+        To the loss comes what makes other weights than the usual one less likely: a normal
+        distribution about it, which few queries cannot outweigh and many can.
+        """
         query_AD, pool = self.query_FD[at], self.pool.take(at)
-        loss = {w: _losses(query_AD, pool.weighted(w)).mean() for w in self.weights}
-        return min(self.weights, key=lambda weight: (round(loss[weight], 4), weight))
+        usual_A = _losses(query_AD, pool.weighted(USUAL))
+        cost = {}
+        for weight in self.weights:
+            said_A = _losses(query_AD, pool.weighted(weight)) - usual_A
+            unlikely = ((weight - USUAL) / SPREAD) ** 2 / 2
+            cost[weight] = float(said_A.clip(-MOST_SAID, MOST_SAID).sum()) + unlikely
+        return min(self.weights, key=lambda weight: (round(cost[weight], 4), weight))
 
     def trained(self, method: str, at: np.ndarray, title: str = "") -> Change:
         """The weights before and after training on some of the queries."""

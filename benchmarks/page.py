@@ -1,0 +1,216 @@
+"""How fast is the search page on a large corpus, and a tune on it, for the person who waits?
+
+    python benchmarks/page.py            # debian-desc, 60,030 documents: encodes them first
+    python benchmarks/page.py --table    # the table alone
+
+One run is what a person does: `whet label` starts; a headless Chromium opens the printed address
+(where there is one: until its first paint); queries of the test split are searched one after the
+other; 50 queries of the train split are judged by their judgments, ten documents each (clicks on
+what is relevant and on what stands above); Tune, then Ship; the same searches again by the new
+version. Milliseconds are medians (and 95th percentiles) of what the browser's side waits for, and
+of the server's two parts. Rows go to records/page.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+RECORDS = Path(__file__).parent / "records" / "page.jsonl"
+SEARCHES, JUDGED, SHOWN = 200, 50, 10
+RUN = "import sys; from whet_launch.cli import main; sys.exit(main(sys.argv[1:]))"
+PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
+
+
+def main() -> None:
+    """Measure, keep the row, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/debian-desc"))
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    if not options.table:
+        row = measured(options.data)
+        with RECORDS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    print(table())
+
+
+def measured(path: Path) -> dict:
+    """One run of everything."""
+    from whet.data.load import load_dataset
+
+    data = load_dataset(str(path), on_problem="drop")
+    asked = sorted(data.split("test").relevant().query_rows.tolist())
+    asked = data.queries.texts(asked[:: max(1, len(asked) // SEARCHES)][:SEARCHES])
+    row = {"data": data.name, "documents": len(data.corpus), "searches": len(asked)}
+    with tempfile.TemporaryDirectory() as folder:
+        words = [f"data={path.resolve()}", "data.on_problem=drop", f"output={folder}/feedback"]
+        command = [sys.executable, "-c", RUN, "label", *words, "port=0", "open_browser=false"]
+        start = time.monotonic()
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            person = Person(address_of(process))
+            row["start s"] = round(time.monotonic() - start, 1)
+            row["first paint ms"] = first_paint(person.url)
+            row["base"] = searches(person, asked)
+            row |= judge_and_tune(person, data)
+            row["tuned"] = searches(person, asked)
+        finally:
+            process.terminate()
+            process.communicate()
+    return row | {"machine": f"{os.cpu_count()} CPUs", "date": time.strftime("%Y-%m-%d")}
+
+
+class Person:
+    """A page without a browser: it opens the printed address and asks as the page does."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        address = urlsplit(url)
+        self._line = http.client.HTTPConnection(address.netloc, timeout=600)
+        self._headers = {"origin": f"http://{address.netloc}", "content-type": "application/json"}
+        headers, _ = self._ask("GET", f"/?{address.query}")
+        self._headers["cookie"] = headers["set-cookie"].partition(";")[0]
+        self._headers["x-whet-form"] = self.get("/api/state")["form"]
+
+    def get(self, path: str):
+        """What the server answers."""
+        return json.loads(self._ask("GET", path)[1])
+
+    def post(self, path: str, **said):
+        """What the server answers to this."""
+        return json.loads(self._ask("POST", path, json.dumps(said))[1])
+
+    def _ask(self, method: str, path: str, body: str | None = None):
+        self._line.request(method, path, body, self._headers)
+        answer = self._line.getresponse()
+        content = answer.read()
+        if answer.status >= 400:
+            raise SystemExit(f"{path}: {answer.status} {content.decode()}")
+        return answer.headers, content
+
+
+def address_of(process: subprocess.Popen) -> str:
+    """The address `whet label` prints when it is ready."""
+    told = []
+    for line in process.stderr:
+        told.append(line)
+        if line.startswith("Feedback:"):
+            return re.search(r"http://\S+", "".join(told))[0]
+    raise SystemExit("".join(told))
+
+
+def first_paint(url: str) -> float | None:
+    """Milliseconds until a browser that was never here shows something; None without a browser."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        return None
+    from playwright.sync_api import sync_playwright
+
+    found = []
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        for _ in range(5):
+            page = chromium.new_context().new_page()
+            page.goto(url)
+            found.append(page.evaluate(PAINTED))
+        chromium.close()
+    return round(statistics.median(found))
+
+
+def searches(person: Person, texts: list[str]) -> dict[str, list[float]]:
+    """[median, 95th percentile] of milliseconds: the whole request, and the server's two parts."""
+    took: dict[str, list[float]] = {"whole": [], "embed": [], "search": []}
+    for text in texts:
+        start = time.perf_counter()
+        answer = person.post("/api/search", query=text)
+        took["whole"].append(1e3 * (time.perf_counter() - start))
+        for part, value in answer["ms"].items():
+            took[part].append(value)
+    return {
+        part: [
+            round(statistics.median(values), 1),
+            round(statistics.quantiles(values, n=20)[-1], 1),
+        ]
+        for part, values in took.items()
+    }
+
+
+def judge_and_tune(person: Person, data) -> dict:
+    """Marks for some queries, a tune on them, and its version in use."""
+    good = data.split("train").relevant()
+    chosen = good.query_rows[:: len(good.query_rows) // JUDGED][:JUDGED].tolist()
+    events = 0
+    for query in chosen:
+        text = data.queries.text(query)
+        right = set(data.corpus.ids_of(good.doc_rows_M[good.query_rows_M == query]))
+        shown = person.post("/api/search", query=text, k=SHOWN)["results"]
+        names = [one["doc_id"] for one in shown]
+        last = max((at for at, name in enumerate(names) if name in right), default=2)
+        said = [
+            {
+                "id": uuid4().hex,
+                "query": text,
+                "action": "relevant" if name in right else "irrelevant",
+                "doc_id": name,
+                "who": "me",
+                "shown": [[one["doc_id"], one["score"]] for one in shown],
+            }
+            for name in names[: last + 1]
+        ]
+        events += person.post("/api/events", events=said)["new"]
+    start = time.monotonic()
+    state = person.post("/api/tune/start")
+    while state["running"]:
+        time.sleep(0.2)
+        state = person.get("/api/tune")
+    tuned = time.monotonic()
+    if state["error"]:
+        raise SystemExit(state["error"])
+    person.post("/api/versions/ship", version=state["version"])
+    facts = person.post("/api/versions/look", version=state["version"])
+    return {
+        "judged": len(chosen),
+        "events": events,
+        "tune s": round(tuned - start, 1),
+        "ship s": round(time.monotonic() - tuned, 1),
+        "better": facts["better"],
+        "why": facts["why"],
+    }
+
+
+def table() -> str:
+    """A line a run."""
+    heads = ["data", "documents", "first paint ms", "embed ms", "search ms", "whole ms"]
+    heads += ["tune of 50, s", "ship s", "then search ms", "whole ms"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for line in RECORDS.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        both = {name: row[name] for name in ("base", "tuned")}
+        cells = [row["data"], f"{row['documents']:,}", row["first paint ms"]]
+        cells += [told(both["base"][part]) for part in ("embed", "search", "whole")]
+        cells += [row["tune s"], row["ship s"]]
+        cells += [told(both["tuned"][part]) for part in ("search", "whole")]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def told(pair: list[float]) -> str:
+    """A median and a 95th percentile."""
+    return f"{pair[0]} ({pair[1]})"
+
+
+if __name__ == "__main__":
+    main()

@@ -95,19 +95,11 @@ class Work:
         return float((score_C - self.known_C).mean()) >= -GUARD_MAY_LOSE
 
     def weight_for(self, at: np.ndarray) -> float:
-        """How much words count: so that some of the queries, as they are, have the least loss.
-
-        To the loss comes what makes other weights than the usual one less likely: a normal
-        distribution about it, which few queries cannot outweigh and many can.
-        """
+        """How much words count, as some of the queries say with the vectors they have."""
         query_AD, pool = self.query_FD[at], self.pool.take(at)
         usual_A = _losses(query_AD, pool.weighted(USUAL))
-        cost = {}
-        for weight in self.weights:
-            said_A = _losses(query_AD, pool.weighted(weight)) - usual_A
-            unlikely = ((weight - USUAL) / SPREAD) ** 2 / 2
-            cost[weight] = float(said_A.clip(-MOST_SAID, MOST_SAID).sum()) + unlikely
-        return min(self.weights, key=lambda weight: (round(cost[weight], 4), weight))
+        more = {w: _losses(query_AD, pool.weighted(w)) - usual_A for w in self.weights}
+        return likely_weight(more)
 
     def trained(self, method: str, at: np.ndarray, title: str = "") -> Change:
         """The weights before and after training on some of the queries."""
@@ -162,6 +154,21 @@ class Work:
             return self.encoder.encode(texts, kind="query")
         finally:
             put(self.encoder, before)
+
+
+def likely_weight(more: dict[float, np.ndarray]) -> float:
+    """The weight of words of least loss; of equals the smallest.
+
+    `more` has, by weight, how much more loss each query has with it than with the usual one. To
+    that comes what makes other weights than the usual one less likely: a normal distribution about
+    it, which few queries cannot outweigh and many can.
+    """
+    cost = {
+        weight: float(more_A.clip(-MOST_SAID, MOST_SAID).sum())
+        + ((weight - USUAL) / SPREAD) ** 2 / 2
+        for weight, more_A in more.items()
+    }
+    return min(cost, key=lambda weight: (round(cost[weight], 4), weight))
 
 
 def methods_for(asked: str, usable: int, words: bool) -> list[str]:

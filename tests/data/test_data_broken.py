@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from pathlib import Path
 from typing import Any
 
@@ -307,13 +308,18 @@ def test_a_misspelled_path_names_the_right_one(beir: Any) -> None:
     assert str(refused.value) == expected
 
 
-def test_a_name_that_is_nowhere_says_so() -> None:
-    with pytest.raises(EnvironmentRefused) as refused:
+def test_a_name_that_is_nowhere_says_so_at_once_and_says_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    start = time.monotonic()
+    with caplog.at_level("WARNING"), pytest.raises(EnvironmentRefused) as refused:
         load_dataset("no-such-owner/no-such-dataset")
     assert str(refused.value) == (
         "no-such-owner/no-such-dataset: is no file or folder here, and the Hugging Face hub cannot"
         " be reached. Check the path, or the network."
     )
+    assert not caplog.records
+    assert time.monotonic() - start < 15
 
 
 @pytest.mark.parametrize(

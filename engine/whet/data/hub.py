@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from whet.data.tables import arrow_rows, split_name
 from whet.errors import DataError, EnvironmentRefused
 
 NAME = re.compile(r"(?P<name>[\w.-]+(/[\w.-]+)?)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?$")
+
+ANSWER_S = 10  # of the hub, before it counts as out of reach
 
 Opened = dict[str, Any]  # split -> datasets.Dataset
 
@@ -48,13 +51,37 @@ def source_of_name(name: str) -> Source:
     def load(repo: str, config: str | None) -> Opened:
         return _opened(name, lambda: _datasets().load_dataset(repo, config, revision=revision))
 
-    if config is None and {"corpus", "queries"} <= (configs := _configs(name, repo, revision)):
-        judged = next((known for known in ("default", "qrels") if known in configs), None)
-        parts = {table: load(repo, table) for table in ("corpus", "queries")}
-        parts["qrels"] = load(repo, judged) if judged else load(f"{repo}-qrels", None)
-        return _hub_source(name, parts, partial(_read_beir, parts), "refuse")
-    rows = load(repo, config)
-    return _hub_source(name, {"": rows}, partial(_read, rows), "fine")
+    with _cache_alone_if_unreached(repo):
+        if config is None and {"corpus", "queries"} <= (configs := _configs(name, repo, revision)):
+            judged = next((known for known in ("default", "qrels") if known in configs), None)
+            parts = {table: load(repo, table) for table in ("corpus", "queries")}
+            parts["qrels"] = load(repo, judged) if judged else load(f"{repo}-qrels", None)
+            return _hub_source(name, parts, partial(_read_beir, parts), "refuse")
+        rows = load(repo, config)
+        return _hub_source(name, {"": rows}, partial(_read, rows), "fine")
+
+
+@contextmanager
+def _cache_alone_if_unreached(repo: str) -> Iterator[None]:
+    """Ask the hub once; if nothing answers, only what was fetched before is looked at.
+
+    `datasets` would ask six times, tell of each, and give up after half a minute.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    config = _datasets().config
+    before = constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE
+    try:
+        HfApi().dataset_info(repo, timeout=ANSWER_S)
+    except (HfHubHTTPError, HFValidationError):  # an answer, or a wrong name: loading says so
+        pass
+    except Exception:  # of the client's library, which has changed twice
+        constants.HF_HUB_OFFLINE = config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE = before
 
 
 def _hub_source(

@@ -6,6 +6,9 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 EXTRAS ?= cpu,dev
 
+# as many tests at a time as there are cores, a file by one process, the longest first
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/installed
@@ -27,10 +30,10 @@ demo: $(STAMP)
 	$(BIN)/whet fit experiment=demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m "slow and not nightly"
+	$(BIN)/python -m pytest -m "slow and not nightly" $(PARALLEL)
 
 test-nightly: $(STAMP)
 	$(BIN)/python -m pytest -m nightly

@@ -6,6 +6,7 @@ Shape suffixes: Q queries, N documents, K documents a query.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -24,13 +25,13 @@ class Words:
 
     def __init__(self, documents: Sequence[str]) -> None:
         """Count the words of each document. EnvironmentRefused without bm25s."""
-        try:
-            import bm25s
-        except ImportError as error:
+        if any(find_spec(name) is None for name in ("bm25s", "Stemmer")):
             raise EnvironmentRefused(
                 "Counting words (BM25) needs bm25s and PyStemmer. Install them: "
                 'pip install "whet[label]"'
-            ) from error
+            )
+        import bm25s
+
         self._documents = len(documents)
         words = _stems(documents)
         self._index = bm25s.BM25(k1=K1, b=B, method="lucene") if any(words) else None

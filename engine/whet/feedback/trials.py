@@ -78,8 +78,8 @@ class Work:
         self.query_FD = encoder.encode(lessons.queries, kind="query")
         self.pool: Pool = pool_of(lessons, self.query_FD, corpus, words, seed=config.seed)
         self.gains_C = np.flatnonzero(lessons.gains)
-        self.check = feedback_check(lessons, corpus, words)
-        self.before_C = self.check.scores(self.query_FD[self.gains_C])
+        check = feedback_check(lessons, corpus, words)
+        self.before_C = check.scores(self.query_FD[self.gains_C])
         self.loss_F = _losses(self.query_FD, self.pool.weighted(0))
         self.guard = guard
         guarded = encoder.encode(guard.texts, kind="query")

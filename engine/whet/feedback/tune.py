@@ -135,9 +135,9 @@ def tune(
 ) -> Tuned:
     """Learn from the lessons; the model given stays as it is.
 
-    `corpus` are its vectors of the documents, `words` their words, None if they are not to count
-    (the guard set needs its own, then). Raises DataError if too little was judged, ConfigError for
-    tune.method=words without words.
+    `corpus` are its vectors of the documents, `words` their words, or None where words are not to
+    count; where they are, `guard` has its own. Raises DataError if too little was judged,
+    ConfigError for tune.method=words without words.
     """
     start = time.monotonic()
     usable = int(lessons.gains.sum())

@@ -388,14 +388,13 @@ def table() -> str:
         curve = [found[n]["test"] if n in found else "" for n in range(1, ROUNDS + 1)]
         change = last["test"] - base if base is not None else float("nan")
         guard = "" if last["guard"] is None or 0 not in found else last["guard"] - found[0]["guard"]
-        each = 100 * change / max(1, last["gestures"])
         worst = max((row.get("seconds", 0) for row in found.values()), default=0)
         words = "yes" if who.words else "no"
         cells = [name, who.gestures, who.queries, words, who.seed, base, *curve, f"{change:+.4f}"]
         cells += [
             guard if guard == "" else f"{guard:+.4f}",
             last["gestures"],
-            f"{each:+.4f}",
+            f"{100 * change / last['gestures']:+.4f}" if last["gestures"] else "",
             worst,
         ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")

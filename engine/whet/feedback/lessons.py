@@ -141,14 +141,12 @@ def pool_of(
     """
     count = len(lessons)
     said = [np.concatenate([a, b, c.ravel()]) for a, b, c in _parts(lessons)]
-    hard = _hard(lessons, query_FD, corpus)
-    share_FN = np.zeros((count, len(corpus)), np.float32)
-    if words is not None:
-        share_FN = words.shares(lessons.queries)
-        hard = np.union1d(hard, highest(share_FN, HARD))
+    hard = [_hard(lessons, query_FD, corpus)]
+    if words is not None:  # a query at a time: a corpus may be large
+        hard += [highest(words.shares([text]), HARD).ravel() for text in lessons.queries]
     size = min(POOL, len(corpus))
     drawn = np.random.default_rng(seed).choice(len(corpus), size, replace=False)
-    rows_P = np.unique(np.concatenate([*said, hard, drawn]).astype(np.int64))
+    rows_P = np.unique(np.concatenate([*said, *hard, drawn]).astype(np.int64))
     vectors_PD = torch.from_numpy(np.ascontiguousarray(corpus.vectors[rows_P], np.float32))
     relevant_FP, irrelevant_FP, answer_FP = (
         torch.zeros(count, len(rows_P), dtype=torch.bool) for _ in range(3)
@@ -165,7 +163,10 @@ def pool_of(
     near_FP = (score_FP > best_F1 - 0.05 * best_F1.abs()) & best_F1.isfinite()
     open_FP = near_FP & ~relevant_FP & ~irrelevant_FP
     pairs_M3 = torch.tensor(pairs, dtype=torch.long).reshape(-1, 3)
-    words_FP = torch.from_numpy(share_FN[:, rows_P])
+    words_FP = torch.zeros(count, len(rows_P))
+    if words is not None:
+        for row, text in enumerate(lessons.queries):
+            words_FP[row] = torch.from_numpy(words.shares([text])[0, rows_P])
     return Pool(vectors_PD, relevant_FP, open_FP, irrelevant_FP, pairs_M3, words_FP)
 
 

@@ -16,6 +16,7 @@ from whet.data.load import load_dataset
 from whet.encode import encode_table
 from whet.errors import CheckpointError, ConfigError, DataError
 from whet.evaluate import HybridSearch, words_of
+from whet.feedback import lessons as lessons_module
 from whet.feedback import trials
 from whet.feedback import tune as tune_module
 from whet.feedback.adapt import blend, judged_losses, put, train_encoder, train_matrix
@@ -158,6 +159,25 @@ def test_near_unjudged_documents_are_no_negatives(data, encoder, corpus):
         assert (score_FP[row][open_P] > best - 0.05 * abs(best) - 1e-6).all()
         rest = ~open_P & ~pool.relevant_FP[row].numpy()
         assert (score_FP[row][rest] <= best - 0.05 * abs(best) + 1e-6).all()
+
+
+def test_documents_of_most_words_in_common_are_in_the_pool(
+    data, encoder, corpus, words, monkeypatch
+):
+    monkeypatch.setattr(lessons_module, "POOL", 1)
+    monkeypatch.setattr(lessons_module, "HARD", 3)
+    lessons, _ = lessons_of(judged(data, range(6)), data.corpus)
+    vectors = encoder.encode(lessons.queries, kind="query")
+    pool = pool_of(lessons, vectors, corpus, words, seed=0)
+    places = (pool.vectors_PD.numpy() @ corpus.vectors.T).argmax(1)  # the rows of the pool
+    assert len(places) < 60
+    share_FN = words.shares(lessons.queries)
+    assert pool.words_FP.numpy().tolist() == share_FN[:, places].tolist()
+    for row in range(len(lessons)):
+        best = set(np.argsort(-share_FN[row], kind="stable")[:2].tolist())
+        assert best <= set(places.tolist())
+    without = pool_of(lessons, vectors, corpus, None, seed=0)
+    assert not without.words_FP.any() and len(without.vectors_PD) < len(pool.vectors_PD)
 
 
 def test_queries_with_nothing_but_wrong_documents_count(data, encoder, corpus):

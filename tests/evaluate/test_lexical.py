@@ -50,11 +50,14 @@ def test_words_are_stemmed_and_stop_words_left_out() -> None:
     assert rows.tolist() == [[0, -1], [-1, -1]]
 
 
-def test_shares_are_of_the_best_document() -> None:
-    shares_QN = Words(DOCS).shares(["cat bird", "unheard of", ""])
-    expected = np.array([_formula("cat bird", doc) for doc in DOCS])
-    assert shares_QN[0] == pytest.approx(expected / expected.max(), rel=1e-5)
-    assert not shares_QN[1:].any()
+def test_shares_are_of_what_a_query_could_have_at_most() -> None:
+    shares_QN = Words(DOCS).shares(["cat bird bird", "fish unheard of", "nowhere", ""])
+    most = {word: max(_formula(word, doc) for doc in DOCS) for word in ("cat", "bird", "fish")}
+    for row, words in enumerate((["cat", "bird", "bird"], ["fish"])):
+        expected = np.array([_formula(" ".join(words), doc) for doc in DOCS])
+        assert shares_QN[row] == pytest.approx(expected / sum(map(most.get, words)), rel=1e-5)
+    assert shares_QN[1].max() == pytest.approx(1)
+    assert not shares_QN[2:].any()
 
 
 def test_texts_without_a_word_have_no_score() -> None:

@@ -387,10 +387,10 @@ def test_words_count_as_much_as_has_the_least_loss(data, encoder, corpus, words)
         for weight in trials.WEIGHTS
     }
     cost = {
-        weight: float((loss_F - loss[0.2]).clamp(-1, 1).sum()) + (weight - 0.2) ** 2 / 0.02
+        weight: float((loss_F - loss[0.3]).clamp(-1, 1).sum()) + (weight - 0.3) ** 2 / 0.02
         for weight, loss_F in loss.items()
     }
-    assert found.model.words == min(cost, key=cost.get) > 0.2  # queries are words of documents
+    assert found.model.words == min(cost, key=cost.get) > 0.3  # queries are words of documents
     assert found.model.side("query").fingerprint() == encoder.fingerprint()
     assert found.better and f"count {found.model.words:g} beside a cosine" in found.why
     top = HybridSearch(lessons.queries, words, found.model.words)(query_FD, corpus.vectors, 10)[1]
@@ -400,20 +400,20 @@ def test_words_count_as_much_as_has_the_least_loss(data, encoder, corpus, words)
 
 
 def test_few_queries_leave_words_near_their_usual_weight():
-    less = {weight: np.full(40, 0.2 - weight) for weight in trials.WEIGHTS}  # 0.4 is best for all
+    less = {weight: np.full(40, 0.3 - weight) for weight in trials.WEIGHTS}  # 0.6 is best for all
     chosen = [
         trials.likely_weight({weight: more[:count] for weight, more in less.items()})
-        for count in (0, 5, 12, 40)
+        for count in (0, 5, 20, 40)
     ]
-    assert chosen == [0.2, 0.25, 0.3, 0.4]
-    assert trials.likely_weight({0.0: np.zeros(3), 0.05: np.zeros(3)}) == 0.05
+    assert chosen == [0.3, 0.35, 0.5, 0.6]
+    assert trials.likely_weight({0.0: np.zeros(3), 0.1: np.zeros(3)}) == 0.1
 
 
 def test_a_wrong_click_says_little():
-    more = {weight: np.full(40, 0.2 - weight) for weight in trials.WEIGHTS}
+    more = {weight: np.full(40, 0.3 - weight) for weight in trials.WEIGHTS}
     for weight, more_A in more.items():
-        more_A[0] = 40 * (weight - 0.2)  # a document without the query's words, marked by mistake
-    assert trials.likely_weight(more) == 0.4
+        more_A[0] = 40 * (weight - 0.3)  # a document without the query's words, marked by mistake
+    assert trials.likely_weight(more) == 0.6
 
 
 def test_a_weight_is_chosen_without_the_queries_it_is_scored_by(

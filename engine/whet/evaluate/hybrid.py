@@ -22,8 +22,8 @@ SPARE = 32  # candidates beyond K, which exact scores may bring up
 class HybridSearch:
     """The documents of highest inner product + weight x words, for the queries of these texts.
 
-    Words are the BM25 of a document over that of the query's best one: a convex combination of the
-    two, but for a factor (Bruch, Gai, Ingber, ACM TOIS 2023).
+    Words are the BM25 of a document over the most the query could have: a convex combination of
+    the two, but for a factor (Bruch, Gai, Ingber, ACM TOIS 2023).
     """
 
     texts: Sequence[str]

@@ -37,6 +37,8 @@ class Words:
         self._index = bm25s.BM25(k1=K1, b=B, method="lucene") if any(words) else None
         if self._index is not None:  # bm25s cannot hold a corpus without a word
             self._index.index(words, show_progress=False)
+            scores, starts = self._index.scores["data"], self._index.scores["indptr"]
+            self._most_V = np.maximum.reduceat(scores, starts[:-1])  # each word is somewhere
 
     def __len__(self) -> int:
         return self._documents
@@ -52,10 +54,18 @@ class Words:
         return scores_QN
 
     def shares(self, queries: Sequence[str]) -> np.ndarray:
-        """The scores over that of each query's best document: 0 to 1, float32 [Q, N]."""
+        """The scores over what each query could score at most, had a document all its words in the
+        corpus as strongly as any: 0 to 1, float32 [Q, N].
+
+        So a query few of whose words are found says little, as the theoretical bounds of Bruch,
+        Gai and Ingber (ACM TOIS 2023) have it.
+        """
         scores_QN = self.scores(queries)
-        best_Q1 = scores_QN.max(axis=1, keepdims=True, initial=0)
-        return scores_QN / np.where(best_Q1 > 0, best_Q1, 1)
+        if self._index is not None:
+            for row, words in enumerate(_stems(queries)):
+                most = self._most_V[self._index.get_tokens_ids(words)].sum()
+                scores_QN[row] /= most or 1
+        return scores_QN
 
     def best(self, queries: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k best documents of each query: scores_QK (float32) and rows_QK (int64), best first.

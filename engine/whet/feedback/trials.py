@@ -33,8 +33,8 @@ from whet.types import Embeddings
 
 ENCODER_FROM = 10  # judged queries with an answer: below, only the matrix is tried
 SHARES = (1.0, 0.75, 0.5, 0.25)  # of the change
-WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)  # of words, beside a cosine
-USUAL, SPREAD = 0.2, 0.1  # what is expected of that weight before anything was judged
+WEIGHTS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)  # of words, beside a cosine
+USUAL, SPREAD = 0.3, 0.1  # what is expected of that weight before anything was judged
 MOST_SAID = 1.0  # loss by which a query can speak for one weight against another: clicks err
 GUARD_MAY_LOSE = 0.005  # nDCG@10 on the guard set
 WHAT = {

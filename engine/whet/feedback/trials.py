@@ -31,7 +31,7 @@ from whet.feedback.lessons import Lessons, Pool, pool_of
 from whet.model.encoder import Encoder
 from whet.types import Embeddings
 
-ENCODER_FROM = 10  # judged queries with an answer: below, only the matrix is tried
+ENCODER_FROM = 10  # judged queries with an answer: below, the encoder is not tried
 SHARES = (1.0, 0.75, 0.5, 0.25)  # of the change
 WEIGHTS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)  # of words, beside a cosine
 USUAL, SPREAD = 0.3, 0.1  # what is expected of that weight before anything was judged

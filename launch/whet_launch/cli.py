@@ -44,7 +44,11 @@ def guarded(action: Callable[[], int]) -> int:
             return _tell(
                 f"interrupted. Go on with: whet fit resume={interrupt.args[0]}", INTERRUPTED
             )
-        return _tell("interrupted. A fit goes on with: whet fit resume=RUN_FOLDER", INTERRUPTED)
+        return _tell(
+            "interrupted. Give the same command again; a fit goes on with: whet fit "
+            "resume=RUN_FOLDER",
+            INTERRUPTED,
+        )
     except BrokenPipeError:  # `whet check ... | head`: nobody reads on, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from whet.printable import printable_lines
 from whet.world import world
 
 LINE_EVERY_S = 30.0
@@ -19,7 +20,7 @@ def say(text: str) -> None:
     the leader speaks.
     """
     if world().leader:
-        print(text, file=sys.stderr, flush=True)
+        print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 @contextmanager

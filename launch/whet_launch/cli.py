@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable
 
 from whet.errors import WhetError
+from whet.printable import printable_lines
 
 INTERRUPTED = 130
 
@@ -59,7 +60,7 @@ def guarded(action: Callable[[], int]) -> int:
 def _tell(message: str, code: int) -> int:
     if os.environ.get("WHET_DEBUG") == "1":
         traceback.print_exc()
-    print(f"whet: {message}", file=sys.stderr, flush=True)
+    print(f"whet: {printable_lines(message)}", file=sys.stderr, flush=True)
     return code
 
 

@@ -288,6 +288,7 @@ class TuneJobConfig:
     tune: TuneConfig = field(default_factory=TuneConfig)
     ship: bool = False  # use the new version at once, if it is better
     use: Optional[int] = None  # go back or forth to this version instead of tuning; 0: the base
+    trust_remote_code: bool = False  # run code that comes with the folder's model
 
 
 @dataclass

@@ -22,6 +22,8 @@ from whet.config import BM25, BenchConfig, ModelConfig
 from whet.errors import ConfigError
 from whet.options import check_options
 from whet.progress import say
+from whet.readable import readable_yaml
+from whet.recorded import flat, options_of
 from whet_launch.cli import INTERRUPTED
 from whet_launch.options import choices_of
 from whet_launch.overrides import find_verb, to_hydra
@@ -115,10 +117,9 @@ def _check_begun(recipe: Recipe, suite: Suite) -> None:
     path = recipe.folder / "config.yaml"
     if not path.exists():
         return
-    saved = OmegaConf.to_container(OmegaConf.load(path))
-    here = OmegaConf.to_container(OmegaConf.structured(recipe.config))
-    for key, value in _flat(here).items():
-        there = _flat(saved).get(key, value)
+    saved = dict(flat(readable_yaml(path, remedy="Give another output=, or bring back a copy.")))
+    for key, value in options_of(recipe.config):
+        there = saved.get(key, value)
         if not key.startswith(NOT_COMPARED) and there != value:
             raise ConfigError(
                 f"{recipe.folder} was run with {key}={there}, and this asks for {value}. Give "
@@ -126,14 +127,6 @@ def _check_begun(recipe: Recipe, suite: Suite) -> None:
             )
     if suite.verb == "eval" and not is_done(recipe.folder, suite.verb):
         shutil.rmtree(recipe.folder)  # an evaluation has nothing to go on with
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        inner = _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {}
-        found |= inner or {f"{prefix}{key}": value}
-    return found
 
 
 def _run(suite: Suite, config: BenchConfig, missing: Sequence[Recipe], theirs: Path) -> int:

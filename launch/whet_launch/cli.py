@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
 def guarded(action: Callable[[], int]) -> int:
     """Do `action`; an error a user can act on is told without a traceback and becomes an exit code.
 
-    WHET_DEBUG=1 adds the traceback. An interrupted job may name its run folder as the argument of
-    KeyboardInterrupt.
+    WHET_DEBUG=1 adds the traceback. An interrupted job may name its run folder, and what else its
+    command needs to go on, as the arguments of KeyboardInterrupt.
     """
     try:
         return action()
@@ -42,9 +42,8 @@ def guarded(action: Callable[[], int]) -> int:
         return _tell(str(error), error.exit_code)
     except KeyboardInterrupt as interrupt:
         if interrupt.args:
-            return _tell(
-                f"interrupted. Go on with: whet fit resume={interrupt.args[0]}", INTERRUPTED
-            )
+            words = " ".join(map(str, interrupt.args))
+            return _tell(f"interrupted. Go on with: whet fit resume={words}", INTERRUPTED)
         return _tell(
             "interrupted. Give the same command again; a fit goes on with: whet fit "
             "resume=RUN_FOLDER",

@@ -19,22 +19,25 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from whet.config import FitConfig
+from whet.config import MISSING, FitConfig
 from whet.errors import CheckpointError, ConfigError
-from whet_launch.options import keys_of
-from whet_launch.verbs import VERBS, Verb, run_function
-
-# what may differ when a run is resumed: where things are and how fast they go, not what is computed
-MAY_DIFFER = (
-    "data.path",
-    "encode.",
-    "launch.",
-    "output",
-    "resume",
-    "trainer.checkpoint_",
-    "trainer.log_",
-    "trainer.num_workers",
+from whet.printable import printable
+from whet.progress import say
+from whet.readable import readable_yaml
+from whet.recorded import (
+    COMMAND_LINE,
+    MAY_DIFFER,
+    TRUST,
+    fill,
+    flat,
+    options_of,
+    refuse_trust,
+    spelled,
+    spelled_record,
 )
+from whet_launch.options import keys_of
+from whet_launch.recipes import refuse_recipes_of_hydra
+from whet_launch.verbs import VERBS, Verb, run_function
 
 
 def run(verb: Verb, arguments: list[str], guarded: Callable[[Callable[[], int]], int]) -> int:
@@ -43,6 +46,7 @@ def run(verb: Verb, arguments: list[str], guarded: Callable[[Callable[[], int]],
     Returns the greatest exit code of the jobs. Raises ConfigError where no job can be composed.
     """
     _register()
+    refuse_recipes_of_hydra(arguments)
     codes: list[int] = []
     bugs: list[Exception] = []
     later: list[FitConfig] = []  # a sweep's runs that share a cluster
@@ -80,6 +84,7 @@ def _register() -> None:
 
 
 def _job(verb: Verb, composed: DictConfig, later: list[FitConfig]) -> int:
+    _refuse_what_recipes_decide(verb, composed)
     job = HydraConfig.get()
     sweep = job.mode is RunMode.MULTIRUN
     if sweep and composed.get("resume") not in (None, "auto"):
@@ -107,9 +112,18 @@ def typed(verb: Verb, composed: DictConfig) -> Any:
 
     Raises ConfigError if a required option is missing or contradicts the resumed run.
     """
-    if composed.get("resume") is not None:
-        composed = _resumed(composed, _run_to_resume(composed))
-    missing = sorted(OmegaConf.missing_keys(composed))
+    folder = _run_to_resume(composed) if composed.get("resume") is not None else None
+    if folder is not None:
+        resumed = _resumed(composed, folder)
+        _refuse_missing(verb, ["data.path"] if resumed.data.path == MISSING else [])
+        return resumed
+    if "resume" in composed:
+        composed.resume = None  # auto, and nothing was begun yet
+    _refuse_missing(verb, sorted(OmegaConf.missing_keys(composed)))
+    return OmegaConf.to_object(composed)
+
+
+def _refuse_missing(verb: Verb, missing: list[str]) -> None:
     if "data.path" in missing:
         raise ConfigError(
             f"{verb.name} needs data. Say which: whet {verb.name} data=FOLDER, "
@@ -119,7 +133,28 @@ def typed(verb: Verb, composed: DictConfig) -> Any:
         )
     if missing:
         raise ConfigError(f"{', '.join(missing)} must be set. Write {missing[0]}=VALUE.")
-    return OmegaConf.to_object(composed)
+
+
+def _named() -> set[str]:
+    """The options and groups that the command line names."""
+    asked = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return {word.partition("=")[0].lstrip("+~") for word in asked}
+
+
+def _refuse_what_recipes_decide(verb: Verb, composed: DictConfig) -> None:
+    """ConfigError where a YAML file sets what is for the command line alone (whet.recorded).
+
+    Naming a file of the group is enough for all but trust: `launch=mine` asks for what it says.
+    """
+    named = _named()
+    for key, standard in options_of(verb.config()):
+        value = OmegaConf.select(composed, key)
+        asked = key in named or (key != TRUST and key.partition(".")[0] in named)
+        if key in COMMAND_LINE and value != standard and not asked:
+            raise ConfigError(
+                f"A recipe sets {key}={spelled(value)}, and that is for the command line alone. "
+                f"If you mean it, add {key}={spelled(value)}."
+            )
 
 
 def _run_to_resume(composed: DictConfig) -> Path | None:
@@ -138,34 +173,54 @@ def _run_to_resume(composed: DictConfig) -> Path | None:
     return Path(composed.output) if (Path(composed.output) / "config.yaml").is_file() else None
 
 
-def _resumed(composed: DictConfig, folder: Path | None) -> DictConfig:
+def _resumed(composed: DictConfig, folder: Path) -> FitConfig:
     """The run's own configuration; what the command line asks for besides must agree with it."""
-    composed.resume = None if folder is None else str(folder)
-    if folder is None:
-        return composed
-    if not (folder / "config.yaml").is_file():
+    source = folder / "config.yaml"
+    if not source.is_file():
         raise CheckpointError(
             f"{folder} holds no config.yaml, so it is no run folder. Name a folder that `whet fit` "
             "wrote, such as one under runs/."
         )
-    schema = OmegaConf.structured(FitConfig)
-    saved = OmegaConf.merge(schema, OmegaConf.load(folder / "config.yaml"))
-    asked = set(HydraConfig.get().overrides.task) if HydraConfig.initialized() else set()
-    named = {word.partition("=")[0].lstrip("+") for word in asked}
-    for key in keys_of(FitConfig):
-        here, there = (OmegaConf.select(config, key) for config in (composed, saved))
-        default = OmegaConf.select(schema, key, throw_on_missing=False)
-        if key.startswith(MAY_DIFFER):
-            said = here != default or key in named or key.partition(".")[0] in named
-            if said and not OmegaConf.is_missing(composed, key):
-                OmegaConf.update(saved, key, here)
-        elif here != there and (here != default or key in named):
+    saved = FitConfig()
+    record = readable_yaml(source, remedy="Bring back a copy, or start a new run.")
+    left = fill(saved, record, printable(source))
+    asked = dict(flat(OmegaConf.to_container(composed, resolve=True)))
+    if not asked[TRUST]:
+        refuse_trust(left, printable(source))
+    named, standard = _named(), dict(options_of(FitConfig()))
+    for key, there in list(options_of(saved)):
+        here = asked[key]
+        stated = here != standard[key] or key in named
+        if key in COMMAND_LINE:
+            _set(saved, key, here)
+        elif key.startswith(MAY_DIFFER):
+            if stated or key.partition(".")[0] in named:
+                _set(saved, key, here)
+        elif here != there and stated:
             raise ConfigError(
                 f"{folder} was begun with {key}={there}, and this command says {here}. "
                 "A resumed run goes on as it was begun: leave the option out, or start a new run."
             )
-    assert isinstance(saved, DictConfig)
+    saved.resume = str(folder)
+    say(f"As {printable(source)} says: {spelled_record(saved)}.")
+    _tell_left(folder, left, asked)
     return saved
+
+
+def _set(config: FitConfig, key: str, value: Any) -> None:
+    group, _, name = key.rpartition(".")
+    setattr(getattr(config, group) if group else config, name, value)
+
+
+def _tell_left(folder: Path, left: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Say what the run was begun with and is not taken over."""
+    odd = [f"{key}={spelled(value)}" for key, value in left.items() if asked[key] != value]
+    odd = [word for word in odd if not word.startswith(("output=", "resume="))]
+    if odd:
+        say(
+            f"{folder} was begun with {' '.join(odd)}. Where and by how many processes a run goes "
+            "on is for the command line alone: add what you want of it."
+        )
 
 
 def _in_one_line(verb: Verb, error: BaseException) -> str:

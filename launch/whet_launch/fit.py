@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib import import_module
 
 from whet.config import FitConfig
 from whet.errors import ConfigError
+from whet.recorded import COMMAND_LINE
 
 FAR = {"job": "whet_launch.jobs:submit", "kuberay": "whet_launch.kuberay:show"}
 
@@ -13,7 +15,8 @@ FAR = {"job": "whet_launch.jobs:submit", "kuberay": "whet_launch.kuberay:show"}
 def fit(config: FitConfig) -> int | None:
     """Do the job where `config.launch` says; an exit code where other processes decide it.
 
-    One process of this machine needs no launcher, and loads none.
+    One process of this machine needs no launcher, and loads none. KeyboardInterrupt has the run
+    folder as its first argument; the others are words for the command that goes on.
     """
     from whet.options import check_options
 
@@ -24,6 +27,24 @@ def fit(config: FitConfig) -> int | None:
             f"launch.min_workers={launch.min_workers} is over launch.num_workers="
             f"{launch.num_workers}. Lower it, or leave it out for a fixed number of processes."
         )
+    try:
+        return _where_it_says(config)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(*interrupt.args, *_to_say_again(config)) from None
+
+
+def _to_say_again(config: FitConfig) -> list[str]:
+    """The words that a command which goes on with the run needs besides: a run folder does not
+    decide where and by how many processes it is gone on with.
+    """
+    from whet_launch.words import words_of
+
+    words = words_of(config, {"output": None, "resume": None})
+    return [shlex.quote(word) for word in words if word.partition("=")[0] in COMMAND_LINE]
+
+
+def _where_it_says(config: FitConfig) -> int | None:
+    launch = config.launch
     if launch.mode in FAR:
         module, _, name = FAR[launch.mode].partition(":")
         return getattr(import_module(module), name)(config)

@@ -8,7 +8,6 @@ nearest right one.
 from __future__ import annotations
 
 import difflib
-import itertools
 import os
 import re
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from whet.errors import ConfigError
 from whet_launch.options import choices_of, group_names, keys_of
+from whet_launch.recipes import folders_given
 from whet_launch.verbs import VERBS, Verb
 
 SHORT = {"data": "data.path", "model": "model.name"}
@@ -141,9 +141,7 @@ def _choice(verb: Verb, key: str, value: str, flags: list[str], *, sweep: bool) 
 
 def _own_choices(flags: list[str], group: str) -> list[str]:
     """YAML files of a group in the folder given by `-cd DIR`."""
-    pairs = itertools.pairwise(flags)
-    folders = [after for flag, after in pairs if flag in ("-cd", "--config-dir")]
-    return [path.stem for folder in folders for path in (Path(folder) / group).glob("*.yaml")]
+    return [path.stem for given in folders_given(flags) for path in (given / group).glob("*.yaml")]
 
 
 def _quoted(key: str, value: str, *, sweep: bool) -> str:

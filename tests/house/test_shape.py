@@ -12,6 +12,7 @@ import whet.errors
 LONGEST_FUNCTION = 60
 LONGEST_MODULE = 400
 MOST_POSITIONAL = 5
+REFUSES_TARGETS = "launch/whet_launch/recipes.py"
 HOLE = "{}"  # what an f-string fills in
 each_file = pytest.mark.parametrize("source", sources(), ids=lambda source: source.path)
 
@@ -78,7 +79,7 @@ def test_modules_are_documented(source: Source) -> None:
 
 @each_file
 def test_nothing_runs_code_named_in_data(source: Source) -> None:
-    assert "_target_" not in source.text
+    assert "_target_" not in source.text or source.path == REFUSES_TARGETS
     for node in ast.walk(source.tree):
         if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
             assert not (isinstance(node.value, ast.Constant) and node.value.value), (

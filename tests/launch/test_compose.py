@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from whet.bench.suites import SUITES
-from whet.config import FitConfig
+from whet.config import FitConfig, LaunchConfig
 from whet_launch.options import choices_of, group_names
 from whet_launch.verbs import VERBS
 
@@ -81,6 +81,33 @@ def test_resume_may_move_data_but_not_change_the_job(
         code, _, err = whet("fit", word, f"resume={run}")
         assert code == 2
         assert "A resumed run goes on as it was begun" in err
+
+
+def test_a_run_folder_says_what_is_computed_and_no_more(
+    calls: Any, whet: Whet, tmp_path: Path
+) -> None:
+    config = _run_config()
+    config.launch.mode, config.launch.address, config.launch.insecure = "job", "http://x", True
+    config.launch.num_workers, config.trainer.num_workers = 200, 100
+    config.output, config.model.query_prompt = "/victim", r"\${oc.env:HOME}"
+    run = _begun(tmp_path / "run", config)
+    code, _, err = whet("fit", f"resume={run}", "launch.num_workers=2")
+    assert code == 0
+    assert calls[0].launch == LaunchConfig(num_workers=2)
+    assert (calls[0].output, calls[0].trainer.num_workers) == (None, 0)
+    assert calls[0].model.query_prompt == r"\${oc.env:HOME}"  # as it stands, nothing filled in
+    assert f"As {run}/config.yaml says: data.path=my/data, model.name=minilm, " in err
+    assert "was begun with trainer.num_workers=100 launch.mode=job launch.num_workers=200" in err
+
+
+def test_a_run_folder_trusts_nobodys_code(calls: Any, whet: Whet, tmp_path: Path) -> None:
+    config = _run_config()
+    config.model.trust_remote_code = True
+    run = _begun(tmp_path / "run", config)
+    code, _, err = whet("fit", f"resume={run}")
+    assert code == 2 and "add model.trust_remote_code=true" in err and calls == []
+    assert whet("fit", f"resume={run}", "model.trust_remote_code=true")[0] == 0
+    assert calls[0].model.trust_remote_code
 
 
 def test_resume_needs_a_run_folder(calls: Any, whet: Whet, tmp_path: Path) -> None:

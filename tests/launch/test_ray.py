@@ -108,8 +108,9 @@ def test_ctrl_c_saves_and_the_run_goes_on_elsewhere(
     assert err.endswith(f"whet: interrupted. Go on with: whet fit resume={run}\n")
     assert "was ended" not in err and "Traceback" not in err
     wait_until(lambda: processes_of(run) == [])
-    done = whet("fit", f"resume={run}", "launch=local")
+    done = whet("fit", f"resume={run}")
     assert done.returncode == 0, done.stderr
+    assert "was begun with launch.mode=ray" in done.stderr
     assert last_loss(run) == pytest.approx(last_loss(here), rel=1e-3)
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from whet.config import FitConfig, LaunchConfig
+from whet.config import LaunchConfig
 from whet.errors import CheckpointError
 from whet.origin import FILE
 
@@ -87,10 +87,3 @@ def public_config(config: dict[str, Any], origin: dict[str, Any]) -> dict[str, A
     said["launch"] = asdict(LaunchConfig(num_workers=origin["processes"]))
     said["output"] = said["resume"] = None
     return said
-
-
-def config_from(said: dict[str, Any]) -> FitConfig:
-    """The options of a fit from their plain values."""
-    from whet.api import configured
-
-    return configured(FitConfig(), deepcopy(said))

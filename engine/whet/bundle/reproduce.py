@@ -11,17 +11,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from whet.bundle.facts import WEIGHTS, config_from
+from whet.bundle.facts import WEIGHTS
 from whet.bundle.inputs import base_root, data_path
-from whet.bundle.provenance import BASE, CODE, DATA, about_input, made_by
+from whet.bundle.provenance import BASE, CODE, DATA, NAME, about_input, made_by
 from whet.bundle.verify import DIFFERS, MISSING, STRAY, Row, check_bundle, check_inputs, first_bad
 from whet.checkpoint import file_sha256
-from whet.config import FitConfig, ReproduceConfig
+from whet.config import FitConfig, LaunchConfig, ReproduceConfig
 from whet.errors import CheckpointError, ConfigError, DataError
 from whet.origin import FILE
+from whet.printable import printable
 from whet.progress import say
+from whet.recorded import TRUST, fill, spelled_record
 from whet.run_folder import new_folder, write_json
 
+THREADS_A_CORE = 16  # a run of a larger machine comes out equal, only later
 BIT_EQUAL, WITHIN, OTHER = "bit-equal", "within the spread", "another result"
 
 
@@ -70,6 +73,10 @@ def reproduce(config: ReproduceConfig, fit: Callable[[FitConfig], Any]) -> int:
     folder = new_folder(config.output, f"{about_name(statement)}_reproduced")
     again.output = str(folder)
     machine = statement["predicate"]["whet_machine"]
+    say(
+        f"As {printable(bundle / NAME)} says: {spelled_record(again)}; processes: "
+        f"{again.launch.num_workers}, threads of each: {machine['threads']}."
+    )
     with _as_then(machine, folder):
         code = fit(again)
     if code or not (folder / "model" / WEIGHTS).is_file():
@@ -115,13 +122,24 @@ def _spoken(row: Row) -> str:
 
 
 def _recipe(bundle: Path, statement: dict[str, Any], config: ReproduceConfig) -> FitConfig:
-    """The recorded options, with where data and model are here."""
-    again = config_from(_config(statement))
-    if again.model.trust_remote_code:
+    """The recorded options, with where data and model are here. Of where and how it ran only the
+    number of processes is taken, and no more than this machine has cores or GPUs.
+    """
+    source = printable(bundle / NAME)
+    again = FitConfig()
+    left = fill(again, _config(statement), source)
+    by_hand = "a bundle of others is not to decide that. Fit with its options by hand if you trust"
+    if left.get(TRUST):
         raise ConfigError(
-            f"{bundle}: its run trusted code that comes with the base model, and a bundle of "
-            "others is not to decide that. Fit with its options by hand if you trust the model."
+            f"{source}: its run trusted code that comes with the base model, and {by_hand} it."
         )
+    if again.mining.cross_encoder is not None:
+        raise ConfigError(
+            f"{source}: its run scored candidates with mining.cross_encoder="
+            f"{printable(again.mining.cross_encoder)}, whose weights it does not record, and "
+            f"{by_hand} that model."
+        )
+    again.launch = LaunchConfig(num_workers=_processes(statement, source))
     path = data_path(bundle, statement, config.data.path)
     if path is None:
         raise ConfigError(
@@ -139,6 +157,26 @@ def _recipe(bundle: Path, statement: dict[str, Any], config: ReproduceConfig) ->
     if not statement["predicate"]["whet_machine"]["gpus"]:
         again.trainer.accelerator = again.encode.device = "cpu"
     return again
+
+
+def _processes(statement: dict[str, Any], source: str) -> int:
+    """As many processes as then. ConfigError where this machine has no room for so many, or for
+    the threads of each.
+    """
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    processes = statement["predicate"]["buildDefinition"]["internalParameters"]["processes"]
+    threads = statement["predicate"]["whet_machine"]["threads"]
+    most = max(cores or 1, torch.cuda.device_count())
+    bounds = {"processes": (processes, most), "threads": (threads, THREADS_A_CORE * (cores or 1))}
+    for what, (count, limit) in bounds.items():
+        if type(count) is not int or not 1 <= count <= limit:
+            raise ConfigError(
+                f"{source}: its run had {printable(count)} {what}, and this machine takes {limit} "
+                "at most. Reproduce it on a larger machine."
+            )
+    return processes
 
 
 @contextmanager

@@ -140,7 +140,9 @@ def opened(
 ) -> tuple[Session, Tuner]:
     """The session of a folder of feedback, and what tunes it."""
     versions = Versions(home, config.model)
-    return Session(data, versions, store, config.encode), Tuner(home, config.tune)
+    return Session(data, versions, store, config.encode), Tuner(
+        home, config.tune, trust=config.model.trust_remote_code
+    )
 
 
 def _serve(

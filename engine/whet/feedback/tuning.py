@@ -28,7 +28,10 @@ from whet.feedback.trials import Told
 from whet.feedback.tune import tune
 from whet.feedback.versions import Versions
 from whet.options import check_options
+from whet.printable import printable
 from whet.progress import say, track
+from whet.readable import readable_yaml
+from whet.recorded import fill, refuse_trust, spelled_record
 from whet.store import embeddings_folder
 
 EVENTS = "events.sqlite"
@@ -36,22 +39,28 @@ STATE = "tuning.json"
 IDLE = {"phase": "", "done": 0, "total": 0, "message": "", "error": None, "version": None}
 
 
-def opened(home: Path) -> LabelConfig:
-    """The configuration a folder of feedback was begun with. ConfigError if it is none."""
-    import yaml
-
-    from whet.api import configured
-
+def opened(home: Path, trust: bool) -> LabelConfig:
+    """The configuration a folder of feedback was begun with; `trust` is whether the command line
+    trusts code that comes with its model. ConfigError if it is no such folder.
+    """
     path = home / "config.yaml"
     if not path.is_file() or not (home / EVENTS).is_file():
         raise ConfigError(
             f"{home}: no folder of feedback. Give one that `whet label` made, such as one under "
             "runs/."
         )
-    return configured(LabelConfig(), yaml.safe_load(path.read_text(encoding="utf-8")))
+    config = LabelConfig()
+    record = readable_yaml(path, remedy="Bring back a copy, or begin another folder of feedback.")
+    left = fill(config, record, printable(path))
+    if not trust:
+        refuse_trust(left, printable(path), "trust_remote_code")
+    config.model.trust_remote_code = trust
+    return config
 
 
-def tune_folder(home: Path, config: TuneConfig, told: Told) -> dict[str, Any]:
+def tune_folder(
+    home: Path, config: TuneConfig, told: Told, *, trust: bool = False
+) -> dict[str, Any]:
     """Learn from all feedback in a folder; what is known of the new version.
 
     Each version is made from the model the folder began with, and from everything that was said
@@ -61,7 +70,7 @@ def tune_folder(home: Path, config: TuneConfig, told: Told) -> dict[str, Any]:
     Raises ConfigError, DataError for what the user can mend, CheckpointError if another tune of
     this folder is running.
     """
-    label = opened(home)
+    label = opened(home, trust)
     with locked(home / "tune"):
         data = load_dataset(label.data.path, on_problem=label.data.on_problem)
         store = EventStore(home / EVENTS)
@@ -96,8 +105,9 @@ def tune_folder(home: Path, config: TuneConfig, told: Told) -> dict[str, Any]:
 class Tuner:
     """Tunes a folder in a child process. Usable from any thread."""
 
-    def __init__(self, home: Path, config: TuneConfig) -> None:
-        self.home, self.config = home, config
+    def __init__(self, home: Path, config: TuneConfig, *, trust: bool = False) -> None:
+        """`trust`: the command line trusts code that comes with the model."""
+        self.home, self.config, self.trust = home, config, trust
         self.process: Any = None
 
     def start(self) -> None:
@@ -105,7 +115,9 @@ class Tuner:
         if self.state()["running"]:
             raise ConfigError("A tune is running. Wait for it, or stop it.")
         # not a fork: this process has threads, and may hold a GPU
-        child = get_context("spawn").Process(target=_child, args=(self.home, self.config))
+        child = get_context("spawn").Process(
+            target=_child, args=(self.home, self.config, self.trust)
+        )
         child.daemon = True
         child.start()
         self.process = child
@@ -129,7 +141,7 @@ class Tuner:
             _write(self.home, message="Stopped.")
 
 
-def _child(home: Path, config: TuneConfig) -> None:
+def _child(home: Path, config: TuneConfig, trust: bool) -> None:
     """A child's whole life: its progress, then a version or what went wrong."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then stops us
@@ -138,7 +150,7 @@ def _child(home: Path, config: TuneConfig) -> None:
         _write(home, process=os.getpid(), phase=phase, done=done, total=total)
 
     try:
-        found = tune_folder(home, config, told)
+        found = tune_folder(home, config, told, trust=trust)
         _write(home, version=found["version"], message=found["verdict"])
     except WhetError as error:
         _write(home, error=str(error))
@@ -179,17 +191,18 @@ def tune_command(config: TuneJobConfig) -> None:
     """`whet tune`: learn from a folder of feedback, or make another of its versions current."""
     check_options(config)
     home = Path(config.folder)
+    label = opened(home, config.trust_remote_code)
+    versions = Versions(home, label.model)
     if config.use is not None:
-        versions = Versions(home, opened(home).model)
         versions.use(config.use)
         say(f"Version {config.use} is in use.")
         return
+    say(f"As {printable(home / 'config.yaml')} says: {spelled_record(label)}.")
     bars = _Bars()
     with bars.bar:
-        found = tune_folder(home, config.tune, bars)
+        found = tune_folder(home, config.tune, bars, trust=config.trust_remote_code)
     print(found["verdict"])
     print(found["why"])
-    versions = Versions(home, opened(home).model)
     say(f"Version {found['version']}: {versions.model_folder(found['version'])}")
     if config.ship and found["better"]:
         versions.ship(found["version"])

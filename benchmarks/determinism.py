@@ -136,6 +136,7 @@ def timed_steps(job: Job) -> list[tuple[float, float]]:
         examples,
         job.config,
         folder=job.folder,
+        base="",
         refreshes=refreshes,
         step_done=step_done,
     )

@@ -214,7 +214,7 @@ class Setting:
         fresh = Refreshes(snapshot, never, never, never)
         encoder = Encoder.load(ModelConfig(max_length=LENGTH))
         with contextlib.suppress(Enough):
-            train(encoder, examples, job.config, folder=folder, refreshes=fresh)
+            train(encoder, examples, job.config, folder=folder, base="", refreshes=fresh)
 
 
 class Enough(Exception):

@@ -6,7 +6,6 @@ Shape suffixes: Q queries, N documents, D dimensions.
 from __future__ import annotations
 
 import errno
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -36,11 +35,12 @@ from whet.job import (
 from whet.mine import check_backend, check_policy, overlap
 from whet.model.encoder import Encoder
 from whet.options import check_options, check_strategy
-from whet.origin import record_origin
+from whet.origin import read_origin, record_origin
 from whet.progress import say
+from whet.recorded import deciding, refuse_other_options
 from whet.refresh import Refresher
 from whet.report import write_report
-from whet.run_folder import Stopwatch, new_folder, write_config
+from whet.run_folder import Stopwatch, new_folder, read_environment, write_config
 from whet.stages import (
     judge,
     write_comparison,
@@ -136,7 +136,7 @@ def check_fit(config: FitConfig) -> None:
 
 def _folder_for(config: FitConfig, data: Dataset) -> Path:
     if config.resume is not None:
-        _can_resume(Path(config.resume), data)
+        _can_resume(Path(config.resume), config, data)
         return Path(config.resume)
     folder = new_folder(config.output, data.name)
     write_config(folder, config)
@@ -150,7 +150,7 @@ def _check_ids(data: Dataset) -> None:
             check_trec_id(name, kind)
 
 
-def _can_resume(folder: Path, data: Dataset) -> None:
+def _can_resume(folder: Path, config: FitConfig, data: Dataset) -> None:
     if not (folder / "config.yaml").exists():
         raise CheckpointError(
             f"resume={folder}: no run folder, config.yaml is missing. Give the folder of a fit."
@@ -160,13 +160,15 @@ def _can_resume(folder: Path, data: Dataset) -> None:
             f"resume={folder}: that run is finished, its model is in {folder / 'model'}. "
             "Start a new run to train again."
         )
-    path = folder / "environment.json"
-    said = json.loads(path.read_text())["data"]["digest"] if path.exists() else data.digest
-    if said != data.digest:
+    read_origin(folder)  # both records: what is damaged is better known before any work
+    begun = read_environment(folder)
+    if begun.get("data", {}).get("digest", data.digest) != data.digest:
         raise CheckpointError(
             f"{folder} was begun with other data: {data.path} has changed since. "
             "Restore the data, or start a new run."
         )
+    if "config" in begun:
+        refuse_other_options(begun["config"], config, str(folder))
 
 
 def _stages(job: Job, miner: MakeMiner | None) -> Run:
@@ -180,6 +182,7 @@ def _stages(job: Job, miner: MakeMiner | None) -> Run:
     torch.manual_seed(job.config.seed)  # decides the start of a LoRA
     encoder = together(lambda: Encoder.load(job.config.model))
     fingerprint = encoder.fingerprint()
+    from_leader(lambda: _refuse_other_base(job, fingerprint))
     from_leader(lambda: record_origin(job.folder, job.config, job.data, fingerprint))
     forecast = _forecast(job, encoder) if world().leader else None
     watch = Stopwatch(job.folder, _facts(job, fingerprint))
@@ -191,13 +194,25 @@ def _stages(job: Job, miner: MakeMiner | None) -> Run:
         refresher.start(encoder)
     watch.stage("mine")
     told = forecast.step_done if forecast else lambda seconds: None
-    encoder = _train(job, encoder, first, refresher, miner=miner, step_done=told)
+    encoder = _train(job, encoder, first, refresher, base=fingerprint, miner=miner, step_done=told)
     watch.stage("train")
     tuned = _judge(job, encoder, job.folder / SCRATCH, "tuned")
     watch.stage("judge the tuned model")
     if forecast is not None:
         forecast.close(watch.facts["seconds"])
     return from_leader(lambda: _finish(job, encoder, fingerprint, base, tuned))
+
+
+def _refuse_other_base(job: Job, fingerprint: str) -> None:
+    """A resumed run trains on from what it began with, or the negatives and the result would be of
+    two models.
+    """
+    begun = read_environment(job.folder).get("model", {})
+    if begun.get("fingerprint", fingerprint) != fingerprint:
+        raise CheckpointError(
+            f"{job.folder} was begun with other weights: model.name={job.config.model.name} has "
+            "changed since. Restore the model, or start a new run."
+        )
 
 
 def _finish(
@@ -231,6 +246,7 @@ def _facts(job: Job, fingerprint: str) -> dict[str, Any]:
             "judged queries": len(job.eval.query_rows),
         },
         "model": {"name": job.config.model.name, "fingerprint": fingerprint},
+        "config": deciding(job.config),
     }
 
 
@@ -274,6 +290,7 @@ def _train(
     first: Negatives | None,
     refresher: Refresher,
     *,
+    base: str,
     miner: MakeMiner | None,
     step_done: Callable[[float], None],
 ) -> Encoder:
@@ -310,6 +327,7 @@ def _train(
         examples,
         job.config,
         folder=job.folder,
+        base=base,
         refreshes=Refreshes(
             remine, probe, published, lambda: (miner or _child)(job.config, job.folder)
         ),

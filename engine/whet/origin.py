@@ -6,7 +6,6 @@ user's and no host's name is in it.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -23,12 +22,16 @@ from whet.config import FitConfig, ModelConfig
 from whet.data.detect import find_source
 from whet.data.load import Dataset
 from whet.determinism import is_deterministic, what_stands_against
+from whet.errors import CheckpointError
 from whet.model.folder import MINILM_PACKAGE, backbone_folder, find_folder
+from whet.readable import readable_json
 from whet.run_folder import write_json
 from whet.statements import statements_in
 from whet.world import world
 
 FILE, DIFF = "origin.json", "code.diff"
+REMEDY = "Bring back a copy, or start a new run."
+PARTS = {"code", "packages", "data", "model", "machine", "processes"}  # may change in between
 OURS = ("whet", "whet_kernels", "whet_launch", "whet_conf")
 SUMS = (  # what of a CPU decides in which order numbers are added
     "avx2 fma avx512f avx512bw avx512vl avx512_vnni avx512_bf16 avx512_fp16 avx_vnni"
@@ -57,17 +60,29 @@ def record_origin(folder: Path, config: FitConfig, data: Dataset, fingerprint: s
         "processes": world().size,
         "changed": [],
     }
-    path = folder / FILE
-    if path.exists():
-        first = json.loads(path.read_text())
-        parts = ("code", "packages", "data", "model", "machine", "processes")
-        changed = {*first["changed"], *(part for part in parts if first[part] != now[part])}
+    first = read_origin(folder)
+    if first is not None:
+        changed = {*first["changed"], *(part for part in PARTS if first[part] != now[part])}
         now = {**first, "changed": sorted(changed)}
     else:
         diff = _diff(_checkout())
         if diff:
             write_atomically(folder / DIFF, diff)
-    write_json(path, now)
+    write_json(folder / FILE, now)
+
+
+def read_origin(folder: Path) -> dict[str, Any] | None:
+    """What made the run in a folder, None where nothing was recorded yet. CheckpointError where the
+    record cannot be read.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    record = readable_json(path, remedy=REMEDY)
+    names = record.get("changed")
+    if not isinstance(names, list) or not set(names) <= set(PARTS) or not record.keys() >= PARTS:
+        raise CheckpointError(f"{path} is not as it was written. {REMEDY}")
+    return record
 
 
 def code_here() -> dict[str, Any]:

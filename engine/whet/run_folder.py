@@ -18,9 +18,11 @@ from typing import Any
 
 from whet.checkpoint import write_atomically
 from whet.energy import EnergyMeter
-from whet.errors import ConfigError
+from whet.errors import CheckpointError, ConfigError
+from whet.readable import readable_json
 from whet.world import world
 
+ENVIRONMENT = "environment.json"
 PACKAGES = (
     "whet",
     "torch",
@@ -88,14 +90,33 @@ def versions() -> dict[str, str]:
     return found
 
 
+def read_environment(folder: Path) -> dict[str, Any]:
+    """What is kept of a run's surroundings, empty where nothing is yet. CheckpointError where it
+    cannot be read.
+    """
+    path = folder / ENVIRONMENT
+    if not path.exists():
+        return {}
+    remedy = "Bring back a copy, or start a new run."
+    record = readable_json(path, remedy=remedy)
+    spent = [record.get(name, {}) for name in ("seconds", "joules")]
+    facts = [record.get(name, {}) for name in ("data", "model", "config")]
+    figures = all(isinstance(part, dict) for part in [*spent, *facts]) and all(
+        isinstance(value, int | float) for part in spent for value in part.values()
+    )
+    if not figures:
+        raise CheckpointError(f"{path} is not as it was written. {remedy}")
+    return record
+
+
 class Stopwatch:
     """Seconds a stage, and joules where they can be read, kept in environment.json across
     interruptions.
     """
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
-        self.path = folder / "environment.json"
-        before = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.path = folder / ENVIRONMENT
+        before = read_environment(folder)
         self.facts = {**facts, "versions": versions(), "seconds": before.get("seconds", {})}
         self.facts["joules"] = before.get("joules", {})
         self.start = time.monotonic()

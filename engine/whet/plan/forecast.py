@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from whet.config import FitConfig
 from whet.data.load import Dataset
 from whet.determinism import base_store
+from whet.errors import CheckpointError
 from whet.model.encoder import Encoder
 from whet.plan.command import UNKNOWN_LINK, plan_path
 from whet.plan.estimate import STATE_BYTES, Processes, StepCost, estimate, save_s
@@ -18,6 +18,7 @@ from whet.plan.probe import probe_encode, probe_search, training_device
 from whet.plan.table import duration
 from whet.plan.workload import Split, workload_of
 from whet.progress import say
+from whet.readable import readable_json
 from whet.run_folder import write_json
 
 STEPS = 3  # measured after the first one, which also allocates what later ones find
@@ -37,9 +38,8 @@ class Forecast:
         self.path = folder / "plan.json"
         self.config = config
         self.digest = data.digest
-        self.written: dict[str, Any] = {}
-        if self.path.exists():
-            self.written = json.loads(self.path.read_text())
+        self.written: dict[str, Any] = _kept(self.path)
+        if "predicted" in self.written:
             return
         store = base_store(config, data.digest)
         self.work = workload_of(data, split, encoder, config, store=store)
@@ -91,9 +91,9 @@ class Forecast:
         same job if it was asked.
         """
         seconds = sum(stages.values())
-        planned = plan_path(self.config, self.digest)
-        if planned.exists():
-            self.written["planned"] = json.loads(planned.read_text())
+        planned = _kept(plan_path(self.config, self.digest))
+        if planned:
+            self.written["planned"] = planned
         self.written["actual"] = {
             "seconds": round(seconds, 2),
             "stages": stages,
@@ -104,3 +104,12 @@ class Forecast:
     def _write(self) -> None:
         with suppress(OSError):  # a disk that is full now may have room for the model in the end
             write_json(self.path, self.written)
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """A forecast that was written before; one that cannot be read is done without, in a line."""
+    try:
+        return readable_json(path, remedy="It is done without.") if path.exists() else {}
+    except CheckpointError as error:
+        say(str(error))
+        return {}

@@ -19,7 +19,10 @@ import numpy as np
 
 from whet.checkpoint import commit_together, keep_newest, sync, write_atomically
 from whet.config import FitConfig, RefreshConfig
+from whet.errors import CheckpointError
+from whet.printable import printable
 from whet.progress import say
+from whet.recorded import deciding
 from whet.types import Negatives
 from whet.world import from_leader, stacked, world
 
@@ -65,10 +68,19 @@ class Log(L.Callback):
         if not world().leader:
             return
         lines = self.path.read_text().split("\n")[:-1] if self.path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= trainer.global_step]
+        kept = [line for line in lines if self._step_of(line) <= trainer.global_step]
         text = "".join(line + "\n" for line in kept)
         write_atomically(self.path, text)
         self.size = len(text.encode())
+
+    def _step_of(self, line: str) -> int:
+        try:
+            return int(json.loads(line)["step"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise CheckpointError(
+                f"{self.path} is damaged: {printable(line)[:60]!r} is no line of it. Move it away "
+                "to go on with a new one."
+            ) from error
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -196,8 +208,9 @@ class Clock(L.Callback):
 class Checkpoints(L.Callback):
     """Commit what a resume needs, every so many steps or seconds, and when the user interrupts."""
 
-    def __init__(self, folder: Path, config: FitConfig, train_log: Log) -> None:
+    def __init__(self, folder: Path, config: FitConfig, train_log: Log, base: str) -> None:
         self.folder = folder
+        self.begun = {"config": deciding(config), "base": base}
         self.every_steps = config.trainer.checkpoint_every_steps
         self.every_s = config.trainer.checkpoint_every_s
         self.train_log = train_log
@@ -264,6 +277,7 @@ class Checkpoints(L.Callback):
             "step": step,
             "negatives_step": self.train_log.mined_at,
             "processes": world().size,
+            **self.begun,
             **facts_of_order(module),
         }
         from_leader(self.train_log.flush)

@@ -14,8 +14,10 @@ import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy
 
 from whet.checkpoint import newest_whole, verify_folder
+from whet.config import FitConfig
 from whet.errors import CheckpointError
 from whet.progress import say
+from whet.recorded import refuse_other_options
 from whet.train.callbacks import STATE, facts_of_order
 from whet.world import from_leader, world
 
@@ -31,6 +33,8 @@ class Resume:
     negatives_step: int
     processes: int
     order: dict[str, Any]  # callbacks.facts_of_order
+    config: dict[str, Any]  # the options that decide the result (whet.recorded)
+    base: str  # fingerprint of the weights that training began with
 
 
 def find_resume(folder: Path) -> Resume | None:
@@ -41,17 +45,26 @@ def find_resume(folder: Path) -> Resume | None:
         if newest is None:
             return None
         facts = verify_folder(newest)
-        for name in ("step", "negatives_step", "processes", "order", "steps"):
+        for name in ("step", "negatives_step", "processes", "order", "steps", "config", "base"):
             if name not in facts:
                 raise _lacks(newest, name)
         order = {name: facts[name] for name in ("order", "steps")}
-        return Resume(newest, facts["step"], facts["negatives_step"], facts["processes"], order)
+        steps = facts["step"], facts["negatives_step"], facts["processes"]
+        return Resume(newest, *steps, order, facts["config"], facts["base"])
 
     return from_leader(find)
 
 
-def check_resume(resume: Resume, module: Any, strategy: Any) -> None:
-    """CheckpointError if training from this checkpoint would not be the training that was begun."""
+def check_resume(resume: Resume, module: Any, strategy: Any, config: FitConfig, base: str) -> None:
+    """CheckpointError if training from this checkpoint would not be the training that was begun;
+    `base` is the fingerprint of the base model as it is here.
+    """
+    refuse_other_options(resume.config, config, str(resume.folder))
+    if resume.base != base:
+        raise CheckpointError(
+            f"{resume.folder} is of a training that began with other weights than those of "
+            f"model.name={config.model.name} here. Restore the model, or start a new run."
+        )
     now = facts_of_order(module)
     if resume.order != now:
         raise CheckpointError(

@@ -62,6 +62,7 @@ def train(
     config: FitConfig,
     *,
     folder: Path,
+    base: str,
     refreshes: Refreshes,
     resume: Resume | None = None,
     step_done: Callable[[float], None] = lambda seconds: None,
@@ -70,7 +71,8 @@ def train(
     (a checkpoint is then in `folder`). The encoder given is not to be used any more.
 
     Every process of a job calls this with the same arguments; they share the model by
-    `config.strategy`. `step_done` is told the seconds of each step, without mining. Checkpoints go
+    `config.strategy`. `base` is the fingerprint of the weights it began with, which a resume must
+    have, too. `step_done` is told the seconds of each step, without mining. Checkpoints go
     to folder/checkpoints, logs to folder/tb and folder/train_log.jsonl.
     """
     trainer_config = config.trainer
@@ -88,13 +90,13 @@ def train(
     with track("Training", total_pairs, "pairs", done=done_pairs) as advance:
         log = Log(folder / "train_log.jsonl", trainer_config.log_every_n_steps, advance)
         log.mined_at = resume.negatives_step if resume else 0
-        checkpoints = Checkpoints(folder / "checkpoints", config, log)
+        checkpoints = Checkpoints(folder / "checkpoints", config, log, base)
         whole = Whole(encoder, config.model)
         refresh = refreshes.callback(config, whole, log)
         callbacks = [log, refresh, checkpoints, whole, Clock(step_done)]
         trainer = _trainer(config, folder, callbacks, module.total_steps)
         if resume:
-            check_resume(resume, module, trainer.strategy)
+            check_resume(resume, module, trainer.strategy, config, base)
         _quietly(
             trainer.fit,
             module,

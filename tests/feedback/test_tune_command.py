@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 from labelling import judged_folder
 
 from whet.config import EncodeConfig, ModelConfig, TuneConfig
@@ -17,7 +19,7 @@ from whet.evaluate import read_run, words_of
 from whet.feedback.checks import guard_check
 from whet.feedback.session import Session
 from whet.feedback.store import EventStore
-from whet.feedback.tuning import EVENTS, Tuner
+from whet.feedback.tuning import EVENTS, Tuner, opened
 from whet.feedback.versions import Versions
 from whet.model.towers import open_model
 from whet.store import embeddings_folder
@@ -134,6 +136,17 @@ def test_a_tune_that_is_stopped_or_killed_leaves_nothing(home):
     assert main(["tune", str(home), "tune.method=matrix"]) == 0  # nothing is in the way
 
 
+def test_a_folder_of_feedback_trusts_nobodys_code(home, tmp_path, capsys):
+    copy = shutil.copytree(home, tmp_path / "strangers")
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["model"]["trust_remote_code"] = True
+    config["tune"]["method"] = "${oc.env:HOME}"
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["tune", str(copy), "use=0"]) == 2
+    assert "add trust_remote_code=true" in capsys.readouterr().err
+    assert opened(copy, trust=True).tune.method == "${oc.env:HOME}"  # nothing fills it in
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
@@ -146,8 +159,8 @@ def test_a_tune_that_is_stopped_or_killed_leaves_nothing(home):
 )
 def test_refusals_are_one_line(home, capsys, words, code, told):
     assert main(["tune", *(word.format(home=home) for word in words)]) == code
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and told in lines[0]
+    *before, last = capsys.readouterr().err.splitlines()
+    assert told in last and all(line.startswith("As ") for line in before)
 
 
 def test_too_little_feedback_says_what_is_missing(tiny_data, tiny_model, tmp_path, capsys):

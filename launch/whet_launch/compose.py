@@ -146,11 +146,10 @@ def _refuse_what_recipes_decide(verb: Verb, composed: DictConfig) -> None:
 
     Naming a file of the group is enough for all but trust: `launch=mine` asks for what it says.
     """
-    named = _named()
-    for key, standard in options_of(verb.config()):
-        value = OmegaConf.select(composed, key)
+    named, standard = _named(), dict(options_of(verb.config()))
+    for key, value in flat(OmegaConf.to_container(composed, resolve=True)):
         asked = key in named or (key != TRUST and key.partition(".")[0] in named)
-        if key in COMMAND_LINE and value != standard and not asked:
+        if key in COMMAND_LINE and value != standard[key] and not asked:
             raise ConfigError(
                 f"A recipe sets {key}={spelled(value)}, and that is for the command line alone. "
                 f"If you mean it, add {key}={spelled(value)}."

@@ -50,15 +50,21 @@ def _child(action: Callable[[], int | None], output: int) -> None:
     try:
         os.dup2(output, 1)
         os.dup2(output, 2)
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # not the ones pytest captures
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)
-        code = action() or 0
+        with (  # not the streams that pytest captures
+            open(1, "w", encoding="utf-8", closefd=False) as sys.stdout,
+            open(2, "w", encoding="utf-8", closefd=False) as sys.stderr,
+        ):
+            code = _told(action)
+    finally:
+        os._exit(code)
+
+
+def _told(action: Callable[[], int | None]) -> int:
+    try:
+        return action() or 0
     except BaseException:
         traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        return 1
 
 
 def _wait(pid: int) -> int:

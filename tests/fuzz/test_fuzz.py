@@ -25,7 +25,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(900)]
 def _check(ended: Ended, seed: int, what: str) -> None:
     assert ended.in_words, f"seed {seed}, {what}: exit {ended.code}\n{ended.printed[-3000:]}"
     assert "PRIVATE-CANARY" not in ended.printed, f"seed {seed}, {what}"
-    steering = [c for c in ended.printed if ord(c) < 32 and c not in "\n\t\r" or c in "\u202e\x9b"]
+    steering = [
+        c for c in ended.printed if (ord(c) < 32 and c not in "\n\t\r") or c in "\u202e\x9b"
+    ]
     assert not steering, f"seed {seed}, {what}: {steering[:5]}"
 
 

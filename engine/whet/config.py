@@ -334,6 +334,7 @@ class BundleConfig:
     base_licence: Optional[str] = None  # of the base model, the same
     data_source: Optional[str] = None  # where others get the data, as a URL or in words
     spread_of: list[str] = field(default_factory=list)  # runs of the recipe with other seeds
+    sign: Optional[str] = None  # private key file (elliptic curve, PEM): writes model.sig
 
 
 @dataclass
@@ -357,6 +358,7 @@ class VerifyConfig:
     bundle: str = MISSING  # its folder
     data: DataHereConfig = field(default_factory=DataHereConfig)
     model: ModelHereConfig = field(default_factory=ModelHereConfig)
+    key: Optional[str] = None  # public key file: model.sig must be of its private half
 
 
 @dataclass

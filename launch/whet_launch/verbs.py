@@ -188,6 +188,7 @@ VERBS = {
                 ("whet bundle runs/RUN", "the model, its card and provenance in runs/RUN/bundle"),
                 ("whet bundle runs/RUN data_licence=MIT include=[data,base]", "with its inputs"),
                 ("whet bundle runs/RUN spread_of=[runs/A,runs/B]", "and how much seeds change"),
+                ("whet bundle runs/RUN sign=KEY", "signed, so that others know whose it is"),
             ),
             bare="run",
         ),
@@ -199,6 +200,7 @@ VERBS = {
             (
                 ("whet verify BUNDLE", "every hash; names the first file that differs"),
                 ("whet verify BUNDLE data=my/data", "the training data, too"),
+                ("whet verify BUNDLE key=PUBLIC_KEY", "and that the key's owner signed it"),
             ),
             bare="bundle",
         ),

@@ -8,8 +8,8 @@ import shutil
 import pytest
 from bundles import OPTIONS, flip, make_bundle, whet_in_a_process
 
+from whet.bundle.outcome import BIT_EQUAL, OTHER, WITHIN, compared
 from whet.bundle.provenance import read_statement, spelled, tree_of
-from whet.bundle.reproduce import BIT_EQUAL, OTHER, WITHIN, compared
 from whet_launch.cli import main
 
 

@@ -207,7 +207,12 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def run(folder: Path | str) -> Path:
     """A finished run of the tiny model on the tiny data."""
-    return kept("run", folder, lambda draft: _fit(draft))
+
+    def make(draft: Path) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            _fit(draft, Path(scratch))
+
+    return kept("run", folder, make)
 
 
 def bundle(folder: Path | str) -> Path:
@@ -216,21 +221,20 @@ def bundle(folder: Path | str) -> Path:
     def make(draft: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             words = ["include=[data,base]", "data_licence=MIT", "base_licence=MIT"]
-            _fit(Path(scratch) / "run")
+            _fit(Path(scratch) / "run", Path(scratch))
             made = whet("bundle", "./run", f"output={draft}", *words, cwd=scratch)
             assert made.code == 0, made.said
 
     return kept("bundle", folder, make)
 
 
-def _fit(folder: Path) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        base = Path(scratch)
-        model(base / "model")
-        data(base / "data")
-        words = ["data.path=data", "model.name=model", f"output={folder}", *FIT]
-        made = whet("fit", *words, cwd=base)
-        assert made.code == 0, made.said
+def _fit(folder: Path, base: Path) -> None:
+    """Fit into `folder`; data and model are made in `base`, as a bundle with copies needs them."""
+    model(base / "model")
+    data(base / "data")
+    words = ["data.path=data", "model.name=model", f"output={folder}", *FIT]
+    made = whet("fit", *words, cwd=base)
+    assert made.code == 0, made.said
 
 
 Statement = dict[str, Any]

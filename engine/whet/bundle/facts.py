@@ -8,12 +8,41 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from whet.bundle.schema import Misshapen, check_fields
 from whet.config import LaunchConfig
 from whet.errors import CheckpointError
 from whet.origin import FILE
+from whet.readable import readable_json, readable_text, readable_yaml
 
+AGAIN = "Run the fit again."
 NEEDED = ("config.yaml", FILE, "environment.json", "metrics.json", "comparison.json")
 WEIGHTS = "model.safetensors"
+SHAPES: dict[str, dict[str, Any]] = {  # what is read of each, so that a damaged one is told
+    "config.yaml": {
+        "data": {"path": str},
+        "model": {"name": str},
+        "mining": {"num_negatives": int, "sampling": str},
+        "loss": {"temperature": float},
+        "trainer": {"batch_size": int, "learning_rate": float, "warmup_ratio": float},
+        "strategy": {},
+        "seed": int,
+    },
+    FILE: {
+        "begun": str,
+        "code": {"kind": str, "version": str, "files": dict},
+        "data": {"name": str, "kind": str, "digest": str, "files": list, "splits": dict},
+        "model": {"name": str, "local": bool, "fingerprint": str, "files": dict},
+        "determinism": {"against": list},
+        "machine": {"cpu": str, "threads": int, "gpus": list},
+        "packages": list,
+        "processes": int,
+        "seeds": {},
+        "changed": list,
+    },
+    "environment.json": {"seconds": dict, "joules": dict, "versions": dict, "data": dict},
+    "metrics.json": {"tuned": dict, "base": dict},
+    "comparison.json": {"rows": list, "verdict": str},
+}
 
 
 @dataclass(frozen=True)
@@ -54,11 +83,15 @@ def read_run(folder: Path) -> Facts:
                 f"{folder} lacks {name}: what made it was not recorded when it ran (an older "
                 "Whet?), and cannot be known now. Run the fit again."
             )
-    import yaml
-
-    private = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    read = {name: json.loads((folder / name).read_text(encoding="utf-8")) for name in NEEDED[1:]}
-    log = (folder / "train_log.jsonl").read_text().splitlines()
+    private = readable_yaml(folder / "config.yaml", remedy=AGAIN)
+    read = {name: readable_json(folder / name, remedy=AGAIN) for name in NEEDED[1:]}
+    for name, value in {"config.yaml": private, **read}.items():
+        try:
+            check_fields(value, SHAPES[name], name)
+            for file in value["data"]["files"] if name == FILE else []:
+                check_fields(file, {"name": str, "bytes": int, "sha256": str}, "a file of the data")
+        except Misshapen as error:
+            raise CheckpointError(f"{folder / name} is damaged: {error}. {AGAIN}") from error
     return Facts(
         folder=folder,
         config=public_config(private, read[FILE]),
@@ -67,8 +100,19 @@ def read_run(folder: Path) -> Facts:
         environment=read["environment.json"],
         metrics=read["metrics.json"],
         comparison={k: v for k, v in read["comparison.json"].items() if k != "examples"},
-        steps=json.loads(log[-1])["step"] if log else 0,
+        steps=_steps(folder / "train_log.jsonl"),
     )
+
+
+def _steps(path: Path) -> int:
+    """The step of the log's last line, 0 where nothing was logged."""
+    lines = readable_text(path, remedy=AGAIN).splitlines()
+    try:
+        return int(json.loads(lines[-1])["step"]) if lines else 0
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} is damaged: its last line is no line of a log. {AGAIN}"
+        ) from error
 
 
 def public_config(config: dict[str, Any], origin: dict[str, Any]) -> dict[str, Any]:

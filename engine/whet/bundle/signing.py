@@ -57,14 +57,25 @@ def sign_bundle(folder: Path, signer: Any) -> None:
     signer.set_hashing_config(hashing).sign(folder, folder / MODEL_SIGNATURE)
 
 
-def check_signature(folder: Path, key: str) -> None:
-    """Check that `model.sig` is of the private half of this key, and of these files.
-
-    CheckpointError where there is none or it does not hold, ConfigError for a file that holds no
-    public key, EnvironmentRefused without the package.
+def verifier_of(key: str) -> Any:
+    """What checks signatures of the private half of this public key file, asked for before any work
+    is begun. ConfigError for a file that holds none, EnvironmentRefused without the package.
     """
     package = _package()
     path = _key_file(key, "Give the public key of whoever signed it.")
+    try:
+        return package.verifying.Config().use_elliptic_key_verifier(public_key=path)
+    except Exception as error:  # as above
+        raise ConfigError(
+            f"key={printable(key)} cannot be used ({_reason(error)}). It takes the public half of "
+            f"{KINDS}: openssl ec -in KEY -pubout -out PUBLIC_KEY."
+        ) from error
+
+
+def check_signature(folder: Path, verifier: Any) -> None:
+    """Check that `model.sig` is of the verifier's key, and of these files. CheckpointError where
+    there is none, or it does not hold.
+    """
     signature = folder / MODEL_SIGNATURE
     ask = "Ask whoever made the bundle."
     if not signature.exists():
@@ -73,19 +84,12 @@ def check_signature(folder: Path, key: str) -> None:
         )
     readable_json(signature, remedy=ask)
     try:
-        verifier = package.verifying.Config().use_elliptic_key_verifier(public_key=path)
-    except Exception as error:  # as above
-        raise ConfigError(
-            f"key={printable(key)} cannot be used ({_reason(error)}). It takes the public half of "
-            f"{KINDS}: openssl ec -in KEY -pubout -out PUBLIC_KEY."
-        ) from error
-    try:
         verifier.verify(folder, signature)
         whole = NAME in _signed_names(signature)
     except Exception as error:  # a forged signature may raise whatever its parsers do
         raise CheckpointError(
-            f"{printable(signature)} does not hold for {printable(key)} and these files "
-            f"({_reason(error)}). Do not trust this bundle to be that key's. {ask}"
+            f"{printable(signature)} does not hold for this key and these files "
+            f"({_reason(error)}). Whoever has the key did not sign this bundle as it is. {ask}"
         ) from error
     if not whole:
         raise CheckpointError(f"{printable(signature)} leaves {NAME} out: it says nothing. {ask}")
@@ -120,4 +124,6 @@ def _signed_names(signature: Path) -> list[str]:
 
 
 def _reason(error: Exception) -> str:
-    return printable(str(error) or type(error).__name__)[:300]
+    if isinstance(error, AttributeError):  # the package asks a key of any kind for its curve
+        return "it is a key of another kind"
+    return printable(str(error) or type(error).__name__)[:300].strip(" .")

@@ -26,7 +26,7 @@ from whet.bundle.provenance import (
     made_by,
     read_statement,
 )
-from whet.bundle.signing import check_signature
+from whet.bundle.signing import check_signature, verifier_of
 from whet.checkpoint import file_sha256
 from whet.config import VerifyConfig
 from whet.printable import printable
@@ -199,6 +199,7 @@ def verify_command(config: VerifyConfig) -> int:
     With `key`, CheckpointError where the signature does not hold for it.
     """
     folder = Path(config.bundle)
+    verifier = None if config.key is None else verifier_of(config.key)
     statement, rows = check_bundle(folder)
     rows += check_inputs(folder, statement, data=config.data.path, model=config.model.name)
     print(spelled_rows(rows))
@@ -212,8 +213,8 @@ def verify_command(config: VerifyConfig) -> int:
     if odd is not None:
         print(f"The bundle contradicts itself: {odd}.")
         return 1
-    if config.key is not None:
-        check_signature(folder, config.key)
+    if verifier is not None:
+        check_signature(folder, verifier)
     unseen = [TITLES[row.where] for row in rows if row.verdict == NOT_HERE]
     rest = f" Not here, so not checked: {', '.join(unseen)}." if unseen else ""
     print(f"All that is here is what {NAME} says.{rest}")

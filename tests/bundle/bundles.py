@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import whet.bundle.make
+from whet.bundle.provenance import spelled, tree_of
 from whet.config import BundleConfig
 
 CANARY = "canary-4711"  # in the name of every folder, and in secrets of the environment
@@ -51,3 +57,38 @@ def flip(path: Path, place: int | None = None) -> None:
     place = len(content) // 2 if place is None else place
     content[place] ^= 1
     path.write_bytes(content)
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def forge(folder: Path, change: Callable[[dict[str, Any]], Any] = lambda statement: None) -> None:
+    """What a stranger can do: the listed hashes follow the files, the statement is changed, and its
+    hash tree made anew.
+    """
+    statement = json.loads((folder / "provenance.json").read_text())
+    for subject in statement["subject"]:
+        if (folder / subject["name"]).is_file():
+            subject["digest"]["sha256"] = sha256(folder / subject["name"])
+    change(statement)
+    write_statement(folder, statement)
+
+
+def write_statement(folder: Path, statement: dict[str, Any]) -> None:
+    """Write a statement with a hash tree that fits it, as far as it has a shape to make one of."""
+    with suppress(KeyError, TypeError, AttributeError, ValueError):
+        statement["predicate"]["whet_tree"] = tree_of(statement)
+    text = spelled(statement).encode("utf-8", "surrogatepass")
+    (folder / "provenance.json").write_bytes(text)
+
+
+def list_file(statement: dict[str, Any], name: str, digest: str) -> None:
+    """List one more file in a statement."""
+    statement["subject"].append({"name": name, "digest": {"sha256": digest}})
+
+
+def inputs_in(statement: dict[str, Any]) -> list[dict[str, Any]]:
+    """The recorded inputs in a statement, to be changed."""
+    return statement["predicate"]["buildDefinition"]["resolvedDependencies"]

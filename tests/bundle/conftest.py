@@ -43,3 +43,17 @@ def bundle(run) -> Path:
 def copied(bundle, tmp_path) -> Path:
     """The bundle in another folder, to be changed."""
     return Path(shutil.copytree(bundle, tmp_path / "copied"))
+
+
+@pytest.fixture(scope="session")
+def lean(run, tmp_path_factory) -> Path:
+    """A bundle with data and base model in it, and no code."""
+    folder = tmp_path_factory.mktemp("lean") / "bundle"
+    make_bundle(run, folder, include=["data", "base"])
+    return folder
+
+
+@pytest.fixture
+def forged(lean, tmp_path) -> Path:
+    """A copy of that, for a stranger to change."""
+    return Path(shutil.copytree(lean, tmp_path / "forged"))

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from bundles import CANARY, make_bundle
 
+from whet import checkpoint
 from whet.bundle.provenance import read_statement
 from whet.errors import CheckpointError, ConfigError, DataError
 from whet_launch.cli import main
@@ -260,6 +261,115 @@ def test_a_path_in_the_models_files_is_found_before_it_is_published(run, place, 
     with pytest.raises(ConfigError, match=r"train_log.jsonl would publish a path"):
         make_bundle(other, tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+# what a run folder holds that no run wrote
+
+
+def changed(run, tmp_path):
+    return shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("bundle"))
+
+
+def test_what_the_run_did_not_write_is_told_and_not_published(run, tmp_path, capsys):
+    other = changed(run, tmp_path)
+    private = tmp_path / "private"
+    private.write_text("PRIVATE")
+    (other / "model/notes.txt").write_text("PRIVATE")
+    (other / "model/.ipynb_checkpoints").mkdir()
+    (other / "model/.ipynb_checkpoints/x").write_text("PRIVATE")
+    (other / "model/vocab.txt").symlink_to(private)
+    (other / "negatives/mine.parquet").write_text("PRIVATE")
+    folder, _, _ = make_bundle(other, tmp_path / "b")
+    for path in folder.rglob("*"):
+        assert not path.is_file() or b"PRIVATE" not in path.read_bytes(), path
+    said = capsys.readouterr().err
+    assert "Not published, since the run did not write it: .ipynb_checkpoints/x, notes.txt" in said
+
+
+@pytest.mark.parametrize(
+    "name", ["model/tokenizer.json", "per_query.jsonl", "negatives/step_00000000.parquet"]
+)
+def test_a_link_in_a_run_folder_is_not_published(run, tmp_path, name):
+    other = changed(run, tmp_path)
+    (other / name).rename(tmp_path / "elsewhere")
+    (other / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="is a link, or no file"):
+        make_bundle(other, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_linked_folder_in_a_model_is_not_published(run, tmp_path):
+    other = changed(run, tmp_path)
+    (other / "model/1_Pooling").rename(tmp_path / "elsewhere")
+    (other / "model/1_Pooling").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="is a link, or no file"):
+        make_bundle(other, tmp_path / "b")
+
+
+@pytest.mark.parametrize("part", ["data", "base"])
+def test_names_of_inputs_that_lead_out_are_refused(run, place, tmp_path, part):
+    other = changed(run, tmp_path)
+    (place / "private.txt").write_text("private")
+    about = {"sha256": hashlib.sha256(b"private").hexdigest(), "bytes": 7}
+    origin = json.loads((other / "origin.json").read_text())
+    if part == "data":
+        origin["data"]["files"].append({"name": "../private.txt", **about})
+    else:
+        origin["model"]["files"]["../private.txt"] = about
+    (other / "origin.json").write_text(json.dumps(origin))
+    with pytest.raises(ConfigError, match="leads out of the folder"):
+        make_bundle(other, tmp_path / "b", include=[part])
+
+
+def test_names_in_a_models_manifest_that_lead_out_are_refused(run, tmp_path):
+    other = changed(run, tmp_path)
+    manifest = json.loads((other / "model/manifest.json").read_text())
+    (tmp_path / "run/private.txt").write_text("private")
+    about = {"bytes": 7, "sha256": hashlib.sha256(b"private").hexdigest()}
+    files = {**manifest["files"], "../private.txt": about}
+    text = checkpoint._manifest(manifest["facts"], files)
+    (other / "model/manifest.json").write_text(text)
+    with pytest.raises(ConfigError, match="leads out of the folder"):
+        make_bundle(other, tmp_path / "b")
+
+
+@pytest.mark.parametrize("name", ["SOURCE.md", "queries.jsonl"])
+def test_data_that_are_links_to_elsewhere_are_not_included(run, place, tmp_path, name):
+    """Whoever made the data may have put a link to a private file there."""
+    path = place / "data" / name
+    kept = path.rename(tmp_path / "elsewhere")
+    path.symlink_to(kept)
+    try:
+        with pytest.raises(ConfigError, match="is a link to a file elsewhere"):
+            make_bundle(run, tmp_path / "b", include=["data"])
+    finally:
+        path.unlink()
+        kept.rename(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("origin.json", "{}"),
+        ("origin.json", "[" * 100_000),
+        ("origin.json", "\0"),
+        ("metrics.json", "[]"),
+        ("comparison.json", '{"rows": 5}'),
+        ("environment.json", '{"seconds": {}}'),
+        ("config.yaml", "data: 5"),
+        ("config.yaml", "!!python/object/apply:os.system [x]"),
+        ("train_log.jsonl", "{}"),
+        ("per_query.jsonl", "{}"),
+        ("model/manifest.json", "{}"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named_in_a_line(run, tmp_path, name, text):
+    other = changed(run, tmp_path)
+    (other / name).write_text(text)
+    with pytest.raises(CheckpointError) as refused:
+        make_bundle(other, tmp_path / "b")
+    assert "\n" not in str(refused.value)
+    assert name in str(refused.value) or "no readable manifest" in str(refused.value)
 
 
 def seeded(run, folder, seed, **scores):

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
-from bundles import OPTIONS, flip, make_bundle, whet_in_a_process
+from bundles import OPTIONS, flip, forge, inputs_in, make_bundle, whet_in_a_process
 
+from whet.bundle import outcome, reproduce
+from whet.bundle.inputs import data_path
 from whet.bundle.outcome import BIT_EQUAL, OTHER, WITHIN, compared
 from whet.bundle.provenance import read_statement, spelled, tree_of
+from whet.bundle.spread import MOST, bound_of
+from whet.errors import CheckpointError, DataError
 from whet_launch.cli import main
 
 
@@ -40,18 +47,119 @@ def other(place, tmp_path_factory):
     return folder
 
 
-def test_other_weights_are_judged_by_the_spread(bundle, other):
+def test_other_weights_are_judged_by_a_spread_computed_here(bundle, other):
+    """Half the interval of the repeat's own queries, whatever the bundle claims."""
     statement = read_statement(bundle)
     spread = statement["predicate"]["whet_spread"]
-    for allowed, verdict in ((1.0, WITHIN), (0.0, OTHER)):
-        spread["allowed"] = dict.fromkeys(spread["allowed"], allowed)
+    values = [json.loads(line)["tuned"]["RR@10"] for line in (other / "per_query.jsonl").open()]
+    normal = 1.96 * np.std(values) / np.sqrt(len(values))
+    verdicts = []
+    for claimed in (1.0, 0.0):
+        spread["allowed"] = dict.fromkeys(spread["allowed"], claimed)
         found = compared(bundle, statement, other, [])
-        assert found.verdict == verdict
-        assert found.weights[0] != found.weights[1]
-        then, again, most = found.measures["nDCG@10"]
-        assert then != again and most == allowed
+        verdicts.append(found.verdict)
+        then, again, most, said = found.measures["RR@10"]
+        assert said == claimed and then != again
+        assert normal > MOST and most == MOST  # twenty queries are few
+    assert verdicts[0] == verdicts[1]
+    assert found.weights[0] != found.weights[1]
     assert [row[0] for row in found.differences] == ["loss of step 1"]
-    assert "Another result" in str(found)
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(0.0, WITHIN), (0.02, WITHIN), (0.06, OTHER)])
+def test_a_repeat_is_within_the_spread_or_another_result(bundle, other, monkeypatch, off, verdict):
+    """What it may be off by is at most 0.05, though the bundle claims 1."""
+    statement = read_statement(bundle)
+    predicate = statement["predicate"]
+    kept = json.loads((other / "metrics.json").read_text())["tuned"]
+    predicate["whet_measures"]["tuned"] = {name: value - off for name, value in kept.items()}
+    predicate["whet_spread"]["allowed"] = dict.fromkeys(kept, 1.0)
+    monkeypatch.setattr(outcome, "bound_of", lambda scores: dict.fromkeys(scores, MOST))
+    found = compared(bundle, statement, other, [])
+    assert found.verdict == verdict
+    assert ("Another result" in str(found)) == (verdict == OTHER)
+
+
+def test_the_bound_grows_with_doubt_and_has_an_end():
+    many = {"m": [0.0, 1.0] * 2000}
+    assert bound_of(many)["m"] == pytest.approx(1.96 * 0.5 / np.sqrt(4000), rel=0.1)
+    assert bound_of({"m": [0.0, 1.0]})["m"] == MOST
+
+
+def test_equal_weights_are_no_excuse_for_other_measures(bundle, run):
+    statement = read_statement(bundle)
+    measures = statement["predicate"]["whet_measures"]["tuned"]
+    statement["predicate"]["whet_measures"]["tuned"] = dict.fromkeys(measures, 0.99)
+    found = compared(bundle, statement, run, [])
+    assert found.weights[0] == found.weights[1] and found.verdict == OTHER
+    assert "the weights are the same, and yet a measure is not what is claimed" in str(found)
+
+
+def test_a_measure_that_the_run_does_not_have_is_refused(bundle, run):
+    statement = read_statement(bundle)
+    statement["predicate"]["whet_measures"]["tuned"]["P@1"] = 0.5
+    with pytest.raises(CheckpointError, match="P@1, and its run is judged by"):
+        compared(bundle, statement, run, [])
+
+
+def test_data_that_read_as_others_are_refused_before_training(lean, place, tmp_path, capsys):
+    """Every listed file is the same, and yet there are judgments more."""
+    data = shutil.copytree(place / "data", tmp_path / "data")
+    (data / "qrels/dev.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td7\t1\n")
+    assert main(["verify", str(lean), f"data={data}"]) == 0
+    words = ["reproduce", str(lean), f"data={data}", f"output={tmp_path / 'again'}"]
+    assert main(words) == 3
+    assert "its ids, texts and judgments are not those of the bundle's" in capsys.readouterr().err
+    assert list((tmp_path / "again").iterdir()) == []
+
+
+def by_name(statement, name, configured):
+    """The base model is one of the hub's, with no copy of it."""
+    statement["subject"] = [o for o in statement["subject"] if "base/" not in o["name"]]
+    (about,) = (one for one in inputs_in(statement) if one["name"].startswith("base: "))
+    about["annotations"].update(name=name, local=False, package=None)
+    build = statement["predicate"]["buildDefinition"]
+    build["externalParameters"]["config"]["model"]["name"] = configured
+
+
+@pytest.mark.parametrize("name", ["", "/etc", "../x", "owner/here"])
+def test_a_bundle_names_no_folder_of_this_machine(forged, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner/here").mkdir(parents=True)
+    shutil.rmtree(forged / "base")
+    forge(forged, lambda statement: by_name(statement, name, name))
+    assert main(["reproduce", str(forged), f"output={tmp_path / 'again'}"]) == 3
+    assert "Say where it is: model=FOLDER" in capsys.readouterr().err
+    forge(forged, lambda statement: by_name(statement, "owner/model", name))
+    assert main(["reproduce", str(forged), f"output={tmp_path / 'again'}"]) == 3
+    assert "names another base model than its inputs do" in capsys.readouterr().err
+
+
+def test_data_of_the_hub_are_named_as_such():
+    for name in ("/etc", "..", "tests"):
+        with pytest.raises(DataError, match="Say where it is: data=FOLDER"):
+            data_path(Path("b"), hub_data(name), None)
+    assert data_path(Path("b"), hub_data("owner/data"), None) == "owner/data"
+
+
+def hub_data(name):
+    about = {"input": "data", "hub": name, "file": None, "kind": "Hugging Face datasets"}
+    whole = {"name": "data: all", "digest": {"sha256": "0" * 64}, "annotations": about}
+    build = {"resolvedDependencies": [whole]}
+    return {"subject": [], "predicate": {"buildDefinition": build}}
+
+
+def test_a_bundle_asks_for_no_more_threads_than_this_machine_bears(forged, capsys):
+    forge(forged, lambda s: s["predicate"]["whet_machine"].update(threads=100_000))
+    most = max(64, 8 * os.cpu_count())
+    assert reproduce._threads(read_statement(forged)) == most
+    assert "The run used 100,000 threads" in capsys.readouterr().err
+
+
+def test_the_name_of_a_run_folder_is_plain():
+    for name, plain in (("a\x1b[2Jb", "a__2Jb"), ("..", "data"), ("x" * 300, "x" * 60)):
+        build = {"externalParameters": {"config": {"data": {"path": name}}}}
+        assert reproduce.about_name({"predicate": {"buildDefinition": build}}) == plain
 
 
 def test_what_differs_is_listed_from_the_hardware_up(bundle, run):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import whet
+from whet.bundle.names import refusal
 from whet.bundle.provenance import BASE, DATA, about_input, copied, made_by
 from whet.config import ModelConfig
 from whet.data.hub import NAME
@@ -55,7 +56,9 @@ def check_base_name(statement: dict[str, Any]) -> None:
 
 def _hub_name(name: str | None, what: str, option: str) -> str | None:
     """The name of something on the hub: a bundle names no folder of this machine."""
-    if name is not None and (not NAME.fullmatch(name) or Path(name).expanduser().exists()):
+    if name is None:
+        return None
+    if not NAME.fullmatch(name) or refusal(name) or Path(name).expanduser().exists():
         raise DataError(
             f"The bundle names {printable(name)} as its {what} on the hub: that is no name there, "
             f"or one of a file or folder here. Say where it is: {option}=FOLDER."

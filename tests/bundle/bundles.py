@@ -69,9 +69,9 @@ def forge(folder: Path, change: Callable[[dict[str, Any]], Any] = lambda stateme
     hash tree made anew.
     """
     statement = json.loads((folder / "provenance.json").read_text())
-    for subject in statement["subject"]:
-        if (folder / subject["name"]).is_file():
-            subject["digest"]["sha256"] = sha256(folder / subject["name"])
+    for listed in [*statement["subject"], *statement["predicate"]["runDetails"]["byproducts"]]:
+        if (folder / listed["name"]).is_file():
+            listed["digest"]["sha256"] = sha256(folder / listed["name"])
     change(statement)
     write_statement(folder, statement)
 

@@ -350,7 +350,11 @@ def test_a_record_that_is_none_is_refused_in_a_line(forged, text):
     assert "\n" not in str(refused.value)
 
 
-def test_a_pipe_or_a_folder_as_the_record_is_refused_at_once(forged):
+def test_a_pipe_or_a_link_as_the_record_is_refused_at_once(forged, tmp_path):
+    (forged / "provenance.json").rename(tmp_path / "elsewhere")
+    (forged / "provenance.json").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="is a link"):
+        read_statement(forged)
     (forged / "provenance.json").unlink()
     os.mkfifo(forged / "provenance.json")
     with pytest.raises(CheckpointError, match="is no ordinary file"):
@@ -406,6 +410,28 @@ def test_measures_that_are_not_those_of_its_queries_are_a_contradiction(forged, 
     assert "contradicts itself" in capsys.readouterr().out
     assert main(["reproduce", str(forged), f"output={forged.parent / 'again'}"]) == 1
     assert "contradicts itself" in capsys.readouterr().err
+
+
+def test_a_configuration_that_is_another_in_its_file_is_a_contradiction(forged):
+    path = forged / "training/config.yaml"
+    whole = path.read_text()
+    for text in (
+        whole.replace("temperature: 0.05", "temperature: 0.5"),
+        whole + "x: &a 1\ny: *a\n",
+    ):
+        path.write_text(text)
+        forge(forged)
+        said = contradiction(forged, read_statement(forged))
+        assert said.startswith("training/config.yaml is not the configuration")
+
+
+def test_a_byproduct_of_another_hash_is_a_contradiction(forged):
+    def change(statement):
+        statement["predicate"]["runDetails"]["byproducts"][0]["digest"]["sha256"] = "0" * 64
+
+    forge(forged, change)
+    said = contradiction(forged, read_statement(forged))
+    assert "listed with another hash among the byproducts" in said
 
 
 @pytest.mark.parametrize(

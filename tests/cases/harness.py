@@ -250,9 +250,10 @@ def forge(
 
     statement = json.loads((folder / "provenance.json").read_text())
     if follow:
-        for subject in statement["subject"]:
-            if (folder / subject["name"]).is_file():
-                subject["digest"]["sha256"] = sha256(folder / subject["name"])
+        products = statement["predicate"]["runDetails"]["byproducts"]
+        for listed in [*statement["subject"], *products]:
+            if (folder / listed["name"]).is_file():
+                listed["digest"]["sha256"] = sha256(folder / listed["name"])
     if change:
         change(statement)
     statement["predicate"].pop("whet_tree")

@@ -6,31 +6,55 @@ from pathlib import Path
 from typing import Any
 
 from whet.bundle.spread import means_of, read_scores
-from whet.readable import readable_json
+from whet.printable import printable
+from whet.readable import readable_json, readable_text, readable_yaml
 
 ROUNDING = 1e-9  # a mean is written with all its digits
+AGAIN = "Get the bundle again."
 
 
 def contradiction(folder: Path, statement: dict[str, Any]) -> str | None:
     """What in a bundle contradicts the rest of it, in words; None where nothing does.
 
-    The measures that it claims must be those of training/metrics.json, and the means of the scores
-    of each query in training/per_query.jsonl. CheckpointError for a file that cannot be read.
+    The files that its run left have the hashes that are listed, its configuration is that of
+    training/config.yaml, and the measures that it claims are those of training/metrics.json, and
+    the means of the scores of each query in training/per_query.jsonl. CheckpointError for a file
+    that cannot be read.
     """
-    measures = statement["predicate"]["whet_measures"]
-    training = folder / "training"
-    if readable_json(training / "metrics.json", remedy="Get the bundle again.") != measures:
+    predicate, training = statement["predicate"], folder / "training"
+    listed = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
+    for one in predicate["runDetails"]["byproducts"]:
+        if listed.get(one["name"]) != one["digest"]["sha256"]:
+            return f"{one['name']} is listed with another hash among the byproducts"
+    config = predicate["buildDefinition"]["externalParameters"]["config"]
+    if _plain_yaml(training / "config.yaml") != config:
+        return "training/config.yaml is not the configuration that provenance.json has"
+    if readable_json(training / "metrics.json", remedy=AGAIN) != predicate["whet_measures"]:
         return "training/metrics.json has other measures than provenance.json"
-    scores = read_scores(training / "per_query.jsonl", remedy="Get the bundle again.")
-    for model in ("base", "tuned"):
-        means = means_of(scores[model])
-        claimed = measures[model]
-        if set(means) != set(claimed):
-            return f"training/per_query.jsonl has other measures of the {model} model"
-        for name, value in claimed.items():
-            if abs(means[name] - value) > ROUNDING:
-                return (
-                    f"it claims {name} {value:.4f} of the {model} model, and the mean over its own "
-                    f"queries is {means[name]:.4f} (training/per_query.jsonl)"
-                )
+    scores = read_scores(training / "per_query.jsonl", remedy=AGAIN)
+    wrong = (_other_means(scores[model], predicate["whet_measures"], model) for model in scores)
+    return next((words for words in wrong if words), None)
+
+
+def _other_means(
+    scores: dict[str, list[float]], measures: dict[str, Any], model: str
+) -> str | None:
+    means, claimed = means_of(scores), measures[model]
+    if set(means) != set(claimed):
+        return f"training/per_query.jsonl has other measures of the {model} model"
+    for name, value in claimed.items():
+        if abs(means[name] - value) > ROUNDING:
+            return (
+                f"it claims {printable(name)} {value:.4f} of the {model} model, and the mean over "
+                f"its own queries is {means[name]:.4f} (training/per_query.jsonl)"
+            )
     return None
+
+
+def _plain_yaml(path: Path) -> Any:
+    """What the file holds; None where values in it stand for others, which may grow without end."""
+    import yaml
+
+    held = readable_yaml(path, remedy=AGAIN)
+    events = yaml.parse(readable_text(path, remedy=AGAIN))
+    return None if any(isinstance(event, yaml.AliasEvent) for event in events) else held

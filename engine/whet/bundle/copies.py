@@ -93,7 +93,7 @@ def _inside(root: Path, name: str) -> str:
     reason = refusal(name)
     if reason is not None:
         raise ConfigError(
-            f"{printable(root)}: the name {printable(name)!r} {reason}, and cannot be published. "
+            f"{printable(root)}: the name '{printable(name)}' {reason}, and cannot be published. "
             "Rename the file, or leave it out, and run the fit again."
         )
     return name

@@ -185,6 +185,8 @@ def read_statement(folder: Path) -> dict[str, Any]:
     before any file is opened.
     """
     path, again = folder / NAME, "Get the bundle again, or give a folder that `whet bundle` made."
+    if path.is_symlink():
+        raise CheckpointError(f"{printable(path)} is a link, and a bundle has none. {again}")
     text = readable_text(path, remedy=again, most=MOST_BYTES)
     statement = readable_json(path, remedy=again)
     try:

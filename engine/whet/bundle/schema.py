@@ -14,6 +14,7 @@ BUILD, BUILDER = "urn:whet:fit:1", "urn:whet"
 DATA, BASE, CODE = "data", "base", "code"  # inputs, and the folders their copies are in
 NEEDED = (  # without these it is no bundle, and cannot be compared with
     "model.safetensors",
+    "training/config.yaml",
     "training/metrics.json",
     "training/packages.txt",
     "training/per_query.jsonl",
@@ -55,6 +56,8 @@ def check_shape(statement: dict[str, Any], own: tuple[str, ...]) -> None:
     builder = field(details, "builder", dict, "runDetails")
     _is(builder, "id", BUILDER, "builder")
     field(field(builder, "version", dict, "builder"), "whet", str, "builder.version")
+    for one in field(details, "byproducts", list, "runDetails"):
+        _described(one, "byproducts")
     _machine(field(predicate, "whet_machine", dict, "predicate"))
     _measures(predicate)
     tree = field(predicate, "whet_tree", dict, "predicate")
@@ -134,7 +137,7 @@ def _described(one: Any, where: str) -> str:
     name = field(one, "name", str, where)
     reason = refusal(name)
     if reason is not None:
-        raise Misshapen(f"the name {printable(name[:200])!r} {reason}")
+        raise Misshapen(f"the name '{printable(name[:200])}' {reason}")
     _hex(field(one, "digest", dict, name), "sha256", 64, name)
     return name
 
@@ -169,7 +172,7 @@ def _dependency(one: Any) -> str | None:
         _described(one, "resolvedDependencies")
         return None
     if printable(name) != name:
-        raise Misshapen(f"the name {printable(name[:200])!r} holds a control or format character")
+        raise Misshapen(f"the name '{printable(name[:200])}' holds a control or format character")
     _whole(kind, field(one, "digest", dict, "an input"), about)
     return kind
 
@@ -191,7 +194,7 @@ def _whole(kind: str, digest: dict[str, Any], about: dict[str, Any]) -> None:
     _text_or_none(about, "hub", "the data")
     file = _text_or_none(about, "file", "the data")
     if file is not None and ("/" in file or refusal(file) is not None):
-        raise Misshapen(f"the data's file {printable(file[:200])!r} is no name of a file")
+        raise Misshapen(f"the data's file '{printable(file[:200])}' is no name of a file")
 
 
 def _machine(machine: dict[str, Any]) -> None:

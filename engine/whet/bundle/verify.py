@@ -87,7 +87,7 @@ def check_bundle(folder: Path) -> tuple[dict[str, Any], list[Row]]:
         rows.append(_compared(BUNDLE, name, digest, folder / name if name in here else None))
     for name in contents.files:
         if name not in expected and name not in OWN:
-            rows.append(Row(BUNDLE, name, "-", file_sha256(folder / name), STRAY))
+            rows.append(Row(BUNDLE, name, "-", "-", STRAY))
     rows += _astray(folder, {row.name for row in rows if row.verdict == SAME})
     for kind in (DATA, BASE, CODE):
         rows += _copy_rows(statement, kind)
@@ -96,7 +96,7 @@ def check_bundle(folder: Path) -> tuple[dict[str, Any], list[Row]]:
 
 def _astray(folder: Path, names: set[str]) -> Iterator[Row]:
     for name, target, reason in bad_pointers(folder, names):
-        spoken = f"{name}, its {target[:200]!r} {reason}," if target else f"{name}, it {reason},"
+        spoken = f"{name}, its '{target[:200]}' {reason}," if target else f"{name}, it {reason},"
         yield Row(BUNDLE, spoken, "-", "-", ASTRAY)
 
 

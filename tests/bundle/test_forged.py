@@ -373,6 +373,12 @@ def test_bombs_are_refused(forged, monkeypatch):
         patch.setattr(contents, "MOST_FILES", 10)
         with pytest.raises(CheckpointError, match="over 10 files"):
             check_bundle(forged)
+    deep: list = []
+    for _ in range(100):
+        deep = [deep]
+    forge(forged, lambda s: s["predicate"]["whet_machine"].update(cpu=deep))
+    with pytest.raises(CheckpointError, match="nested deeper than 32 levels"):
+        read_statement(forged)
     forge(forged, lambda s: s["predicate"]["whet_machine"].update(cpu="x" * 10**6))
     with pytest.raises(CheckpointError, match="a text of 1,000,000 characters"):
         read_statement(forged)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from whet.bundle.schema import Misshapen, check_fields
 from whet.config import LaunchConfig
 from whet.errors import CheckpointError
 from whet.origin import FILE
+from whet.printable import printable
 from whet.readable import readable_json, readable_text, readable_yaml
 
 AGAIN = "Run the fit again."
@@ -30,8 +33,27 @@ SHAPES: dict[str, dict[str, Any]] = {  # what is read of each, so that a damaged
     FILE: {
         "begun": str,
         "code": {"kind": str, "version": str, "files": dict},
-        "data": {"name": str, "kind": str, "digest": str, "files": list, "splits": dict},
-        "model": {"name": str, "local": bool, "fingerprint": str, "files": dict},
+        "data": {
+            "name": str,
+            "kind": str,
+            "hub": object,
+            "file": object,
+            "digest": str,
+            "documents": int,
+            "queries": int,
+            "splits": dict,
+            "files": list,
+            "statements": list,
+        },
+        "model": {
+            "name": str,
+            "local": bool,
+            "package": object,
+            "revision": object,
+            "fingerprint": str,
+            "files": dict,
+            "statements": list,
+        },
         "determinism": {"against": list},
         "machine": {"cpu": str, "threads": int, "gpus": list},
         "packages": list,
@@ -102,6 +124,19 @@ def read_run(folder: Path) -> Facts:
         comparison={k: v for k, v in read["comparison.json"].items() if k != "examples"},
         steps=_steps(folder / "train_log.jsonl"),
     )
+
+
+@contextmanager
+def damage_told(folder: Path) -> Iterator[None]:
+    """Where records of a run hold what no run wrote, deeper than `read_run` looks, say so."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = printable(f"{type(error).__name__}: {error}")[:200]
+        raise CheckpointError(
+            f"{folder}: a record of this run is damaged, one of {', '.join(NEEDED)} ({reason}). "
+            f"{AGAIN}"
+        ) from error
 
 
 def _steps(path: Path) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from whet.bundle import croissant
 from whet.bundle.card import bundle_card
 from whet.bundle.copies import copies_of, write_copies
-from whet.bundle.facts import Facts, read_run
+from whet.bundle.facts import Facts, damage_told, read_run
 from whet.bundle.licences import licence_of
 from whet.bundle.openness import Openness, openness_of
 from whet.bundle.provenance import BASE, CODE, DATA, NAME, read_statement, spelled, statement_of
@@ -44,13 +45,20 @@ def make_bundle(config: BundleConfig) -> tuple[Path, Openness, str]:
     target = Path(config.output) if config.output else facts.folder / "bundle"
     if target.exists():
         raise ConfigError(f"{target} exists already. Move it away, or choose another output.")
+    signer = None if config.sign is None else signer_of(config.sign)
+    with damage_told(facts.folder):
+        openness, root = _publish(facts, config, target, signer)
+    return target, openness, root
+
+
+def _publish(facts: Facts, config: BundleConfig, target: Path, signer: Any) -> tuple[Openness, str]:
+    """Write it, whole or not at all."""
     licences = {
         "training data": licence_of("data_licence", config.data_licence, _said(facts, "data")),
         "base weights": licence_of("base_licence", config.base_licence, _said(facts, "model")),
     }
     openness = openness_of(facts, config, licences["training data"], licences["base weights"])
     copies = copies_of(facts, config, licences)
-    signer = None if config.sign is None else signer_of(config.sign)
     results = {
         "measures": facts.metrics,
         "spread": spread_of(facts, config.spread_of),
@@ -71,7 +79,7 @@ def make_bundle(config: BundleConfig) -> tuple[Path, Openness, str]:
         read_statement(draft)  # what could not be verified is not published
         if signer is not None:
             sign_bundle(draft, signer)
-    return target, openness, statement["predicate"]["whet_tree"]["root"]
+    return openness, statement["predicate"]["whet_tree"]["root"]
 
 
 def _said(facts: Facts, part: str) -> list[dict[str, str]]:

@@ -30,6 +30,7 @@ TYPES: dict[Any, str] = {
     dict: "an object",
     list: "a list",
     type(None): "null",
+    object: "there",
 }
 
 
@@ -77,11 +78,13 @@ def field(holder: Any, name: str, kind: type, where: str) -> Any:
 
 def check_fields(holder: Any, shape: dict[str, Any], where: str) -> None:
     """Raise Misshapen where an object lacks a field of `shape`, which gives the type of each; an
-    object in it may have a shape of its own. A whole number is a number.
+    object in it may have a shape of its own, and `object` is any type. A whole number is a number.
     """
     for name, kind in shape.items():
         if isinstance(kind, dict):
             check_fields(field(holder, name, dict, where), kind, name)
+        elif kind is object and type(holder) is dict and name in holder:
+            continue
         elif kind is not float or type(holder) is not dict or type(holder.get(name)) is not int:
             field(holder, name, kind, where)
 

@@ -152,7 +152,7 @@ def _not_here(kind: str, statement: dict[str, Any]) -> Row:
     if kind == CODE:
         version, commit = made_by(statement)
         name = f"whet {version}" + (f", commit {commit[:12]}" if commit else "")
-    return Row(kind, name, str(about.get("digest") or "-"), "-", NOT_HERE)
+    return Row(kind, name[:200], str(about.get("digest") or "-"), "-", NOT_HERE)
 
 
 def _compared_in(where: str, root: Path, expected: dict[str, str]) -> Iterator[Row]:

@@ -52,6 +52,7 @@ def check_shape(statement: dict[str, Any], own: tuple[str, ...]) -> None:
     parameters = field(build, "externalParameters", dict, "buildDefinition")
     config = field(parameters, "config", dict, "externalParameters")
     check_fields(config, {"data": {"path": str}, "model": {"name": str}}, "config")
+    check_fields(build, {"internalParameters": {"processes": int}}, "buildDefinition")
     _dependencies(field(build, "resolvedDependencies", list, "buildDefinition"))
     details = field(predicate, "runDetails", dict, "predicate")
     builder = field(details, "builder", dict, "runDetails")

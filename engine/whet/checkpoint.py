@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from whet.disk import disk_errors_name
 from whet.errors import CheckpointError
 from whet.progress import say
 from whet.world import barrier, from_leader, gathered, together, world
@@ -34,7 +35,8 @@ def sync(path: Path) -> None:
     """Wait until a file's bytes, or a folder's entries, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with disk_errors_name(path):
+            os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -42,9 +44,14 @@ def sync(path: Path) -> None:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file that is either as before or wholly new, also after a power cut."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_bytes(content.encode() if isinstance(content, str) else content)
-    sync(draft)
-    os.replace(draft, path)
+    try:
+        with disk_errors_name(path):
+            draft.write_bytes(content.encode() if isinstance(content, str) else content)
+        sync(draft)
+        os.replace(draft, path)
+    except OSError:
+        draft.unlink(missing_ok=True)  # half of it would keep a full disk full
+        raise
     sync(path.parent)
 
 
@@ -55,7 +62,8 @@ def commit_folder(target: Path, facts: dict[str, Any] | None = None) -> Iterator
     `facts` go into the manifest. An existing `target` is replaced.
     """
     draft = _fresh_draft(target)
-    yield draft
+    with disk_errors_name(draft):
+        yield draft
     files = _files_of(draft)
     _publish(draft, target, _sealed(draft, files), facts)
 
@@ -66,7 +74,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
     there.
     """
     draft = _fresh_draft(target)
-    yield draft
+    with disk_errors_name(draft):
+        yield draft
     for file in _files_of(draft):
         sync(file)
     os.rename(draft, target)
@@ -79,7 +88,8 @@ def commit_together(target: Path, facts: dict[str, Any] | None = None) -> Iterat
     is on storage they all see, and each seals its share of them.
     """
     draft = from_leader(lambda: _fresh_draft(target))
-    yield draft
+    with disk_errors_name(draft):
+        yield draft
     barrier()
     files = together(lambda: _files_of(draft))
     own = files[world().rank :: world().size]

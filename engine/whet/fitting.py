@@ -5,7 +5,6 @@ Shape suffixes: Q queries, N documents, D dimensions.
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,6 +19,7 @@ from whet.claim import check_data
 from whet.config import FitConfig
 from whet.data.load import Dataset, load_dataset
 from whet.determinism import base_store, fixed_order
+from whet.disk import disk_errors_name, is_of_disk, of_disk
 from whet.errors import CheckpointError, ConfigError, EnvironmentRefused
 from whet.evaluate import Comparison, Evaluation, check_measures, check_trec_id
 from whet.heartbeat import watched
@@ -95,13 +95,13 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None) -> Run:
 @contextmanager
 def _broken_disk_told(folder: Path) -> Iterator[None]:
     try:
-        yield
+        with disk_errors_name(folder):
+            yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+        if not is_of_disk(error):
             raise
-        where = error.filename or folder
         raise CheckpointError(
-            f"{where}: {error.strerror}. When the disk takes files again, go on with: "
+            f"{of_disk(error)}. When the disk takes files again, go on with: "
             f"whet fit resume={folder}"
         ) from error
 

@@ -7,10 +7,12 @@ torch when it runs.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
 
+from whet.disk import disk_errors_name, is_of_disk, of_disk, remedy
 from whet.errors import WhetError
 from whet.printable import printable_lines
 
@@ -27,17 +29,20 @@ def main(arguments: list[str] | None = None) -> int:
     # others' work, and each waits for the other's.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = sys.argv[1:] if arguments is None else arguments
-    return guarded(lambda: _dispatch(words))
+    return guarded(lambda: _dispatch(words), shlex.join(["whet", *words]))
 
 
-def guarded(action: Callable[[], int]) -> int:
+def guarded(action: Callable[[], int], command: str = "the same command") -> int:
     """Do `action`; an error a user can act on is told without a traceback and becomes an exit code.
 
-    WHET_DEBUG=1 adds the traceback. An interrupted job may name its run folder, and what else its
-    command needs to go on, as the arguments of KeyboardInterrupt.
+    `command` is what to give again after an error of the disk. WHET_DEBUG=1 adds the traceback. An
+    interrupted job may name its run folder, and what else its command needs to go on, as the
+    arguments of KeyboardInterrupt.
     """
     try:
-        return action()
+        code = action()
+        _flush()
+        return code
     except WhetError as error:
         return _tell(str(error), error.exit_code)
     except KeyboardInterrupt as interrupt:
@@ -50,10 +55,30 @@ def guarded(action: Callable[[], int]) -> int:
             INTERRUPTED,
         )
     except BrokenPipeError:  # `whet check ... | head`: nobody reads on, which is no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
         return 0
     except OSError as error:
+        if is_of_disk(error):
+            error = _print_no_more() or error
+            return _tell(f"{of_disk(error)}. {remedy(error)}, then give again: {command}", 1)
         return _tell(f"{error}. WHET_DEBUG=1 shows where.", 1)
+
+
+def _flush() -> None:
+    """Print now what waits, while an error can be told; Python does it at its end without a word."""
+    if sys.stdout is not None:  # it is where the stream was closed before the start
+        with disk_errors_name("/dev/stdout"):
+            sys.stdout.flush()
+
+
+def _print_no_more() -> OSError | None:
+    """Where printing fails, Python is not to try again at its end; the error."""
+    try:
+        _flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error
+    return None
 
 
 def _tell(message: str, code: int) -> int:
@@ -91,7 +116,8 @@ def _run_verb(name: str, words: list[str]) -> int:
     arguments = to_hydra(verb, words)
     from whet_launch.compose import run
 
-    return run(verb, arguments, guarded)
+    command = shlex.join(["whet", name, *words])
+    return run(verb, arguments, lambda action: guarded(action, command))
 
 
 def _complete(words: list[str]) -> int:

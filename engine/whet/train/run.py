@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, IterableDataset
 
 from whet.config import FitConfig
@@ -23,6 +25,7 @@ from whet.train.continuous import BackgroundMiner, ContinuousRefresh, leader_onl
 from whet.train.examples import Examples
 from whet.train.module import Contrastive
 from whet.train.restore import Resume, check_resume, state_to_load
+from whet.train.saving import InPlace
 from whet.train.strategy import Joined, lightning_strategy
 from whet.train.whole import Whole
 from whet.types import Negatives
@@ -108,8 +111,8 @@ def train(
 
 
 def _trainer(config: FitConfig, folder: Path, callbacks: list[Any], steps: int) -> L.Trainer:
+    _decide_for_lightning()
     strategy = lightning_strategy(config.strategy, config.trainer.gradient_clip_val)
-    several = strategy != "auto"
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     trainer = config.trainer
     precision: Any = trainer.precision
@@ -121,7 +124,8 @@ def _trainer(config: FitConfig, folder: Path, callbacks: list[Any], steps: int) 
         devices=_devices(trainer.accelerator),
         num_nodes=world().size,
         strategy=strategy,
-        plugins=[Joined()] if several else None,
+        plugins=[Joined(), InPlace()],
+        default_root_dir=folder,  # in Slurm it would go on with an hpc_ckpt_1.ckpt in the working one
         precision=precision,
         max_steps=steps,
         max_epochs=-1,
@@ -133,6 +137,15 @@ def _trainer(config: FitConfig, folder: Path, callbacks: list[Any], steps: int) 
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
+
+
+def _decide_for_lightning() -> None:
+    """Which process this is, and the options of the trainer, are ours to say: Lightning would take
+    the one from variables of Slurm, LSF or torchrun, and what we leave out from PL_TRAINER_*.
+    """
+    rank_zero_only.rank = world().rank
+    for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
+        del os.environ[name]
 
 
 def _devices(accelerator: str) -> int | list[int]:

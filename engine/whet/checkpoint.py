@@ -64,8 +64,8 @@ def commit_folder(target: Path, facts: dict[str, Any] | None = None) -> Iterator
     draft = _fresh_draft(target)
     with disk_errors_name(draft):
         yield draft
-    files = _files_of(draft)
-    _publish(draft, target, _sealed(draft, files), facts)
+    files = files_of(draft)
+    _publish(draft, target, sealed(draft, files), facts)
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     draft = _fresh_draft(target)
     with disk_errors_name(draft):
         yield draft
-    for file in _files_of(draft):
+    for file in files_of(draft):
         sync(file)
     os.rename(draft, target)
     sync(target.parent)
@@ -91,9 +91,9 @@ def commit_together(target: Path, facts: dict[str, Any] | None = None) -> Iterat
     with disk_errors_name(draft):
         yield draft
     barrier()
-    files = together(lambda: _files_of(draft))
+    files = together(lambda: files_of(draft))
     own = files[world().rank :: world().size]
-    sealed = gathered(together(lambda: _sealed(draft, own)))
+    sealed = gathered(together(lambda: sealed(draft, own)))
     merged = {name: said for part in sealed for name, said in part.items()}
     from_leader(lambda: _publish(draft, target, merged, facts))
 
@@ -105,11 +105,12 @@ def _fresh_draft(target: Path) -> Path:
     return draft
 
 
-def _files_of(draft: Path) -> list[Path]:
+def files_of(draft: Path) -> list[Path]:
+    """Every file in a draft, sorted."""
     return sorted(path for path in draft.rglob("*") if path.is_file())
 
 
-def _sealed(draft: Path, files: list[Path]) -> dict[str, dict[str, Any]]:
+def sealed(draft: Path, files: list[Path]) -> dict[str, dict[str, Any]]:
     """Sync the files; the bytes and sha256 of each."""
     said = {}
     for file in files:
@@ -123,11 +124,16 @@ def _publish(
     draft: Path, target: Path, files: dict[str, dict[str, Any]], facts: dict[str, Any] | None
 ) -> None:
     """The manifest last, then one rename."""
-    write_atomically(draft / MANIFEST, _manifest(facts or {}, dict(sorted(files.items()))))
+    write_manifest(draft, facts or {}, files)
     if target.exists():
         shutil.rmtree(target)
     os.rename(draft, target)
     sync(target.parent)
+
+
+def write_manifest(draft: Path, facts: dict[str, Any], files: dict[str, dict[str, Any]]) -> None:
+    """Say what the files are that a draft holds, as `sealed` gives them."""
+    write_atomically(draft / MANIFEST, _manifest(facts, dict(sorted(files.items()))))
 
 
 def _manifest(facts: dict[str, Any], files: dict[str, dict[str, Any]]) -> str:
@@ -137,19 +143,27 @@ def _manifest(facts: dict[str, Any], files: dict[str, dict[str, Any]]) -> str:
     return json.dumps({**said, "sha256": own}, indent=1)
 
 
-def verify_folder(folder: Path) -> dict[str, Any]:
-    """Check every file against the manifest and return its facts; CheckpointError names the first
-    bad file.
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """`facts` and `files` as the manifest of a folder says them; CheckpointError where there is
+    none, or a damaged one.
     """
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
         manifest = json.loads(text)
-        files, facts = manifest["files"], manifest["facts"]
-        whole = text == _manifest(facts, files)
+        whole = text == _manifest(manifest["facts"], manifest["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} has no readable manifest; it was not finished.") from error
     if not whole:
         raise CheckpointError(f"{folder / MANIFEST} is damaged: it is not as it was written.")
+    return manifest
+
+
+def verify_folder(folder: Path) -> dict[str, Any]:
+    """Check every file against the manifest and return its facts; CheckpointError names the first
+    bad file.
+    """
+    manifest = read_manifest(folder)
+    files, facts = manifest["files"], manifest["facts"]
     for name, said in files.items():
         path = folder / name
         if not path.is_file():
@@ -198,7 +212,8 @@ def locked(folder: Path) -> Iterator[None]:
                 f"{folder} is in use by process {file.read().strip() or '?'}. "
                 "Wait for it, stop it, or choose another output folder."
             ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with disk_errors_name(file.name):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
         yield

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from whet.checkpoint import commit_folder, write_atomically
+from whet.checkpoint import write_atomically
 from whet.claim import applies, check_data, verdict
 from whet.config import (
     BM25,
@@ -29,13 +29,15 @@ from whet.errors import DataError, EnvironmentRefused
 from whet.evaluate import Comparison, Evaluation, check_measures
 from whet.fitting import check_fit
 from whet.job import splits_of
-from whet.mine import check_backend, check_policy, export_negatives, write_negatives
+from whet.mine import Mined, check_backend, check_policy, export_negatives, write_negatives
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers, open_model, tell_vectors_alone
 from whet.options import check_options
+from whet.output import Output, facts_of, whole_output
+from whet.printable import printable
 from whet.progress import say
 from whet.report import write_report
-from whet.run_folder import Stopwatch, new_folder, write_config
+from whet.run_folder import Stopwatch, write_config
 from whet.stages import (
     eval_qrels,
     judge,
@@ -47,7 +49,9 @@ from whet.stages import (
     write_mining_report,
 )
 from whet.store import embeddings_folder
-from whet.types import Qrels
+from whet.types import Positives, Qrels
+
+NEGATIVES = "negatives.parquet"
 
 
 def evaluate_command(config: EvalConfig) -> None:
@@ -61,7 +65,7 @@ def evaluate_command(config: EvalConfig) -> None:
         ours = found.scores.means.get(config.claim.measure)
         if ours is not None and applies(config.claim, config.model.name):
             print(f"published  {config.claim.value:.4f}: {verdict(config.claim, ours)}")
-    say(f"Report: {write_report(folder)}")
+    say(f"Report: {folder / 'report.html'}")
 
 
 def evaluate_job(config: EvalConfig) -> tuple[Path, Evaluation | Comparison]:
@@ -77,19 +81,24 @@ def evaluate_job(config: EvalConfig) -> tuple[Path, Evaluation | Comparison]:
     models = {"model": _searcher(config.model)}
     if config.baseline is not None:
         models = {"baseline": _searcher(config.baseline), **models}
-    folder = new_folder(config.output, f"{data.name}_eval")
-    write_config(folder, config)
-    watch = Stopwatch(folder, {"data": {"name": data.name, "digest": data.digest}})
-    found = {
-        name: _judged(model, data, qrels, evaluate=config.evaluate, encode=config.encode)
-        for name, model in models.items()
-    }
-    write_judged(folder, data, qrels, found)
-    watch.stage("evaluate")
-    if config.baseline is None:
-        return folder, found["model"]
-    base, model = found["baseline"], found["model"]
-    return folder, write_comparison(folder, data, qrels, base, model, config=config.evaluate)
+    prints = [model.fingerprint() for model in models.values() if model is not None]
+    facts = facts_of("eval", config, data.digest, *prints)
+    with whole_output(config.output, f"{data.name}_eval", facts) as output:
+        draft = output.draft
+        write_config(draft, config)
+        watch = Stopwatch(draft, {"data": {"name": data.name, "digest": data.digest}})
+        found = {
+            name: _judged(model, data, qrels, evaluate=config.evaluate, encode=config.encode)
+            for name, model in models.items()
+        }
+        write_judged(draft, data, qrels, found)
+        watch.stage("evaluate")
+        result: Evaluation | Comparison = found["model"]
+        if config.baseline is not None:
+            base, model = found["baseline"], found["model"]
+            result = write_comparison(draft, data, qrels, base, model, config=config.evaluate)
+        write_report(draft)
+    return output.folder, result
 
 
 def _searcher(model: ModelConfig | str) -> Encoder | Towers | None:
@@ -112,19 +121,25 @@ def _judged(
     return judge(model, data, qrels, store=store, config=evaluate, encode=encode)
 
 
-def encode_command(config: EncodeJobConfig) -> None:
-    """`whet encode`: vectors.npy (float32 [N, D]) and ids.txt, row by row."""
+def encode_command(config: EncodeJobConfig, fill: Callable[[], None] = lambda: None) -> None:
+    """`whet encode`: vectors.npy (float32 [N, D]) and ids.txt, row by row. `fill` may encode into
+    the store, elsewhere, what it lacks.
+    """
     data, table = _data_and_table(config)
     encoder = open_model(config.model)
     tell_vectors_alone(encoder)
-    store = embeddings_folder()
-    found = encode_table(encoder, table, kind=config.kind, store=store, config=config.encode)
-    target = new_folder(config.output, f"{data.name}_encode") / "vectors"
-    facts = {"config": asdict(config), "data": data.digest, "model": encoder.fingerprint()}
-    with commit_folder(target, facts) as draft:
-        np.save(draft / "vectors.npy", found.vectors)
-        (draft / "ids.txt").write_text("".join(f"{name}\n" for name in found.ids), encoding="utf-8")
-    print(f"{target}: {len(found):,} vectors of {encoder.dimension} dimensions")
+    facts = facts_of("encode", config, data.digest, encoder.fingerprint())
+    with whole_output(config.output, f"{data.name}_encode", facts) as output:
+        fill()
+        store = embeddings_folder()
+        found = encode_table(encoder, table, kind=config.kind, store=store, config=config.encode)
+        vectors = output.draft / "vectors"
+        vectors.mkdir()
+        np.save(vectors / "vectors.npy", found.vectors)
+        names = "".join(f"{name}\n" for name in found.ids)
+        (vectors / "ids.txt").write_text(names, encoding="utf-8")
+    place = output.folder / "vectors"
+    print(f"{printable(place)}: {len(found):,} vectors of {encoder.dimension} dimensions")
 
 
 def table_to_encode(config: EncodeJobConfig) -> TextTable:
@@ -152,31 +167,45 @@ def mine_command(config: MineConfig) -> None:
     train = training_qrels(data, config.data.train_split)
     positives = positives_of(train, data.queries, data.corpus)
     encoder = Encoder.load(config.model)
-    mined = mine_with(
-        encoder,
-        data,
-        train,
-        positives,
-        store=embeddings_folder(),
-        policy=config.mining,
-        encode=config.encode,
-    )
-    folder = new_folder(config.output, f"{data.name}_mine")
-    write_config(folder, config)
+    facts = facts_of("mine", config, data.digest, encoder.fingerprint())
+    with whole_output(config.output, f"{data.name}_mine", facts) as output:
+        mined = mine_with(
+            encoder,
+            data,
+            train,
+            positives,
+            store=embeddings_folder(),
+            policy=config.mining,
+            encode=config.encode,
+        )
+        _write_mined(config, output, data, positives, mined, model=encoder.fingerprint())
+    print(mined.report)
+    say(f"Negatives: {output.folder / NEGATIVES}\nReport: {output.folder / 'report.html'}")
+
+
+def _write_mined(
+    config: MineConfig,
+    output: Output,
+    data: Dataset,
+    positives: Positives,
+    mined: Mined,
+    *,
+    model: str,
+) -> None:
+    draft = output.draft
+    write_config(draft, config)
     tables: dict[str, Any] = {
         "queries": data.queries,
         "corpus": data.corpus,
         "positives": positives,
     }
-    path = folder / "negatives.parquet"
-    write_negatives(path, mined, **tables, model=encoder.fingerprint(), data=data.digest)
+    write_negatives(draft / NEGATIVES, mined, **tables, model=model, data=data.digest)
     for name in config.formats:
-        written = export_negatives(folder, name, mined.negatives, **tables)
-        say(f"{name}: {', '.join(str(path) for path in written)}")
-    write_mining_report(folder / "mining_report.json", mined, data)
-    write_atomically(folder / "mining_report.txt", f"{mined.report}\n")
-    print(mined.report)
-    say(f"Negatives: {path}\nReport: {write_report(folder)}")
+        written = export_negatives(draft, name, mined.negatives, **tables)
+        say(f"{name}: {', '.join(str(output.final(path)) for path in written)}")
+    write_mining_report(draft / "mining_report.json", mined, data)
+    write_atomically(draft / "mining_report.txt", f"{mined.report}\n")
+    write_report(draft)
 
 
 def plan_command(config: FitConfig) -> int:

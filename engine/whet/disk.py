@@ -66,16 +66,18 @@ def remedy(error: OSError) -> str:
 
 
 def full_places() -> list[str]:
-    """The working folder, the temporary one and WHET_CACHE, as far as they have no room left."""
+    """The working folder, the temporary one, WHET_CACHE and the output, where no room is left."""
     temporary = os.environ.get("TMPDIR") or "/tmp"  # tempfile would pass over one that is full
     cache = os.environ.get("WHET_CACHE") or os.path.expanduser("~/.cache/whet")
-    return [place for place in (os.getcwd(), temporary, cache) if is_full(place)]
+    places = (os.getcwd(), temporary, cache, "/dev/stdout")
+    return [place for place in places if is_full(place)]
 
 
 def is_full(place: Path | str) -> bool:
     """Whether the file system that holds a path, which need not be there yet, has no room left."""
     with suppress(OSError):
-        return shutil.disk_usage(_there(place)).free < FULL_BYTES
+        room = shutil.disk_usage(_there(place))
+        return room.total > 0 and room.free < FULL_BYTES  # a pipe or /proc has no size at all
     return False
 
 

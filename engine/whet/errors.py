@@ -34,3 +34,9 @@ class MiningError(WhetError):
 
 class CheckpointError(WhetError):
     """A checkpoint or run folder is torn, foreign or missing."""
+
+
+class AlreadyDone(WhetError):
+    """What a command is to make is there, whole, made by the same command: no mistake."""
+
+    exit_code = 0

@@ -138,7 +138,8 @@ def _folder_for(config: FitConfig, data: Dataset) -> Path:
     if config.resume is not None:
         _can_resume(Path(config.resume), config, data)
         return Path(config.resume)
-    folder = new_folder(config.output, data.name)
+    goes_on = f"add resume={config.output} if it is an interrupted run"
+    folder = new_folder(config.output, data.name, goes_on)
     write_config(folder, config)
     return folder
 

@@ -19,6 +19,7 @@ from typing import Any
 from whet.checkpoint import write_atomically
 from whet.energy import EnergyMeter
 from whet.errors import CheckpointError, ConfigError
+from whet.printable import printable
 from whet.readable import readable_json
 from whet.world import world
 
@@ -36,9 +37,12 @@ PACKAGES = (
 )
 
 
-def new_folder(output: str | None, name: str) -> Path:
+DRAFT = ".draft.tmp"  # in a folder that whet/output.py fills; it counts for nothing
+
+
+def new_folder(output: str | None, name: str, or_else: str = "move it away") -> Path:
     """Make the folder asked for, or runs/<date>_<time>_<name>. ConfigError if it holds something
-    already.
+    already: choose another, `or_else`.
     """
     if output is None:
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -52,8 +56,8 @@ def new_folder(output: str | None, name: str) -> Path:
         folder = Path(output)
         if folder.exists() and (not folder.is_dir() or _held(folder)):
             raise ConfigError(
-                f"output={output} holds something already. Choose another folder, or add "
-                f"resume={output} if it is an interrupted run."
+                f"output={printable(output)} holds something already. Choose another folder, or "
+                f"{or_else}."
             )
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -65,7 +65,7 @@ def guarded(action: Callable[[], int], command: str = "the same command") -> int
 
 
 def _flush() -> None:
-    """Print now what waits, while an error can be told; Python does it at its end without a word."""
+    """Print what waits while an error can be told: at its end Python does it without a word."""
     if sys.stdout is not None:  # it is where the stream was closed before the start
         with disk_errors_name("/dev/stdout"):
             sys.stdout.flush()

@@ -31,8 +31,9 @@ def encode(config: EncodeJobConfig) -> None:
     from whet.errors import ConfigError
 
     if config.launch.mode == "ray":
-        _fill_store(config)
-    elif config.launch.mode != "local" or config.launch.num_workers > 1:
+        encode_command(config, lambda: _fill_store(config))
+        return
+    if config.launch.mode != "local" or config.launch.num_workers > 1:
         raise ConfigError(
             f"whet encode runs in one process or with launch=ray, not launch={config.launch.mode} "
             f"launch.num_workers={config.launch.num_workers}."

@@ -18,6 +18,7 @@ from whet.config import BM25, ClaimConfig
 from whet.errors import CheckpointError
 from whet.evaluate import read_qrels, read_run, score
 from whet.evaluate.significance import bootstrap_interval, randomisation_test
+from whet.run_folder import DRAFT
 
 SYSTEMS = ("tuned", "model")  # whose run is the result: of a fit, of an evaluation
 BASE = "base"
@@ -170,6 +171,8 @@ def _scores(folder: Path, system: str, measure: str) -> dict[str, float]:
 
 def is_done(folder: Path, verb: str) -> bool:
     """Whether a run folder of `whet eval` or `whet fit` is finished."""
+    if (folder / DRAFT).exists():  # killed while it moved its files to their places
+        return False
     return (folder / ("model" if verb == "fit" else "metrics.json")).exists()
 
 

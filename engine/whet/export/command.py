@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from whet.checkpoint import commit_folder
 from whet.config import DataConfig, ExportConfig, ModelConfig
 from whet.data.load import Dataset, load_dataset
 from whet.errors import ConfigError, EnvironmentRefused
@@ -27,8 +24,9 @@ from whet.model.encoder import Encoder
 from whet.model.folder import ROUTER, find_folder
 from whet.model.towers import SIDES
 from whet.options import check_options
+from whet.output import facts_of, whole_output
 from whet.progress import say, track
-from whet.run_folder import new_folder, versions, write_json
+from whet.run_folder import versions, write_json
 from whet.stages import eval_qrels
 
 NEEDS = {
@@ -50,13 +48,13 @@ def export_command(config: ExportConfig) -> None:
         check_gguf(encoder)
     data = _data(config.data)
     name = _name(config.model)
-    folder = new_folder(config.output, f"{name}_export")
-    with _whole_or_absent(folder, encoder) as draft:
-        encoder.describe(draft, "")
-        encoder.backbone.config.save_pretrained(draft)  # type: ignore[union-attr,operator]
-        shown = _write(encoder, draft, config, data, name)
+    facts = facts_of("export", config, data.digest if data else None, encoder.fingerprint())
+    with whole_output(config.output, f"{name}_export", facts) as output:
+        encoder.describe(output.draft, "")
+        encoder.backbone.config.save_pretrained(output.draft)  # type: ignore[union-attr,operator]
+        shown = _write(encoder, output.draft, config, data, name)
     print(shown)
-    say(f"Exported: {folder}")
+    say(f"Exported: {output.folder}")
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -102,21 +100,6 @@ def _name(config: ModelConfig) -> str:
     if path.is_dir():
         path = path.resolve()
     return path.parent.name if path.name == "model" else path.name
-
-
-@contextmanager
-def _whole_or_absent(folder: Path, encoder: Encoder) -> Iterator[Path]:
-    """The draft of a new, still empty folder; neither is left behind by a failure."""
-    draft = None
-    try:
-        with commit_folder(folder, {"fingerprint": encoder.fingerprint()}) as draft:
-            yield draft
-    except BaseException:
-        if draft is not None:
-            shutil.rmtree(draft, ignore_errors=True)
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-        raise
 
 
 def _write(

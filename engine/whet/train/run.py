@@ -125,7 +125,7 @@ def _trainer(config: FitConfig, folder: Path, callbacks: list[Any], steps: int) 
         num_nodes=world().size,
         strategy=strategy,
         plugins=[Joined(), InPlace()],
-        default_root_dir=folder,  # in Slurm it would go on with an hpc_ckpt_1.ckpt in the working one
+        default_root_dir=folder,  # in Slurm an hpc_ckpt_1.ckpt in the working folder would be used
         precision=precision,
         max_steps=steps,
         max_epochs=-1,
@@ -143,7 +143,7 @@ def _decide_for_lightning() -> None:
     """Which process this is, and the options of the trainer, are ours to say: Lightning would take
     the one from variables of Slurm, LSF or torchrun, and what we leave out from PL_TRAINER_*.
     """
-    rank_zero_only.rank = world().rank
+    rank_zero_only.rank = world().rank  # type: ignore[attr-defined]
     for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
         del os.environ[name]
 

@@ -21,7 +21,7 @@ class InPlace(TorchCheckpointIO):
     ) -> None:
         """Write the state. An OSError of the disk names the file."""
         with open(path, "wb") as file:
-            writer = _Writer(file)
+            writer: Any = _Writer(file)
             try:
                 torch.save(checkpoint, writer)
             except RuntimeError:

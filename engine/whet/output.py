@@ -1,0 +1,139 @@
+"""What mining, encoding, judging and exporting write: a folder that is whole, or not begun.
+
+All files are written to a hidden draft inside the folder asked for (which may be a mounted volume),
+and moved to their places when the last one is there; `manifest.json` comes last of all, with each
+file's size and sha256 and the facts that decided the content. After a kill the same command finds
+a draft, which counts for nothing, or a folder with its own facts that lacks files, and does it all
+again; what anybody else put there is never replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import whet
+from whet.checkpoint import (
+    MANIFEST,
+    file_sha256,
+    files_of,
+    locked,
+    read_manifest,
+    sealed,
+    sync,
+    write_manifest,
+)
+from whet.disk import disk_errors_name
+from whet.errors import AlreadyDone, CheckpointError, ConfigError
+from whet.progress import say
+from whet.run_folder import DRAFT, new_folder
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the files are written, and where they will be."""
+
+    draft: Path
+    folder: Path
+
+    def final(self, path: Path) -> Path:
+        """Where a file of the draft will be."""
+        return self.folder / path.relative_to(self.draft)
+
+
+def facts_of(verb: str, config: Any, data: str | None, *models: str) -> dict[str, Any]:
+    """What decides an output: `data` is the digest of the data, `models` the fingerprints."""
+    options = {name: value for name, value in asdict(config).items() if name != "output"}
+    facts = {"verb": verb, "whet": whet.__version__, "config": options}
+    return {**facts, "data": data, "models": list(models)}
+
+
+@contextmanager
+def whole_output(output: str | None, name: str, facts: dict[str, Any]) -> Iterator[Output]:
+    """Fill the yielded draft; its files appear in `output` (by default runs/<date>_<time>_<name>)
+    at the end of the block, or none does.
+
+    Raises AlreadyDone if that folder holds what these facts give, and ConfigError if it holds
+    anything else.
+    """
+    facts = json.loads(json.dumps(facts))  # as a manifest gives them back
+    existed = output is not None and Path(output).exists()
+    folder = _claimed(output, name, facts)
+    home = folder / DRAFT
+    with locked(home):
+        try:
+            draft = _fresh(home, folder)
+            with disk_errors_name(draft):
+                yield Output(draft, folder)
+            write_manifest(draft, facts, sealed(draft, files_of(draft)))
+            _publish(draft, folder)
+        except BaseException:
+            shutil.rmtree(home, ignore_errors=True)
+            if not existed and not any(folder.iterdir()):
+                folder.rmdir()
+            raise
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _claimed(output: str | None, name: str, facts: dict[str, Any]) -> Path:
+    """The folder to write to, made where it was not there."""
+    files = None if output is None else _own_files(Path(output), facts)
+    if output is None or files is None:
+        return new_folder(output, name)
+    folder = Path(output)
+    missing = [name for name in files if not (folder / name).exists()]
+    for name in files.keys() - missing:
+        if file_sha256(folder / name) != files[name]["sha256"]:
+            raise ConfigError(
+                f"{folder / name} was changed since this command wrote it, and would be replaced. "
+                "Choose another folder, or move it away."
+            )
+    if not missing and (folder / MANIFEST).exists():
+        shutil.rmtree(folder / DRAFT, ignore_errors=True)  # a kill came just before this
+        raise AlreadyDone(
+            f"{folder} holds what this command makes, whole, so nothing was done. To make it anew, "
+            "choose another folder, or move it away."
+        )
+    say(f"{folder} was left unfinished by the same command, which does it again.")
+    return folder
+
+
+def _own_files(folder: Path, facts: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
+    """What the same command wrote there, or was about to: its manifest comes last, so before that
+    it is in the draft. None if it did not.
+    """
+    for place in (folder, *(folder / DRAFT).glob("*/")):
+        with suppress(CheckpointError):
+            manifest = read_manifest(place)
+            if manifest["facts"] == facts:
+                return manifest["files"]
+    return None
+
+
+def _fresh(home: Path, folder: Path) -> Path:
+    """An empty draft, whose name is the folder's: reports are titled by it."""
+    for old in home.iterdir():
+        if old.is_dir():
+            shutil.rmtree(old)
+    draft = home / (folder.resolve().name or "output")
+    draft.mkdir()
+    return draft
+
+
+def _publish(draft: Path, folder: Path) -> None:
+    """Move every file to its place, the manifest last."""
+    files = [path for path in files_of(draft) if path != draft / MANIFEST]
+    for file in files:
+        target = folder / file.relative_to(draft)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, target)
+    for parent in {folder, *(folder / file.parent.relative_to(draft) for file in files)}:
+        sync(parent)
+    os.replace(draft / MANIFEST, folder / MANIFEST)
+    sync(folder)

@@ -93,8 +93,8 @@ def commit_together(target: Path, facts: dict[str, Any] | None = None) -> Iterat
     barrier()
     files = together(lambda: files_of(draft))
     own = files[world().rank :: world().size]
-    sealed = gathered(together(lambda: sealed(draft, own)))
-    merged = {name: said for part in sealed for name, said in part.items()}
+    parts = gathered(together(lambda: sealed(draft, own)))
+    merged = {name: said for part in parts for name, said in part.items()}
     from_leader(lambda: _publish(draft, target, merged, facts))
 
 

@@ -48,7 +48,9 @@ def export_command(config: ExportConfig) -> None:
         check_gguf(encoder)
     data = _data(config.data)
     name = _name(config.model)
-    facts = facts_of("export", config, data.digest if data else None, encoder.fingerprint())
+    fingerprint = encoder.fingerprint()
+    facts = facts_of("export", config, data.digest if data else None, fingerprint)
+    facts["fingerprint"] = fingerprint
     with whole_output(config.output, f"{name}_export", facts) as output:
         encoder.describe(output.draft, "")
         encoder.backbone.config.save_pretrained(output.draft)  # type: ignore[union-attr,operator]

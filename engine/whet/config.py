@@ -140,6 +140,7 @@ class LaunchConfig:
     name: Optional[str] = None  # of a submitted job; None: from the data and the date
     prices: Optional[str] = None  # YAML file for `whet plan`; None: Whet's examples
     insecure: bool = False  # send a job to a remote cluster that asks for no token
+    dry_run: bool = False  # list what launch=job would send, and send nothing; also --dry-run
     image: Optional[str] = None  # of the pods of launch=kuberay: Whet with the extra "ray"
     claim: Optional[str] = None  # PersistentVolumeClaim that all pods see as /mnt/whet
 

@@ -50,13 +50,13 @@ COMMAND_LINE = frozenset(
     {TRUST} trust_remote_code
     launch.mode launch.num_workers launch.min_workers launch.use_gpu launch.max_failures
     launch.hang_timeout_s launch.address launch.name launch.prices launch.insecure launch.image
-    launch.claim
+    launch.claim launch.dry_run
     trainer.num_workers refresh.miners strategy.nvme_path
     output resume
     host port open_browser
     folder ship use
     suite collections only seeds change
-    run include data_licence base_licence data_source spread_of bundle
+    run include data_licence base_licence data_source spread_of bundle sign key
     address insecure name
     """.split()
 )

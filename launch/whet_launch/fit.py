@@ -27,6 +27,11 @@ def fit(config: FitConfig) -> int | None:
             f"launch.min_workers={launch.min_workers} is over launch.num_workers="
             f"{launch.num_workers}. Lower it, or leave it out for a fixed number of processes."
         )
+    if launch.dry_run and launch.mode != "job":
+        raise ConfigError(
+            "launch.dry_run (--dry-run) lists what launch=job would send, and "
+            f"launch={launch.mode} sends nothing of this folder. Leave it out, or write launch=job."
+        )
     try:
         return _where_it_says(config)
     except KeyboardInterrupt as interrupt:

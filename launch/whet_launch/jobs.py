@@ -21,9 +21,11 @@ from typing import Any
 import whet
 from whet.config import FitConfig, JobConfig, JobsConfig
 from whet.errors import ConfigError
+from whet.printable import printable, printable_lines
 from whet.progress import say
-from whet_launch.head import head_url, job_client
-from whet_launch.packing import pack
+from whet.store import cache_folder
+from whet_launch.head import Head, head_url, job_client
+from whet_launch.packing import look_through, pack
 from whet_launch.words import refuse_secrets, words_of
 
 INTERRUPTED = 130
@@ -33,8 +35,11 @@ STOP_WITHIN_S = 60.0
 
 def submit(config: FitConfig) -> int:
     """Send the fit, or find the one of this name that runs already, and follow it to its end; its
-    exit code.
+    exit code. With launch.dry_run print what would be sent, and reach for no cluster.
     """
+    if config.launch.dry_run:
+        print(look_through(Path.cwd()).listing())
+        return 0
     words = words_for_cluster(config)
     name = job_name(config)
     client = job_client(config.launch.address, insecure=config.launch.insecure)
@@ -43,8 +48,10 @@ def submit(config: FitConfig) -> int:
         _refuse_ended(there, config)
         say(f"Job {name} runs already; this is what it says.")
     else:
-        with tempfile.TemporaryDirectory(prefix="whet_") as scratch:
-            pack(Path.cwd(), Path(scratch) / "work.zip")
+        packing = look_through(Path.cwd())
+        say(packing.summary())
+        with _scratch() as scratch:
+            pack(packing, Path(scratch) / "work.zip")
             client.submit_job(
                 entrypoint=shlex.join(["python", "-m", "whet_launch", "fit", *words]),
                 submission_id=name,
@@ -53,6 +60,13 @@ def submit(config: FitConfig) -> int:
             )
         say(f"Job {name} was sent to {head_url(config.launch.address)}. Ctrl-C stops it.")
     return _follow(client, name, stops=True)
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder for the zip file, which may be bigger than what /tmp holds."""
+    cache = cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix="job-", dir=cache)
 
 
 def words_for_cluster(config: FitConfig) -> list[str]:
@@ -83,9 +97,16 @@ def list_jobs(config: JobsConfig) -> None:
     """`whet jobs`: the newest first."""
     client = job_client(config.address, insecure=config.insecure)
     for job in sorted(_jobs(client), key=lambda job: -(job.start_time or 0)):
-        begun = datetime.fromtimestamp((job.start_time or 0) / 1000).strftime("%Y-%m-%d %H:%M")
-        output = (job.metadata or {}).get("output", "")
-        print(f"{job.submission_id:<32} {job.status.value:<10} {begun}  {output}".rstrip())
+        begun = _date(job.start_time or 0)
+        name, output = job.submission_id, (job.metadata or {}).get("output", "")
+        print(f"{printable(name):<32} {job.status.value:<10} {begun}  {printable(output)}".rstrip())
+
+
+def _date(milliseconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000).strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, ValueError, OSError):  # no time of this world
+        return "????-??-?? ??:??"
 
 
 def show_log(config: JobConfig) -> int:
@@ -113,16 +134,16 @@ def stop_job(config: JobConfig) -> int:
     return 1
 
 
-def _jobs(client: Any) -> list[Any]:
+def _jobs(client: Head) -> list[Any]:
     """Jobs that were submitted; Ray lists programs that merely connected, too."""
     return [job for job in client.list_jobs() if job.submission_id]
 
 
-def _find(client: Any, name: str) -> Any | None:
+def _find(client: Head, name: str) -> Any | None:
     return next((job for job in _jobs(client) if job.submission_id == name), None)
 
 
-def _known(client: Any, name: str) -> Any:
+def _known(client: Head, name: str) -> Any:
     job = _find(client, name)
     if job is None:
         raise ConfigError(
@@ -148,7 +169,7 @@ def _refuse_ended(job: Any, config: FitConfig) -> None:
     )
 
 
-def _follow(client: Any, name: str, *, stops: bool) -> int:
+def _follow(client: Head, name: str, *, stops: bool) -> int:
     """Print the log until the job ends; its exit code. Ctrl-C stops the job if it is ours to
     stop, and a second one only leaves.
     """
@@ -169,7 +190,7 @@ def _follow(client: Any, name: str, *, stops: bool) -> int:
         signal.signal(signal.SIGINT, handler)
 
 
-def _print_log(client: Any, name: str, skip: int, asked: list[int], *, stops: bool) -> int:
+def _print_log(client: Head, name: str, skip: int, asked: list[int], *, stops: bool) -> int:
     """Print the log from line `skip` on until it ends or the user has had enough; lines so far."""
     count = 0
     told = False
@@ -182,7 +203,7 @@ def _print_log(client: Any, name: str, skip: int, asked: list[int], *, stops: bo
             for line in lines:
                 count += 1
                 if count > skip:
-                    print(line, file=sys.stderr, flush=True)
+                    print(printable_lines(line), file=sys.stderr, flush=True)
 
     def run() -> None:
         with suppress(Exception):  # a broken connection; the caller comes again

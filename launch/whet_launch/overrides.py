@@ -23,6 +23,7 @@ PATHS = {"data.path", "model.name", "output", "resume", "baseline", "mining.cros
 PATHS |= {"launch.prices", "folder", "tune.guard", "collections", "run", "bundle"}
 FLAGS = set("--hydra-help --resolve --run -r --multirun -m --shell-completion -sc".split())
 FLAGS_WITH_VALUE = set("--cfg -c --package -p --config-dir -cd --info -i".split())
+OPTIONS = {"--dry-run": "launch.dry_run=true"}  # as other programs spell them
 SWEEP_FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\s*\(")
 
 
@@ -80,6 +81,8 @@ def _split(verb: Verb, words: list[str]) -> tuple[list[str], list[str]]:
                 raise ConfigError(f"{name} {flags[-1]}: write --cfg job, --cfg hydra or --cfg all.")
         elif word in FLAGS:
             flags.append(word)
+        elif word in OPTIONS and verb.name == "fit":
+            rest.append(OPTIONS[word])
         elif (key := name.lstrip("-").replace("-", "_")) in {*keys_of(verb.config), *SHORT}:
             raise ConfigError(f"Options carry no dashes. Write {key}=VALUE instead of {word}.")
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import shutil
 import signal
 import threading
@@ -14,6 +15,8 @@ import pytest
 from clusters import Cluster, ray_ip, started, wait_for_step, wait_until, whet
 
 from whet.errors import EnvironmentRefused
+from whet_launch import head
+from whet_launch.cli import main
 from whet_launch.head import asks_for_token, is_loopback
 
 CANARY = "hf_canary0123456789"
@@ -160,3 +163,69 @@ def test_where_no_head_is() -> None:
 )
 def test_loopback(url: str, here: bool) -> None:
     assert is_loopback(url) is here
+
+
+JOB = {"type": "SUBMISSION", "submission_id": "a\x1b[2Jb", "job_id": None, "status": "RUNNING"}
+JOB |= {"entrypoint": "x", "start_time": 10**17, "metadata": {"output": "/runs\n"}}
+NONSENSE = {
+    "text": b"hello",
+    "control characters": b"\x1b[2J",
+    "an object": b'{"jobs": 1}',
+    "too deep": b"[" * 100_000,
+    "numbers": b"[1, 2]",
+    "another type": json.dumps([JOB | {"status": "?"}]).encode(),
+    "no version": b"[]",
+    "not HTTP": b"",
+    "too much": b"[" + b" " * head.MOST_BYTES + b"]",
+}
+
+
+class _Nonsense(http.server.BaseHTTPRequestHandler):
+    """A head that answers what its server was told to."""
+
+    def do_GET(self) -> None:
+        kind, body = self.server.kind, self.server.body  # type: ignore[attr-defined]
+        if kind == "not HTTP":
+            self.wfile.write(b"\x00\x1b[2J garbage\n")
+            return
+        if self.path.startswith("/api/version"):
+            version = {
+                "version": "1",
+                "ray_version": "2.40.0",
+                "ray_commit": "",
+                "session_name": "",
+            }
+            body = b"[1" if kind == "no version" else json.dumps(version).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def answering(kind: str, body: bytes) -> int:
+    """The port of a head that gives this answer."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Nonsense)
+    server.kind, server.body = kind, body  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_port
+
+
+@pytest.mark.parametrize("kind", NONSENSE)
+def test_a_head_that_answers_nonsense_is_one_line(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = answering(kind, NONSENSE[kind])
+    assert main(["jobs", f"address=http://127.0.0.1:{port}"]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("whet: ") and f"http://127.0.0.1:{port}" in line
+    assert line.isprintable() and len(line) < 500
+
+
+def test_names_and_times_of_a_head_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    port = answering("jobs", json.dumps([JOB]).encode())
+    assert main(["jobs", f"address=http://127.0.0.1:{port}"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.split() == [r"a\x1b[2Jb", "RUNNING", "????-??-??", "??:??", r"/runs\n"]

@@ -1,0 +1,31 @@
+"""A killed `whet mine`, `encode`, `eval` or `export` is finished by the same command; what it cannot
+do is not advised.
+"""
+
+from __future__ import annotations
+
+from harness import data, done, expect, model, place, sha256, whet
+
+VERBS = {"mine": "report.html", "encode": "vectors/ids.txt", "eval": "trec/qrels"}
+
+with place() as here:
+    data(here / "data")
+    model(here / "model")
+    for verb, lost in VERBS.items():
+        words = [verb, "data.path=data", "model.name=model", f"output={verb}"]
+        whet(*words)
+        wanted = sha256(here / verb / lost)
+        (here / verb / lost).unlink()  # as a kill before the last file leaves it
+        again = whet(*words)
+        told = "resume=" not in again.said
+        expect(again.code == 0 and told, f"{verb}: the same command goes on ({again.state})")
+        there = (here / verb / lost).is_file()
+        expect(there and sha256(here / verb / lost) == wanted, f"{verb}: {lost} is as it was")
+    other = whet("mine", "data.path=data", "model.name=model", "output=eval")
+    expect(other.code == 2 and "resume=" not in other.said, f"another command ({other.state})")
+    (here / "mine" / "report.html").write_text("mine")
+    (here / "mine" / "mining_report.txt").unlink()
+    changed = whet("mine", "data.path=data", "model.name=model", "output=mine")
+    kept = (here / "mine" / "report.html").read_text() == "mine"
+    expect(changed.code == 2 and kept, f"a file that somebody changed stays ({changed.state})")
+done()

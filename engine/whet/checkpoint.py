@@ -203,17 +203,16 @@ def locked(folder: Path) -> Iterator[None]:
     The lock dies with its process, also by kill -9.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as file:
+    with (folder / ".lock").open("a+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
             raise CheckpointError(
-                f"{folder} is in use by process {file.read().strip() or '?'}. "
+                f"{folder} is in use by process {file.read().decode().strip() or '?'}. "
                 "Wait for it, stop it, or choose another output folder."
             ) from error
         with disk_errors_name(file.name):
             file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            file.write(str(os.getpid()).encode())
         yield

@@ -2,9 +2,9 @@
 
 All files are written to a hidden draft inside the folder asked for (which may be a mounted volume),
 and moved to their places when the last one is there; `manifest.json` comes last of all, with each
-file's size and sha256 and the facts that decided the content. After a kill the same command finds
-a draft, which counts for nothing, or a folder with its own facts that lacks files, and does it all
-again; what anybody else put there is never replaced.
+file's size and sha256 and the facts that decided the content. After a kill the same command finds a
+draft that is not whole, which counts for nothing; or one that is, and moves what is left of it; or
+a folder of its own that lacks files, and does it again. What anybody else put there stays.
 """
 
 from __future__ import annotations
@@ -83,10 +83,13 @@ def whole_output(output: str | None, name: str, facts: dict[str, Any]) -> Iterat
 
 def _claimed(output: str | None, name: str, facts: dict[str, Any]) -> Path:
     """The folder to write to, made where it was not there."""
-    files = None if output is None else _own_files(Path(output), facts)
-    if output is None or files is None:
+    if output is None:
         return new_folder(output, name)
     folder = Path(output)
+    _move_the_rest(folder, facts)
+    files = _own_files(folder, facts)
+    if files is None:
+        return new_folder(output, name)
     missing = [name for name in files if not (folder / name).exists()]
     for name in files.keys() - missing:
         if file_sha256(folder / name) != files[name]["sha256"]:
@@ -94,25 +97,31 @@ def _claimed(output: str | None, name: str, facts: dict[str, Any]) -> Path:
                 f"{folder / name} was changed since this command wrote it, and would be replaced. "
                 "Choose another folder, or move it away."
             )
-    if not missing and (folder / MANIFEST).exists():
-        shutil.rmtree(folder / DRAFT, ignore_errors=True)  # a kill came just before this
+    if not missing:
         raise AlreadyDone(
             f"{folder} holds what this command makes, whole, so nothing was done. To make it anew, "
             "choose another folder, or move it away."
         )
-    say(f"{folder} was left unfinished by the same command, which does it again.")
+    say(f"{folder} lacks {missing[0]}: the same command left it unfinished, and does it again.")
     return folder
 
 
+def _move_the_rest(folder: Path, facts: dict[str, Any]) -> None:
+    """Finish what the same command had all but done when it was killed."""
+    home = folder / DRAFT
+    for draft in home.glob("*/"):
+        if _own_files(draft, facts) is not None:
+            with locked(home):
+                _publish(draft, folder)
+                shutil.rmtree(home, ignore_errors=True)
+
+
 def _own_files(folder: Path, facts: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
-    """What the same command wrote there, or was about to: its manifest comes last, so before that
-    it is in the draft. None if it did not.
-    """
-    for place in (folder, *(folder / DRAFT).glob("*/")):
-        with suppress(CheckpointError):
-            manifest = read_manifest(place)
-            if manifest["facts"] == facts:
-                return manifest["files"]
+    """What the same command wrote there, by its manifest; None if it did not."""
+    with suppress(CheckpointError):
+        manifest = read_manifest(folder)
+        if manifest["facts"] == facts:
+            return manifest["files"]
     return None
 
 

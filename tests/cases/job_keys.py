@@ -1,4 +1,4 @@
-"""The usual names of keys, credentials and tokens stay here when a job is sent; ordinary files go."""
+"""The usual names of keys and credentials stay here when a job is sent; ordinary files go."""
 
 from __future__ import annotations
 

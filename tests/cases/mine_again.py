@@ -1,26 +1,31 @@
-"""A killed `whet mine`, `encode`, `eval` or `export` is finished by the same command; what it cannot
-do is not advised.
+"""A killed `whet mine`, `encode` or `eval` is finished by the same command; what a verb cannot do
+is not advised.
 """
 
 from __future__ import annotations
 
 from harness import data, done, expect, model, place, sha256, whet
 
-VERBS = {"mine": "report.html", "encode": "vectors/ids.txt", "eval": "trec/qrels"}
+# a file that a kill may leave out, and one without times in it
+VERBS = {
+    "mine": ("report.html", "negatives.parquet"),
+    "encode": ("vectors/ids.txt", "vectors/vectors.npy"),
+    "eval": ("trec/qrels", "metrics.json"),
+}
 
 with place() as here:
     data(here / "data")
     model(here / "model")
-    for verb, lost in VERBS.items():
+    for verb, (lost, steady) in VERBS.items():
         words = [verb, "data.path=data", "model.name=model", f"output={verb}"]
         whet(*words)
-        wanted = sha256(here / verb / lost)
+        wanted = sha256(here / verb / steady)
         (here / verb / lost).unlink()  # as a kill before the last file leaves it
         again = whet(*words)
         told = "resume=" not in again.said
         expect(again.code == 0 and told, f"{verb}: the same command goes on ({again.state})")
-        there = (here / verb / lost).is_file()
-        expect(there and sha256(here / verb / lost) == wanted, f"{verb}: {lost} is as it was")
+        expect((here / verb / lost).is_file(), f"{verb}: {lost} is there again")
+        expect(sha256(here / verb / steady) == wanted, f"{verb}: {steady} is as it was")
     other = whet("mine", "data.path=data", "model.name=model", "output=eval")
     expect(other.code == 2 and "resume=" not in other.said, f"another command ({other.state})")
     (here / "mine" / "report.html").write_text("mine")

@@ -25,6 +25,7 @@ from whet.data.findings import Findings, shown
 from whet.data.judgments import resolve
 from whet.data.records import Judgment, Reading, Source, Text
 from whet.data.table import TableWriter, TextTable, repeated_rows, save_array
+from whet.disk import disk_errors_name
 from whet.errors import DataError, EnvironmentRefused
 from whet.types import Qrels
 
@@ -49,8 +50,9 @@ def converted(source: Source, cache: Path) -> Path:
         remedy = "Set WHET_CACHE to a folder that can be written"
         raise EnvironmentRefused(f"{root}: {error.strerror}. {remedy}.") from error
     try:
-        _build(source, part)
-        _commit(part, folder)
+        with disk_errors_name(root):  # a part is deleted, and the disk is full no more
+            _build(source, part)
+            _commit(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder

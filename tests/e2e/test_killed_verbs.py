@@ -1,0 +1,67 @@
+"""Killed at random moments, mine, encode, eval and export are finished by the same command."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from whet.checkpoint import file_sha256, verify_folder
+
+KILLS = 3
+VERBS = {
+    "mine": ["mining.num_negatives=2", "formats=[flagembedding,trec]"],
+    "encode": [],
+    "eval": ["baseline=bm25"],
+    "export": ["formats=[onnx]"],
+}
+# what names a folder or holds seconds
+OF_THE_RUN = {"config.yaml", "environment.json", "report.html", "manifest.json"}
+OF_THE_RUN |= {"mining_report.json", "mining_report.txt", "export.json", "README.md"}
+
+
+def started(words: list[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "whet_launch", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def content(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {
+        path.relative_to(folder).as_posix(): "" if path.name in OF_THE_RUN else file_sha256(path)
+        for path in files
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_same_command_after_kill_9(
+    verb: str, tiny_data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [verb, f"data={tiny_data}", f"model={tiny_model}", *VERBS[verb]]
+    monkeypatch.setenv("WHET_CACHE", str(tmp_path / "cache"))
+    start = time.monotonic()
+    whole = started([*words, f"output={tmp_path}/whole"])
+    err = whole.communicate()[1]
+    assert whole.returncode == 0, err
+    took = time.monotonic() - start
+    wanted = content(tmp_path / "whole")
+    moments = random.Random(f"{verb} 14")
+    for number in range(KILLS):
+        monkeypatch.setenv("WHET_CACHE", str(tmp_path / f"cache{number}"))
+        output = tmp_path / str(number)
+        victim = started([*words, f"output={output}"])
+        time.sleep(moments.uniform(0.3, 1.0) * took)
+        victim.send_signal(signal.SIGKILL)
+        victim.communicate()
+        again = started([*words, f"output={output}"])
+        err = again.communicate()[1]
+        assert again.returncode == 0, err
+        assert content(output) == wanted
+        verify_folder(output)

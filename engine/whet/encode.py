@@ -5,12 +5,14 @@ Shape suffixes: N texts, D dimensions.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from whet.config import EncodeConfig
+from whet.disk import disk_errors_name
 from whet.model.inference import choose_device, choose_precision, encode_texts
 from whet.progress import track
 from whet.store import EmbeddingStore, text_keys
@@ -120,4 +122,7 @@ def room_for(count: int, dimension: int, folder: Path) -> np.ndarray:
 
     # The name is gone at once; the pages live as long as the array.
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp") as file:
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and a SIGBUS later
+            with disk_errors_name(folder):
+                os.posix_fallocate(file.fileno(), 0, count * dimension * 4)
         return np.memmap(file, dtype=np.float32, mode="w+", shape=(count, dimension))

@@ -40,15 +40,15 @@ class Packing:
         total = _size(sum(self.sizes.values()))
         lines = [f"Sending {len(self.sizes):,} file{'s' * (len(self.sizes) != 1)}, {total}."]
         stays = {
-            "as keys or credentials": self.secrets,
-            "as repositories of their own": self.repositories,
-            "as links that lead elsewhere": self.strays,
-            "by .gitignore, .rayignore or .whetignore": self.ignored,
+            "keys or credentials": self.secrets,
+            "repositories of their own": self.repositories,
+            "links that lead elsewhere": self.strays,
+            ".gitignore, .rayignore or .whetignore": self.ignored,
         }
         for why, names in stays.items():
             if names:
                 verb = "stays" if len(names) == 1 else "stay"
-                lines.append(f"{len(names):,} {verb} here {why}: {_named(names)}.")
+                lines.append(f"{len(names):,} {verb} here ({why}): {_named(names)}.")
         return "\n".join(lines)
 
     def listing(self) -> str:

@@ -16,6 +16,7 @@ from whet_faults import mounted
 
 from whet.checkpoint import commit_folder, locked, write_atomically
 from whet.disk import disk_errors_name, full_places, is_full, mount_of, of_disk
+from whet.encode import room_for
 from whet.errors import ConfigError
 from whet.train.saving import InPlace
 from whet_launch.cli import guarded, main
@@ -152,6 +153,17 @@ def test_a_cache_on_a_full_disk(
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("whet: ")]
     assert f"{disk}/cache" in line and "give again: whet encode" in line, line
     assert not (tmp_path / "o").exists()
+
+
+def test_vectors_that_do_not_fit_are_an_error_at_once(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A map of a file with holes would end the process with SIGBUS when a page finds no room."""
+    monkeypatch.setattr("whet.encode.MEMORY_BYTES", 0)
+    assert room_for(100, 16, disk).shape == (100, 16)
+    with pytest.raises(OSError, match="No space left") as told:
+        room_for(9999, 16, disk)
+    assert told.value.filename == str(disk)
 
 
 def test_a_lock_that_does_not_fit(disk: Path) -> None:

@@ -170,11 +170,11 @@ def test_what_stays_is_said(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path / "vendor")], check=True)
     assert look_through(tmp_path).summary().splitlines() == [
         "Sending 2 files, 10 bytes.",
-        "10 stay here as keys or credentials: .env, k0.pem, k1.pem, k2.pem, k3.pem, k4.pem, "
+        "10 stay here (keys or credentials): .env, k0.pem, k1.pem, k2.pem, k3.pem, k4.pem, "
         "k5.pem, k6.pem and 2 more.",
-        "1 stays here as repositories of their own: vendor/.",
-        "1 stays here as links that lead elsewhere: out.",
-        "1 stays here by .gitignore, .rayignore or .whetignore: runs/.",
+        "1 stays here (repositories of their own): vendor/.",
+        "1 stays here (links that lead elsewhere): out.",
+        "1 stays here (.gitignore, .rayignore or .whetignore): runs/.",
     ]
 
 

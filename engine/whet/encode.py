@@ -19,7 +19,7 @@ from whet.store import EmbeddingStore, text_keys
 from whet.types import Embeddings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from whet.model.encoder import Encoder
     from whet.model.towers import Towers
@@ -62,8 +62,8 @@ def encode_table(
     with track(title, distinct, "texts", done=distinct - len(missing)) as advance:
         for start in range(0, len(missing), BLOCK):
             block = missing[start : start + BLOCK]
-            texts = table.texts(rows[block])
-            vectors.add(keys_N[block], encode_texts(encoder, texts, kind, config, advance))
+            new_ND = _encoded(encoder, table, rows[block], kind=kind, config=config, done=advance)
+            vectors.add(keys_N[block], new_ND)
     out_ND = room_for(len(rows), encoder.dimension, vectors.folder)
     for start in range(0, len(rows), BLOCK):
         vectors.gather(keys_N[start : start + BLOCK], out_ND[start : start + BLOCK])
@@ -95,9 +95,25 @@ def fill_store(
     keys_N = _keys(table, rows)
     missing = _missing(keys_N, vectors)[0]
     if len(missing):
-        texts = table.texts(rows[missing])
-        vectors.add(keys_N[missing], encode_texts(encoder, texts, kind, config))
+        new_ND = _encoded(encoder, table, rows[missing], kind=kind, config=config)
+        vectors.add(keys_N[missing], new_ND)
     return len(missing)
+
+
+def _encoded(
+    encoder: Encoder,
+    table: Texts,
+    rows: np.ndarray,
+    *,
+    kind: str,
+    config: EncodeConfig,
+    done: Callable[[int], None] = lambda count: None,
+) -> np.ndarray:
+    """Vectors float32 [R, D] of rows of a table, whose ids an error names."""
+    texts = table.texts(rows)
+    return encode_texts(
+        encoder, texts, kind, config, done, ids=lambda row: table.ids[int(rows[row])]
+    )
 
 
 def _missing(keys_N: np.ndarray, vectors: EmbeddingStore) -> tuple[np.ndarray, int]:

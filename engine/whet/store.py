@@ -86,7 +86,11 @@ class EmbeddingStore:
         return segment_N, row_N
 
     def add(self, keys_N: np.ndarray, vector_ND: np.ndarray) -> None:
-        """Commit one segment."""
+        """Commit one segment. CheckpointError, and nothing is written, for NaN or infinity."""
+        if not np.isfinite(vector_ND).all():
+            raise CheckpointError(
+                "Vectors with NaN or infinity are not stored. Check the model that made them."
+            )
         number = len(list(self.folder.glob("segment-*")))
         # Two jobs may write at once, also from two machines.
         target = self.folder / f"segment-{number:06d}-{uuid4().hex[:12]}"

@@ -26,7 +26,7 @@ from whet.data.load import Dataset, load_dataset
 from whet.errors import ConfigError, DataError, EnvironmentRefused
 from whet.evaluate import Evaluation, Scores, judgments_of
 from whet.model.encoder import Encoder
-from whet.model.folder import find_folder
+from whet.model.folder import UnsupportedModel, find_folder
 from whet.model.inference import encode_texts
 from whet.model.towers import Towers, open_model, tell_vectors_alone
 from whet.progress import track
@@ -86,13 +86,18 @@ def any_model(config: ModelConfig) -> Any:
     """
     try:
         return open_model(config)
-    except ConfigError:
+    except UnsupportedModel:  # whole, but of other layers; a damaged folder is refused
         folder = find_folder(config)
         if not (folder / "modules.json").is_file() or find_spec("sentence_transformers") is None:
             raise
         from sentence_transformers import SentenceTransformer
 
-        return SentenceTransformer(str(folder))
+        return SentenceTransformer(
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )
 
 
 def task_of(data: Dataset, *, split: str | None = None, name: str | None = None) -> Any:

@@ -17,6 +17,7 @@ from whet.config import ModelConfig
 from whet.export.graph import OUTPUTS, TOKEN_TYPES
 from whet.model.encoder import Encoder
 from whet.model.folder import read_recipe
+from whet.model.loading import load_tokenizer
 
 LONGEST = 1 << 20  # tokens; the folder itself says how many it reads
 
@@ -26,7 +27,6 @@ class OnnxEncoder(Encoder):
 
     def __init__(self, folder: Path, file: str = "onnx/model.onnx"):
         import onnxruntime
-        from transformers import AutoTokenizer
 
         nn.Module.__init__(self)  # there is no transformer of torch's here
         options = onnxruntime.SessionOptions()
@@ -38,7 +38,8 @@ class OnnxEncoder(Encoder):
         )
         self.inputs = [wanted.name for wanted in self.session.get_inputs()]
         self.dimension: int = self.session.get_outputs()[1].shape[-1]
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.source = folder
+        self.tokenizer = load_tokenizer(folder)
         self.recipe = read_recipe(folder, ModelConfig(name=str(folder)), longest=LONGEST)
         pad = self.tokenizer.pad_token_id
         self.pad_id = 0 if pad is None else pad

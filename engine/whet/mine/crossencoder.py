@@ -11,9 +11,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from whet.config import MiningConfig
+from whet.config import MiningConfig, ModelConfig
 from whet.errors import ConfigError
 from whet.mine.propose import Rescore
+from whet.model.folder import find_folder
+from whet.model.loading import (
+    check_vocabulary,
+    library_errors,
+    load_tokenizer,
+    load_transformer,
+)
+from whet.printable import printable
 from whet.world import concatenated, share, together
 
 BATCH_TOKENS = 16_384  # tokens a forward pass, padding counted
@@ -36,32 +44,31 @@ class CrossEncoder:
     """
 
     def __init__(self, name: str, *, device: str | None = None) -> None:
+        """Load it from a folder or a Hugging Face name, as `Encoder.load` does; code of its own it
+        never runs. Raises ConfigError and EnvironmentRefused as that does.
+        """
         import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoModelForSequenceClassification
 
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-        try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
-            self._model: Any = AutoModelForSequenceClassification.from_pretrained(name)
-        except (OSError, ValueError) as error:
-            first_line = str(error).splitlines()[0]
-            raise ConfigError(
-                f"mining.cross_encoder={name} cannot be loaded ({first_line}). "
-                "Give a folder or name of a sequence-classification model."
-            ) from error
+        folder = find_folder(ModelConfig(name=name), "mining.cross_encoder")
+        self._model: Any = load_transformer(folder, AutoModelForSequenceClassification)
+        self._tokenizer: Any = load_tokenizer(folder)
         outputs = self._model.config.num_labels
         if outputs not in (1, 2):
             raise ConfigError(
-                f"mining.cross_encoder={name} has {outputs} outputs, a reranker has 1 or 2. Give "
-                "another."
+                f"mining.cross_encoder={printable(name)} has {outputs} outputs, a reranker has 1 "
+                "or 2. Give another."
             )
-        self._model.to(device).eval()
-        self._device = device
-        said = getattr(self._model.config, "sentence_transformers", None) or {}
-        self._raw = str(said.get("activation_fn", "")).endswith("Identity")
-        limit = getattr(self._model.config, "max_position_embeddings", 512)
-        self._max_length = min(self._tokenizer.model_max_length, limit)
+        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._model.to(self._device).eval()
+        with library_errors(folder):
+            said = getattr(self._model.config, "sentence_transformers", None) or {}
+            self._raw = str(said.get("activation_fn", "")).endswith("Identity")
+            limit = getattr(self._model.config, "max_position_embeddings", 512)
+            self._max_length = min(self._tokenizer.model_max_length, limit)
+            rows = len(self._model.get_input_embeddings().weight)
+            check_vocabulary(self._tokenizer, rows, folder)
+            self.scores(["a first text"], ["another"])  # what fails at all fails here
 
     def scores(self, queries: list[str], documents: list[str]) -> np.ndarray:
         """Float32 [M] of the pairs (queries[m], documents[m]), in batches of like length."""

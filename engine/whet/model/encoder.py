@@ -22,8 +22,16 @@ from whet.checkpoint import commit_folder
 from whet.config import EncodeConfig, ModelConfig
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.model import folder as folders
+from whet.model.contained import check_files
+from whet.model.loading import (
+    check_vocabulary,
+    library_errors,
+    load_tokenizer,
+    load_transformer,
+)
 from whet.model.pooling import POOLINGS, to_unit_length
 from whet.options import check_options
+from whet.printable import printable
 
 
 class Encoder(nn.Module):
@@ -48,24 +56,42 @@ class Encoder(nn.Module):
         Weights are read from safetensors only. Raises ConfigError for a folder that is no such
         model and EnvironmentRefused where the model hub cannot be reached.
         """
-        from transformers import AutoTokenizer
-
         config = ModelConfig(name=model) if isinstance(model, str) else model
         check_options(config, "model.")
         folder = folders.find_folder(config)
+        check_files(folder)
         inner = folders.backbone_folder(folder)
         backbone = _load_backbone(inner, config)
-        tokenizer = AutoTokenizer.from_pretrained(
-            inner, trust_remote_code=config.trust_remote_code, local_files_only=True
-        )
-        positions = getattr(backbone.config, "max_position_embeddings", None)
-        longest = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
-        recipe = folders.read_recipe(folder, config, longest=int(min(longest, 1 << 20)))
-        encoder = cls(backbone, tokenizer, recipe, inner)
-        matrix_DD = folders.read_matrix(folder)
-        if matrix_DD is not None:
-            encoder.with_matrix(matrix_DD)
+        tokenizer = load_tokenizer(inner, trust=config.trust_remote_code)
+        with library_errors(inner):
+            longest = _longest(backbone, tokenizer)
+            dimension = int(backbone.config.hidden_size)  # type: ignore[union-attr,arg-type]
+        matrix_DD = folders.read_matrix(folder, dimension)
+        recipe = folders.read_recipe(folder, config, longest=longest)
+        with library_errors(inner):
+            encoder = cls(backbone, tokenizer, recipe, inner)
+            if matrix_DD is not None:
+                encoder.with_matrix(matrix_DD)
+            encoder._try()
         return encoder.with_lora(config) if config.lora_rank else encoder
+
+    def _try(self) -> None:
+        """Encode a first text: what fails at all is to fail here, where its folder is named."""
+        embedding = self.backbone.get_input_embeddings()  # type: ignore[operator]
+        if isinstance(getattr(embedding, "weight", None), Tensor):
+            check_vocabulary(self.tokenizer, len(embedding.weight), self.source)
+        if not hasattr(self.tokenizer, "backend_tokenizer"):
+            raise ConfigError(
+                f"{printable(self.source)} has no fast tokenizer, a tokenizer.json. Save it once as "
+                "one with transformers."
+            )
+        with torch.no_grad():  # no inference_mode: what a model keeps of it could not be trained
+            vector_BD = self.forward_tokens(self.tokenize(["a first text"], "query"))
+        if vector_BD.shape != (1, self.dimension):
+            raise ConfigError(
+                f"{printable(self.source)} gives vectors of {vector_BD.shape[-1]} numbers, and its "
+                f"config.json says {self.dimension}. Give another model."
+            )
 
     def with_lora(self, config: ModelConfig) -> Encoder:
         """Freeze the weights and train low-rank updates of every linear layer (LoRA, arXiv
@@ -208,25 +234,14 @@ def _merged(backbone: Any) -> Any:
 
 
 def _load_backbone(folder: Path, config: ModelConfig) -> nn.Module:
-    from transformers import AutoConfig, AutoModel
-    from transformers.utils import logging
+    from transformers import AutoModel
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # it would report the pooling layer of BERT as missing
-    trust = config.trust_remote_code
-    if not any(folder.glob("*.safetensors")):
-        raise ConfigError(
-            f"{folder} has no .safetensors file; pickled weights can run code and are not read. "
-            "Convert them once with transformers' save_pretrained."
-        )
-    settings = AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
-    backbone = AutoModel.from_pretrained(
+    backbone = load_transformer(
         folder,
-        config=settings,
-        use_safetensors=True,
-        trust_remote_code=trust,
-        local_files_only=True,
+        AutoModel,
+        trust=config.trust_remote_code,
         dtype=torch.float32,
+        may_lack=("pooler.",),  # after the token vectors we pool: it decides no vector
     )
     if config.dropout is not None:
         _set_dropout(backbone, config.dropout)
@@ -234,6 +249,13 @@ def _load_backbone(folder: Path, config: ModelConfig) -> nn.Module:
     if isinstance(pooler, nn.Module):  # after the token vectors we pool: processes that train
         pooler.requires_grad_(False)  # together wait for a gradient of whatever asks for one
     return backbone
+
+
+def _longest(backbone: nn.Module, tokenizer: Any) -> int:
+    """How many tokens the transformer and its tokenizer take."""
+    most = int(min(tokenizer.model_max_length, 1 << 20))
+    positions = getattr(backbone.config, "max_position_embeddings", None)
+    return min(most, int(positions or most))
 
 
 def _set_dropout(backbone: nn.Module, dropout: float) -> None:

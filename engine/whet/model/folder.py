@@ -20,6 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from whet.config import BM25, ModelConfig
 from whet.errors import ConfigError, EnvironmentRefused
+from whet.model.contained import inner_path, stays_inside
+from whet.model.tensors import AGAIN, shapes_in
+from whet.printable import printable
+from whet.progress import say
+from whet.readable import readable_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +53,12 @@ LIBRARY = "sentence_transformers.models"
 ROUTER = "router_config.json"  # of a model with an encoder a side (whet.model.towers)
 DENSE = "Dense"
 IDENTITY = "torch.nn.modules.linear.Identity"
+LAYERS = ("Transformer", "Pooling", DENSE, "Normalize")  # those we know, in the order we apply them
+LONGEST_PROMPT = 10_000  # characters; it is read again before every text
+
+
+class UnsupportedModel(ConfigError):
+    """A model that is whole, and made of parts that Whet does not have."""
 
 
 @dataclass(frozen=True)
@@ -65,28 +76,37 @@ class Recipe:
         return self.query_prompt if kind == "query" else self.document_prompt
 
 
-def find_folder(config: ModelConfig) -> Path:
+def find_folder(config: ModelConfig, option: str = "model.name") -> Path:
     """The folder of a model given as "minilm", a folder, or a Hugging Face name (then
-    downloaded).
+    downloaded); `option` is where the user gave it.
     """
     if config.name == "minilm":
         return _packaged_minilm()
     if config.name == BM25:
         raise ConfigError(
-            f"model.name={BM25} counts words and has no vectors. It can be judged (whet eval), and "
+            f"{option}={BM25} counts words and has no vectors. It can be judged (whet eval), and "
             "nothing else: name an encoder, such as minilm."
         )
-    folder = Path(config.name).expanduser()
-    if folder.is_dir():
+    folder = _given_folder(config.name)
+    if folder is not None:
         if not (folder / "modules.json").is_file() and (folder / "model").is_dir():
             folder = folder / "model"  # a run folder holds its model one level down
         if not any((folder / name).is_file() for name in ("modules.json", "config.json")):
             raise ConfigError(
-                f"model.name={config.name}: that folder holds neither modules.json nor "
+                f"{option}={printable(config.name)}: that folder holds neither modules.json nor "
                 "config.json. Give a sentence-transformers or Hugging Face folder, or a run folder."
             )
         return folder
-    return _from_hub(config)
+    return _from_hub(config, option)
+
+
+def _given_folder(name: str) -> Path | None:
+    """The folder of that name, None where there is none."""
+    try:
+        folder = Path(name).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, no such user
+        return None
 
 
 def _packaged_minilm() -> Path:
@@ -99,7 +119,7 @@ def _packaged_minilm() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def _from_hub(config: ModelConfig) -> Path:
+def _from_hub(config: ModelConfig, option: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
@@ -112,20 +132,21 @@ def _from_hub(config: ModelConfig) -> Path:
         )
     except HFValidationError as error:
         raise ConfigError(
-            f"model.name={config.name}: neither a folder here nor a Hugging Face name. "
-            "Check the path, or use minilm."
+            f"{option}={printable(config.name)} cannot be loaded: neither a folder here nor a "
+            "Hugging Face name. Check the path."
         ) from error
     except (
         Exception
     ) as error:  # the hub client raises a dozen unrelated types when it cannot reach it
         raise EnvironmentRefused(
-            f"model.name={config.name}: no such folder here, and the model hub gave no such model "
-            f"({type(error).__name__}). Check the name and the network, or use model.name=minilm."
+            f"{option}={printable(config.name)} cannot be loaded: no such folder here, and the "
+            f"model hub gave no such model ({type(error).__name__}). Check the name and the "
+            "network, or use a model that is here, such as model.name=minilm."
         ) from error
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return readable_json(path, remedy=AGAIN, error=ConfigError) if path.exists() else {}
 
 
 def backbone_folder(folder: Path) -> Path:
@@ -135,18 +156,42 @@ def backbone_folder(folder: Path) -> Path:
     """
     if (folder / ROUTER).is_file():
         raise ConfigError(
-            f"{folder} has an encoder for queries of its own, as `whet tune` makes it. It can "
-            "search, be judged and be labelled with; to train or mine, give the model it came from."
+            f"{printable(folder)} has an encoder for queries of its own, as `whet tune` makes it. "
+            "It can search, be judged and be labelled with; to train or mine, give the model it "
+            "came from."
         )
-    for module in _modules(folder):
-        if module["type"].endswith("Transformer"):
-            return folder / module["path"]
-    return folder
+    return _modules(folder).get("Transformer", folder)
 
 
-def _modules(folder: Path) -> list[dict[str, str]]:
+def _modules(folder: Path) -> dict[str, Path]:
+    """The folder of each layer that modules.json lists, by its kind, in its order; none without
+    that file. UnsupportedModel for layers of another kind.
+    """
     path = folder / "modules.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    if not path.exists():
+        return {}
+    found: dict[str, Path] = {}
+    for module in readable_json(path, remedy=AGAIN, kind=list, error=ConfigError):
+        said = module if isinstance(module, dict) else {}
+        type_, place = said.get("type"), said.get("path")
+        if not isinstance(type_, str) or not isinstance(place, str):
+            raise _wrong(path, 'each layer must have a "type" and a "path"')
+        kind = type_.rpartition(".")[2]
+        if kind not in LAYERS:
+            raise UnsupportedModel(
+                f"{printable(path)}: a {printable(type_)} layer is not supported. "
+                "Use a model made of a transformer, a pooling, a matrix and a normalisation."
+            )
+        if kind in found:
+            raise UnsupportedModel(f"{printable(path)}: two {kind} layers. Use a model with one.")
+        found[kind] = inner_path(folder, place, path)
+    if "Transformer" not in found:
+        raise _wrong(path, "it lists no Transformer")
+    return found
+
+
+def _wrong(path: Path, what: str) -> ConfigError:
+    return ConfigError(f"{printable(path)} is damaged: {what}. {AGAIN}")
 
 
 def read_recipe(folder: Path, config: ModelConfig, *, longest: int) -> Recipe:
@@ -156,23 +201,23 @@ def read_recipe(folder: Path, config: ModelConfig, *, longest: int) -> Recipe:
     A plain transformer without modules.json is pooled by mean and normalised.
     """
     modules = _modules(folder)
-    for module in modules:
-        kind = module["type"].rsplit(".", 1)[-1]
-        if kind not in ("Transformer", "Pooling", DENSE, "Normalize"):
-            raise ConfigError(
-                f"{folder / 'modules.json'}: a {module['type']} layer is not supported. "
-                "Use a model made of a transformer, a pooling, a matrix and a normalisation."
-            )
-    names = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in modules}
-    said = _json(backbone_folder(folder) / "sentence_bert_config.json")
-    prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    if list(modules) != [kind for kind in LAYERS if kind in modules]:
+        raise UnsupportedModel(
+            f"{printable(folder / 'modules.json')}: layers in the order {', '.join(modules)} are "
+            f"not supported. Use a model with {', '.join(LAYERS)}."
+        )
+    prompts = _read_prompts(folder / "config_sentence_transformers.json")
     document_prompt = next(
         (prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name)), ""
     )
-    pooling = config.pooling or (
-        _read_pooling(folder / names["Pooling"]) if "Pooling" in names else "mean"
-    )
-    max_length = config.max_length or said.get("max_seq_length") or longest
+    pooling = config.pooling or (_read_pooling(modules["Pooling"]) if "Pooling" in modules else "")
+    if modules and not pooling:
+        raise ConfigError(
+            f"{printable(folder / 'modules.json')} lists no Pooling. Set model.pooling to say "
+            "which to use."
+        )
+    said = _read_length(backbone_folder(folder) / "sentence_bert_config.json")
+    max_length = config.max_length or said or longest
     if not 1 <= max_length <= longest:
         raise ConfigError(
             f"model.max_length={max_length}: this model reads 1 to {longest} tokens. "
@@ -180,12 +225,32 @@ def read_recipe(folder: Path, config: ModelConfig, *, longest: int) -> Recipe:
         )
     normalize = config.normalize
     return Recipe(
-        pooling=pooling,
-        normalize=normalize if normalize is not None else (not modules or "Normalize" in names),
+        pooling=pooling or "mean",
+        normalize=normalize if normalize is not None else (not modules or "Normalize" in modules),
         max_length=max_length,
         query_prompt=_first_given(config.query_prompt, prompts.get("query")),
         document_prompt=_first_given(config.document_prompt, document_prompt),
     )
+
+
+def _read_length(path: Path) -> int | None:
+    length = _json(path).get("max_seq_length")
+    if length is not None and (type(length) is not int or length < 1):
+        raise _wrong(path, '"max_seq_length" must be a whole number of 1 or more')
+    return length
+
+
+def _read_prompts(path: Path) -> dict[str, str]:
+    prompts = _json(path).get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
+        raise _wrong(path, '"prompts" must be texts, each with a name')
+    for name, text in prompts.items():
+        if len(text) > LONGEST_PROMPT:
+            raise ConfigError(
+                f"{printable(path)}: the prompt {printable(repr(name[:100]))} has {len(text):,} "
+                f"characters, and {LONGEST_PROMPT:,} is the most. Shorten it."
+            )
+    return prompts
 
 
 def _first_given(*prompts: str | None) -> str:
@@ -198,34 +263,41 @@ def _read_pooling(folder: Path) -> str:
     modes = {"lasttoken": "last", "last": "last", "mean": "mean", "cls": "cls"}
     if isinstance(mode, str) and mode in modes:
         return modes[mode]
-    found = [name for name, flag in POOLING_FLAGS.items() if said.get(flag)]
-    if len(found) != 1 or any(said.get(flag) for flag in OTHER_FLAGS):
-        raise ConfigError(
-            f"{folder / 'config.json'}: only one of mean, cls and last-token pooling is supported. "
+    flags = {flag: said.get(flag, False) for flag in (*POOLING_FLAGS.values(), *OTHER_FLAGS)}
+    if not all(isinstance(value, bool) for value in flags.values()):
+        raise _wrong(folder / "config.json", "its flags must be true or false")
+    found = [name for name, flag in POOLING_FLAGS.items() if flags[flag]]
+    if len(found) != 1 or any(flags[flag] for flag in OTHER_FLAGS):
+        raise UnsupportedModel(
+            f"{printable(folder / 'config.json')}: only one of mean, cls and last-token pooling is supported. "
             "Set model.pooling to say which to use."
         )
     return found[0]
 
 
-def read_matrix(folder: Path) -> Tensor | None:
+def read_matrix(folder: Path, dimension: int) -> Tensor | None:
     """The matrix [D, D] that a model puts after its pooling; None where it has none.
 
-    ConfigError for a layer that does more than multiply by it.
+    UnsupportedModel for a layer that does more than multiply by it, ConfigError for one that is
+    damaged or does not go with vectors of `dimension` numbers.
     """
     from safetensors.torch import load_file
 
-    for module in _modules(folder):
-        if module["type"].endswith(f".{DENSE}"):
-            path = folder / module["path"]
-            said = _json(path / "config.json")
-            plain = said.get("activation_function") == IDENTITY and not said.get("bias")
-            if not plain or said["in_features"] != said["out_features"]:
-                raise ConfigError(
-                    f"{path / 'config.json'}: a dense layer with a bias, an activation or another "
-                    "dimension is not supported. Use a model without it."
-                )
-            return load_file(path / "model.safetensors")["linear.weight"]
-    return None
+    path = _modules(folder).get(DENSE)
+    if path is None:
+        return None
+    said = _json(path / "config.json")
+    plain = said.get("activation_function") == IDENTITY and not said.get("bias")
+    if not plain or said.get("in_features") != said.get("out_features"):
+        raise UnsupportedModel(
+            f"{printable(path / 'config.json')}: a dense layer with a bias, an activation or "
+            "another dimension is not supported. Use a model without it."
+        )
+    weights = path / "model.safetensors"
+    shape = shapes_in(weights).get("linear.weight")
+    if shape != (dimension, dimension):
+        raise _wrong(weights, f'"linear.weight" must be {dimension} x {dimension}, is {shape}')
+    return load_file(weights)["linear.weight"]
 
 
 def write_matrix(folder: Path, matrix_DD: Tensor) -> None:
@@ -291,8 +363,12 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copy the tokenizer's files as they are, so that tools older than this one can read them."""
+    """Copy the tokenizer's files as they are, so that tools older than this one can read them; a
+    link that leads out of the folder is left out, and told.
+    """
     for pattern in TOKENIZER_FILES:
         for file in source.glob(pattern):
-            if file.is_file():
+            if not stays_inside(file, source):
+                say(f"{printable(file)} leads out of the model's folder, and is not copied.")
+            elif file.is_file():
                 shutil.copyfile(file, target / file.name)

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 
 from whet.config import EncodeConfig
-from whet.errors import EnvironmentRefused
+from whet.errors import ConfigError, EnvironmentRefused
+from whet.model.loading import check_known
+from whet.printable import printable
 from whet.world import world
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ CPU_BATCH_TOKENS = (
     2048  # more falls out of the caches: measured 4,900 tokens/s at 1,024, 3,800 at 16,384
 )
 GPU_BATCH_TOKENS = 65_536
+NAMED = 5  # texts in a message
 
 
 def choose_device(config: EncodeConfig) -> torch.device:
@@ -68,10 +71,14 @@ def encode_texts(
     kind: str,
     config: EncodeConfig,
     done: Callable[[int], None] = lambda count: None,
+    *,
+    ids: Callable[[int], str] | None = None,
 ) -> np.ndarray:
     """Vectors float32 [N, D]; `done` is told the number of texts after each batch.
 
     An encoder that is being trained goes back to that mode and to the device its optimizer knows.
+    Raises ConfigError where a vector holds NaN or infinity, with the first texts by their `ids` (of
+    a position, where they have some), and where the tokenizer does not know most of the words.
     """
     device = choose_device(config)
     precision = choose_precision(config, device)
@@ -81,6 +88,7 @@ def encode_texts(
         cast = torch.autocast(device.type, dtype=PRECISIONS[precision])
     vector_ND = np.empty((len(texts), encoder.dimension), np.float32)
     tokens = encoder.tokenize(texts, kind)
+    check_known(encoder.tokenizer, tokens, encoder.source)
     was_training, home = encoder.training, encoder.device
     encoder.to(device).eval()
     try:
@@ -88,8 +96,30 @@ def encode_texts(
             for rows in token_batches([len(ids) for ids in tokens], budget):
                 vector_BD = encoder.forward_tokens([tokens[row] for row in rows])
                 vector_ND[rows] = vector_BD.float().cpu().numpy()
+                if not np.isfinite(vector_ND[rows]).all():
+                    raise _not_finite(encoder, vector_ND, rows, precision, ids)
                 done(len(rows))
     finally:
         if was_training:
             encoder.to(home).train()
     return vector_ND
+
+
+def _not_finite(
+    encoder: Encoder,
+    vector_ND: np.ndarray,
+    rows: np.ndarray,
+    precision: str,
+    ids: Callable[[int], str] | None,
+) -> ConfigError:
+    bad = np.sort(rows[~np.isfinite(vector_ND[rows]).all(axis=1)])
+    names = [printable(repr(ids(int(row)))) if ids else f"text {row}" for row in bad[:NAMED]]
+    remedy = "Check its weights for NaN and infinity."
+    if precision == "fp16":
+        remedy = f"Numbers above 65,504 overflow in fp16: try encode.precision=fp32. {remedy}"
+    return ConfigError(
+        f"The vectors of {', '.join(names)}{', ...' if len(bad) > NAMED else ''} hold NaN or "
+        f"infinity ({len(bad):,} of {len(rows):,} texts of a batch), by the model "
+        f"{printable(encoder.source)} with the fingerprint {encoder.fingerprint()[:16]}. Nothing of "
+        f"them is kept. {remedy}"
+    )

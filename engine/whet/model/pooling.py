@@ -34,11 +34,13 @@ POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mean": mean, "cls": 
 
 
 def to_unit_length(vector_BD: Tensor) -> Tensor:
-    """Divide each vector by its length; one shorter than 1e-6 becomes 0 and gets no gradient.
+    """Divide each vector by its length; one shorter than 1e-6 becomes 0 and gets no gradient, one
+    without a finite length becomes NaN, which whoever stores or searches it refuses.
 
     Dividing by a tiny length instead would give that row a gradient of 1e9 and more, which clipping
     then takes out of every other row.
     """
     norm_B1 = vector_BD.norm(dim=-1, keepdim=True)
     unit_BD = vector_BD / norm_B1.clamp_min(SMALLEST_NORM)
-    return torch.where(norm_B1 > SMALLEST_NORM, unit_BD, torch.zeros_like(unit_BD))
+    finite_BD = torch.where(norm_B1 < torch.inf, unit_BD, torch.full_like(unit_BD, torch.nan))
+    return torch.where(norm_B1 <= SMALLEST_NORM, torch.zeros_like(unit_BD), finite_BD)

@@ -18,9 +18,20 @@ from typing import TYPE_CHECKING
 from whet.checkpoint import commit_folder
 from whet.config import EncodeConfig, ModelConfig
 from whet.errors import CheckpointError, ConfigError
+from whet.model.contained import check_files, inner_path
 from whet.model.encoder import Encoder
-from whet.model.folder import LIBRARY, ROUTER, find_folder, write_json, write_prompts
+from whet.model.folder import (
+    LIBRARY,
+    ROUTER,
+    UnsupportedModel,
+    find_folder,
+    write_json,
+    write_prompts,
+)
+from whet.model.tensors import AGAIN
+from whet.printable import printable
 from whet.progress import say
+from whet.readable import readable_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,20 +116,35 @@ def open_model(model: ModelConfig | str = "minilm") -> Encoder | Towers:
     folder = find_folder(config)
     if not (folder / ROUTER).is_file():
         return Encoder.load(config)
-    routes = json.loads((folder / ROUTER).read_text(encoding="utf-8"))["structure"]
-    if set(routes) != set(SIDES):
-        raise ConfigError(
-            f"{folder / ROUTER}: its routes are {', '.join(routes)}. Whet opens models with the "
-            "routes query and document."
-        )
-    if any(not (folder / routes[kind][0] / "modules.json").is_file() for kind in SIDES):
-        raise ConfigError(
-            f"{folder}: a Router that Whet did not write. Give the model of one of its routes."
-        )
-    query, document = (
-        Encoder.load(replace(config, name=str(folder / routes[kind][0]))) for kind in SIDES
-    )
+    sides = _routes(folder)
+    query, document = (Encoder.load(replace(config, name=str(sides[kind]))) for kind in SIDES)
     return Towers(query, document, _words_of(folder))
+
+
+def _routes(folder: Path) -> dict[str, Path]:
+    """The folder of the model of each side, as a Router says. ConfigError for one that is damaged
+    or that Whet did not write.
+    """
+    path = folder / ROUTER
+    check_files(folder)
+    routes = readable_json(path, remedy=AGAIN, error=ConfigError).get("structure")
+    if not isinstance(routes, dict):
+        raise ConfigError(f'{printable(path)} is damaged: it should hold "structure". {AGAIN}')
+    if set(routes) != set(SIDES):
+        raise UnsupportedModel(
+            f"{printable(path)}: its routes are {printable(', '.join(routes))}. Whet opens models "
+            "with the routes query and document."
+        )
+    for names in routes.values():
+        if not isinstance(names, list) or not names or not isinstance(names[0], str):
+            raise ConfigError(f"{printable(path)} is damaged: a route is no list of names. {AGAIN}")
+    sides = {kind: inner_path(folder, routes[kind][0], path) for kind in SIDES}
+    if any(side == folder or not (side / "modules.json").is_file() for side in sides.values()):
+        raise UnsupportedModel(
+            f"{printable(folder)}: a Router that Whet did not write. Give the model of one of its "
+            "routes."
+        )
+    return sides
 
 
 def tell_vectors_alone(model: Encoder | Towers) -> None:
@@ -134,10 +160,12 @@ def _words_of(folder: Path) -> float:
     path = folder / WORDS
     if not path.exists():
         return 0.0
-    try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["weight"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(
-            f'{path} is damaged: it should say {{"weight": 0.2}} or the like. Tune again, or '
-            "remove it to search by vectors alone."
-        ) from error
+    remedy = (
+        'It should say {"weight": 0.2} or the like. Tune again, or remove it to search by vectors '
+        "alone."
+    )
+    weight = readable_json(path, remedy=remedy).get("weight")
+    number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not number or not 0 <= weight < float("inf"):
+        raise CheckpointError(f"{printable(path)} is damaged: no weight. {remedy}")
+    return float(weight)

@@ -83,7 +83,7 @@ def _is_in(path: Path, homes: tuple[Path, ...]) -> bool:
 
 def _folders_in(folder: Path, homes: tuple[Path, ...]) -> Iterator[Path]:
     for entry in _entries(folder):
-        if not entry.is_dir():
+        if not os.path.isdir(entry.path):  # entry.is_dir fails for a link to itself
             continue
         if entry.is_symlink() and not _is_in(Path(entry.path), homes):
             raise _leads_out(Path(entry.path))

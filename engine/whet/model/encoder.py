@@ -82,8 +82,8 @@ class Encoder(nn.Module):
             check_vocabulary(self.tokenizer, len(embedding.weight), self.source)
         if not hasattr(self.tokenizer, "backend_tokenizer"):
             raise ConfigError(
-                f"{printable(self.source)} has no fast tokenizer, a tokenizer.json. Save it once as "
-                "one with transformers."
+                f"{printable(self.source)} has no fast tokenizer, a tokenizer.json. Save it once "
+                "as one with transformers."
             )
         with torch.no_grad():  # no inference_mode: what a model keeps of it could not be trained
             vector_BD = self.forward_tokens(self.tokenize(["a first text"], "query"))

@@ -269,8 +269,8 @@ def _read_pooling(folder: Path) -> str:
     found = [name for name, flag in POOLING_FLAGS.items() if flags[flag]]
     if len(found) != 1 or any(flags[flag] for flag in OTHER_FLAGS):
         raise UnsupportedModel(
-            f"{printable(folder / 'config.json')}: only one of mean, cls and last-token pooling is supported. "
-            "Set model.pooling to say which to use."
+            f"{printable(folder / 'config.json')}: only one of mean, cls and last-token pooling is "
+            "supported. Set model.pooling to say which to use."
         )
     return found[0]
 

@@ -120,6 +120,6 @@ def _not_finite(
     return ConfigError(
         f"The vectors of {', '.join(names)}{', ...' if len(bad) > NAMED else ''} hold NaN or "
         f"infinity ({len(bad):,} of {len(rows):,} texts of a batch), by the model "
-        f"{printable(encoder.source)} with the fingerprint {encoder.fingerprint()[:16]}. Nothing of "
-        f"them is kept. {remedy}"
+        f"{printable(encoder.source)} with the fingerprint {encoder.fingerprint()[:16]}. Nothing "
+        f"of them is kept. {remedy}"
     )

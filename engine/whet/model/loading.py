@@ -78,9 +78,9 @@ def load_tokenizer(folder: Path, *, trust: bool = False) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=trust, local_files_only=True
         )
-        words = len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens))
+        words = len(tokenizer) - len(set(tokenizer.all_special_tokens))
         tokenizer("The quick brown fox 0123, \u0436\u0443\u043a \u5b57 \U0001f98a")  # may fail
-    if not words:
+    if words < 1:
         raise ConfigError(
             f"{printable(folder)}: its tokenizer knows no words; tokenizer.json or its vocabulary "
             f"is missing or empty. {AGAIN}"
@@ -173,8 +173,9 @@ def _check_size(folder: Path, auto_class: Any, settings: Any, shapes: Shapes, tr
     rest would be allocated and filled before anybody says that it is missing.
     """
     import torch
+    from transformers.initialization import no_init_weights
 
-    with torch.device("meta"):
+    with torch.device("meta"), no_init_weights():
         empty = auto_class.from_config(settings, trust_remote_code=trust)
     wanted = sum(part.numel() for part in empty.parameters())
     check_fits(wanted + sum(part.numel() for part in empty.buffers()), folder)

@@ -132,7 +132,9 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
     except FileNotFoundError as error:
         raise ConfigError(f"{printable(path)} is missing. {AGAIN}") from error
     except OSError as error:
-        raise ConfigError(f"{printable(path)} cannot be read ({error.strerror}). {AGAIN}") from error
+        raise ConfigError(
+            f"{printable(path)} cannot be read ({error.strerror}). {AGAIN}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise _damaged(path, "its header is no JSON") from error
     if not isinstance(header, dict):

@@ -14,7 +14,7 @@ import pytest
 
 from whet.checkpoint import commit_folder, keep_newest, locked, newest_whole, verify_folder
 from whet.encode import encode_table
-from whet.errors import CheckpointError
+from whet.errors import CheckpointError, ConfigError
 from whet.model.encoder import Encoder
 from whet.store import EmbeddingStore, text_keys
 
@@ -126,6 +126,35 @@ def test_store_finds_by_text(tmp_path):
     out = np.empty((2, 2), np.float32)
     store.gather(keys[:2], out)
     assert out.tolist() == [[2, 2], [1, 1]]
+
+
+def test_vectors_that_are_not_finite_are_not_stored(encoder, tmp_path):
+    """Neither by the store, nor by what fills it here (`encode_table`) and on a cluster."""
+    import torch
+
+    from whet.config import EncodeConfig
+    from whet.encode import fill_store, open_store
+
+    store = EmbeddingStore(tmp_path / "a", "model", prompt="", precision="fp32", dimension=2)
+    with pytest.raises(CheckpointError, match="NaN or infinity are not stored"):
+        store.add(text_keys(["a"]), np.array([[np.nan, 1]], np.float32))
+    table = Table(["difo", "bace", "guka bace"])
+    with torch.no_grad():
+        (word,) = encoder.tokenize(["bace"], "document")
+        encoder.backbone.get_input_embeddings().weight[word[1]] = torch.nan
+    with pytest.raises(ConfigError, match="The vectors of 't1', 't2' hold NaN or infinity"):
+        encode_table(encoder, table, kind="document", store=tmp_path / "b")
+    vectors = open_store(encoder, kind="document", store=tmp_path / "c", config=EncodeConfig())
+    with pytest.raises(ConfigError, match="The vectors of 't2' hold"):
+        fill_store(
+            encoder,
+            table,
+            np.array([0, 2]),
+            kind="document",
+            vectors=vectors,
+            config=EncodeConfig(),
+        )
+    assert not list(tmp_path.rglob("segment-*"))
 
 
 def test_commit_is_whole_or_absent(tmp_path):

@@ -529,3 +529,10 @@ def test_a_cross_encoder_needs_the_layers_that_give_its_score(part, reranker):
     weights(lambda found: {k: v for k, v in found.items() if not k.startswith(part)})(reranker)
     with pytest.raises(WhetError, match=f"the weights lack 2 tensors \\({part}"):
         CrossEncoder(str(reranker))
+
+
+def test_a_cross_encoder_with_nan_in_its_weights(reranker):
+    name = "classifier.bias"
+    weights(lambda found: found | {name: torch.full((1,), torch.nan)})(reranker)
+    with pytest.raises(WhetError, match=f"hold NaN or infinity, first in {name}"):
+        CrossEncoder(str(reranker))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -194,3 +195,59 @@ def test_a_pooler_that_was_not_saved_does_not_change_the_fingerprint(tiny_model,
     save_file(kept, weights, metadata={"format": "pt"})
     prints = {Encoder.load(str(tmp_path / "model")).fingerprint() for _ in range(2)}
     assert len(prints) == 1
+
+
+QUERY_WEIGHT = "encoder.layer.0.attention.self.query.weight"
+LAST_NORM = "encoder.layer.1.output.LayerNorm.weight"
+
+
+def spoiled(tiny_model, folder, name, number):
+    """The tiny model with one number all over a tensor."""
+    shutil.copytree(tiny_model, folder)
+    weights = {name: w.clone() for name, w in load_file(folder / "model.safetensors").items()}
+    weights[name][:] = number
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return Encoder.load(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "normalize"),
+    [
+        (QUERY_WEIGHT, float("inf"), True),
+        (QUERY_WEIGHT, float("inf"), False),
+        (LAST_NORM, float("nan"), True),
+        (LAST_NORM, 3e38, True),  # the numbers are finite, and the vector's length is not
+    ],
+)
+def test_vectors_that_are_not_finite_are_refused(tiny_model, tmp_path, name, number, normalize):
+    encoder = spoiled(tiny_model, tmp_path / "model", name, number)
+    encoder.recipe = replace(encoder.recipe, normalize=normalize)
+    with pytest.raises(ConfigError, match=r"The vectors of text 0, text 1.* hold NaN") as caught:
+        encoder.encode(["bace", "difo"])
+    assert encoder.fingerprint()[:16] in str(caught.value)
+    assert f"first in {name}" in str(caught.value) or np.isfinite(number)
+
+
+def test_weights_that_become_nan_later_are_noticed(tiny_model):
+    encoder = Encoder.load(str(tiny_model))
+    encoder.encode(["bace"])
+    with torch.no_grad():
+        encoder.backbone.get_parameter(QUERY_WEIGHT)[0, 0] = torch.inf
+    with pytest.raises(ConfigError, match=f"first in {QUERY_WEIGHT}"):
+        encoder.encode(["bace"])
+
+
+def test_an_overflow_in_half_precision_is_called_that(tiny_model, tmp_path):
+    encoder = spoiled(tiny_model, tmp_path / "model", "encoder.layer.0.output.dense.weight", 1e5)
+    assert np.isfinite(encoder.encode(TEXTS)).all()
+    with pytest.raises(ConfigError, match=r"overflow in fp16: try encode\.precision=fp32"):
+        encoder.encode(TEXTS, config=EncodeConfig(precision="fp16"))
+
+
+def test_a_tokenizer_that_does_not_know_the_texts_is_refused(tiny_model):
+    encoder = Encoder.load(str(tiny_model))
+    foreign = ["\u0436\u0443\u043a \u0431\u044b\u043b"] * 300
+    with pytest.raises(ConfigError, match="does not know 100% of the words of these 300 texts"):
+        encoder.encode(foreign)
+    assert len(encoder.encode([*foreign[:100], *(["bace difo"] * 200)])) == 300  # half of them
+    assert len(encoder.encode(foreign[:3])) == 3  # a query may be anything

@@ -50,6 +50,10 @@ class OnnxEncoder(Encoder):
         """Where it runs."""
         return torch.device("cpu")
 
+    def odd_tensor(self) -> str | None:
+        """None: the weights are in the graph, which has no way to hide NaN."""
+        return None
+
     def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
         """Vectors [B, D] as the graph gives them."""
         fed = {"input_ids": ids_BL.numpy(), "attention_mask": mask_BL.numpy()}

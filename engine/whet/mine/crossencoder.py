@@ -20,6 +20,7 @@ from whet.model.loading import (
     library_errors,
     load_tokenizer,
     load_transformer,
+    odd_tensor,
 )
 from whet.printable import printable
 from whet.world import concatenated, share, together
@@ -53,6 +54,12 @@ class CrossEncoder:
         folder = find_folder(ModelConfig(name=name), "mining.cross_encoder")
         self._model: Any = load_transformer(folder, AutoModelForSequenceClassification)
         self._tokenizer: Any = load_tokenizer(folder)
+        odd = odd_tensor(self._model)
+        if odd:
+            raise ConfigError(
+                f"mining.cross_encoder={printable(name)}: its weights hold NaN or infinity, first "
+                f"in {printable(odd)}. Fetch the model again, or give another."
+            )
         outputs = self._model.config.num_labels
         if outputs not in (1, 2):
             raise ConfigError(

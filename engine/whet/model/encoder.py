@@ -28,6 +28,7 @@ from whet.model.loading import (
     library_errors,
     load_tokenizer,
     load_transformer,
+    odd_tensor,
 )
 from whet.model.pooling import POOLINGS, to_unit_length
 from whet.options import check_options
@@ -43,6 +44,7 @@ class Encoder(nn.Module):
         self.tokenizer = tokenizer
         self.recipe = recipe
         self.source = source
+        self._looked: tuple[int, str | None] | None = None  # at how many changes of the weights
         self.matrix: nn.Linear | None = None  # after the pooling, where the model has one
         self.dimension: int = backbone.config.hidden_size  # type: ignore[union-attr,assignment]
         pad = tokenizer.pad_token_id
@@ -175,6 +177,13 @@ class Encoder(nn.Module):
         if kind not in ("query", "document"):
             raise ConfigError(f"kind={kind!r} is unknown. Say 'query' or 'document'.")
         return encode_texts(self, texts, kind, config or EncodeConfig())
+
+    def odd_tensor(self) -> str | None:
+        """The first of the weights with NaN or infinity in it; looked for anew when they change."""
+        changes = sum(part._version for part in self.parameters())
+        if self._looked is None or self._looked[0] != changes:
+            self._looked = changes, odd_tensor(self.backbone)
+        return self._looked[1]
 
     def fingerprint(self) -> str:
         """A hash of all that decides a vector except the text: weights, tokenizer, pooling,

@@ -90,13 +90,14 @@ def encode_texts(
     tokens = encoder.tokenize(texts, kind)
     check_known(encoder.tokenizer, tokens, encoder.source)
     was_training, home = encoder.training, encoder.device
+    odd = encoder.odd_tensor()
     encoder.to(device).eval()
     try:
         with torch.inference_mode(), cast:
             for rows in token_batches([len(ids) for ids in tokens], budget):
                 vector_BD = encoder.forward_tokens([tokens[row] for row in rows])
                 vector_ND[rows] = vector_BD.float().cpu().numpy()
-                if not np.isfinite(vector_ND[rows]).all():
+                if odd or not np.isfinite(vector_ND[rows]).all():
                     raise _not_finite(encoder, vector_ND, rows, precision, ids)
                 done(len(rows))
     finally:
@@ -112,10 +113,13 @@ def _not_finite(
     precision: str,
     ids: Callable[[int], str] | None,
 ) -> ConfigError:
-    bad = np.sort(rows[~np.isfinite(vector_ND[rows]).all(axis=1)])
+    odd = encoder.odd_tensor()
+    bad = np.sort(rows if odd else rows[~np.isfinite(vector_ND[rows]).all(axis=1)])
     names = [printable(repr(ids(int(row)))) if ids else f"text {row}" for row in bad[:NAMED]]
     remedy = "Check its weights for NaN and infinity."
-    if precision == "fp16":
+    if odd:
+        remedy = f"Its weights hold some, first in {printable(odd)}: fetch it again."
+    elif precision == "fp16":
         remedy = f"Numbers above 65,504 overflow in fp16: try encode.precision=fp32. {remedy}"
     return ConfigError(
         f"The vectors of {', '.join(names)}{', ...' if len(bad) > NAMED else ''} hold NaN or "

@@ -6,11 +6,11 @@ with every weight that decides a result.
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,22 @@ def check_known(tokenizer: Any, tokens: Sequence[Sequence[int]], folder: Path) -
         )
 
 
+def odd_tensor(model: Any) -> str | None:
+    """The first of the weights with NaN or infinity in it, None where all are finite.
+
+    Without padding the attention of torch on a CPU makes zeros of NaN, and the result looks like
+    any other. A row of the word embeddings that no text asks for may be anything: one that is asked
+    for shows in the vector.
+    """
+    words = model.get_input_embeddings()
+    for name, part in model.named_parameters():
+        if part is not getattr(words, "weight", None) and not name.startswith("pooler."):
+            low, high = part.detach().aminmax() if part.numel() else (0.0, 0.0)
+            if not (math.isfinite(low) and math.isfinite(high)):
+                return name
+    return None
+
+
 def _unknown_token(tokenizer: Any) -> int | None:
     if tokenizer.unk_token_id is not None:
         return tokenizer.unk_token_id
@@ -179,7 +195,7 @@ def _check_size(folder: Path, auto_class: Any, settings: Any, shapes: Shapes, tr
         empty = auto_class.from_config(settings, trust_remote_code=trust)
     wanted = sum(part.numel() for part in empty.parameters())
     check_fits(wanted + sum(part.numel() for part in empty.buffers()), folder)
-    there = sum(prod(shape) for shape in shapes.values())
+    there = sum(math.prod(shape) for shape in shapes.values())
     if wanted > 2 * there + SLACK:
         raise ConfigError(
             f"{printable(folder / CONFIG)} describes a model of {wanted:,} numbers, and the "

@@ -136,6 +136,13 @@ def write_manifest(draft: Path, facts: dict[str, Any], files: dict[str, dict[str
     write_atomically(draft / MANIFEST, _manifest(facts, dict(sorted(files.items()))))
 
 
+def seal(folder: Path, facts: dict[str, Any]) -> None:
+    """Sync all files of a folder and write its manifest, with `facts`, last of all: what
+    `verify_folder` checks. For a folder that appears by a rename of the caller's.
+    """
+    write_manifest(folder, facts, sealed(folder, files_of(folder)))
+
+
 def _manifest(facts: dict[str, Any], files: dict[str, dict[str, Any]]) -> str:
     """Its text, which ends with the sha256 of what stands before."""
     said = {"facts": facts, "files": files}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -11,9 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from whet.data import load_dataset
+from whet.checkpoint import verify_folder
+from whet.data import Dataset, load_dataset
 from whet.errors import EnvironmentRefused
 
 LOAD = "import sys; from whet.data import load_dataset; print(load_dataset(sys.argv[1]).digest)"
@@ -58,6 +61,68 @@ def test_a_torn_folder_is_built_again(beir: Any, tmp_path: Path, name: str) -> N
     folder = load_dataset(str(root), cache_dir=tmp_path / "cache").corpus.path.parent
     (folder / name).write_bytes((folder / name).read_bytes()[:-5])
     assert len(load_dataset(str(root), cache_dir=tmp_path / "cache").corpus) == 3
+
+
+def content(data: Dataset) -> tuple[object, ...]:
+    """All that anybody reads from the tables, the id index and the judgments."""
+    told: list[object] = [data.digest, data.kind, data.findings.to_dict()]
+    for table in (data.corpus, data.queries):
+        ids = list(table.ids)
+        told += [ids, table.texts(np.arange(len(table))), table.digest]
+        told += [table.rows_of(ids).tolist(), table.group_of_N().tolist()]
+    for name, qrels in data.splits.items():
+        columns = (qrels.query_rows_M, qrels.doc_rows_M, qrels.relevance_M)
+        told += [name, *(column.tolist() for column in columns)]
+    return tuple(told)
+
+
+@pytest.mark.parametrize("flips", [100, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_every_flipped_bit_is_noticed_told_and_mended(
+    beir: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], flips: int
+) -> None:
+    root, cache = str(beir()), tmp_path / "cache"
+    first = load_dataset(root, cache_dir=cache)
+    before, folder = content(first), first.corpus.path.parent
+    names = sorted(path.name for path in folder.iterdir())
+    assert {"corpus.arrow", "corpus.groups.npy", "split-0.npy", "manifest.json"} <= set(names)
+    chance = random.Random(5)
+    for number in range(flips):
+        path = folder / names[number % len(names)]
+        flipped = bytearray(path.read_bytes())
+        at = chance.randrange(8 * len(flipped))
+        flipped[at // 8] ^= 1 << at % 8
+        path.write_bytes(flipped)
+        assert content(load_dataset(root, cache_dir=cache)) == before, f"bit {at} of {path.name}"
+        told = capsys.readouterr().err
+        assert str(path.parent) in told and told.endswith(f"It is read again from {root}.\n")
+        assert f"{path} is damaged" in told or path.name == "manifest.json", told
+    verify_folder(folder)
+    assert content(load_dataset(root, cache_dir=cache)) == before
+    assert capsys.readouterr().err == ""
+
+
+def test_processes_that_mend_a_damaged_folder_at_once_agree(beir: Any, tmp_path: Path) -> None:
+    root, cache = big_folder(beir, 20_000), tmp_path / "cache"
+    data = load_dataset(str(root), cache_dir=cache)
+    path = data.corpus.path
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    processes = [start(root, cache) for _ in range(3)]
+    digests = {process.communicate(timeout=60)[0] for process in processes}
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert digests == {data.digest + "\n"}
+    assert folders(cache) == [path.parent]
+    verify_folder(path.parent)
+
+
+def test_what_is_mapped_stays_while_its_folder_is_replaced(beir: Any, tmp_path: Path) -> None:
+    root, cache = str(beir()), tmp_path / "cache"
+    open_before = load_dataset(root, cache_dir=cache)
+    path = open_before.corpus.path.with_name("queries.rows.npy")
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    load_dataset(root, cache_dir=cache)
+    assert open_before.corpus.texts([0, 2]) == ["Ants live in hills", "cats sleep"]
 
 
 def big_folder(beir: Any, rows: int) -> Path:

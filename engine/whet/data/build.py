@@ -2,46 +2,55 @@
 renaming.
  The folder is named by the content of the source files and by READER_VERSION, so it never goes
 stale. It is built with the rows at fault left out and the findings beside it; whether findings are
-refused is decided on loading.
+refused is decided on loading. Whenever it is opened every file is hashed before it is mapped or
+parsed, and compared with the manifest; a damaged folder is built anew from the source.
 """
 
 from __future__ import annotations
 
-import json
+import fcntl
+import os
 import shutil
 import tempfile
 import time
 from array import array
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from whet.checkpoint import sync
+from whet.checkpoint import seal, verify_folder
 from whet.data.blocks import JUDGMENTS, BlockWriter
 from whet.data.findings import Findings, shown
 from whet.data.judgments import resolve
 from whet.data.records import Judgment, Reading, Source, Text
-from whet.data.table import TableWriter, TextTable, repeated_rows, save_array
+from whet.data.table import TableWriter, TextTable, keep_groups, repeated_rows, save_array
 from whet.disk import disk_errors_name
-from whet.errors import DataError, EnvironmentRefused
+from whet.errors import CheckpointError, DataError, EnvironmentRefused
+from whet.printable import printable
+from whet.progress import say
 from whet.types import Qrels
 
-READER_VERSION = "1"  # raise it whenever the same files would be read differently
-_MANIFEST = "manifest.json"
+READER_VERSION = "2"  # raise it whenever the same files would be read differently
 _STALE_S = 24 * 3600.0
 
 
-def converted(source: Source, cache: Path) -> Path:
-    """The folder of `source`'s tables, built if it is not there yet. DataError if there is nothing
+def converted(source: Source, cache: Path) -> tuple[Path, dict[str, Any]]:
+    """The folder of `source`'s tables, and what is known of them: kind, splits, findings.
+
+    It is built if it is not there yet, or is damaged, which is told. DataError if there is nothing
     to build from.
     """
     root = cache / "data"
     folder = root / _key(source)
-    if _whole(folder):
-        return folder
+    if folder.exists():
+        try:
+            return folder, _verified(folder)
+        except CheckpointError as damage:
+            say(f"{printable(damage)} It is read again from {printable(source.root)}.")
     try:
         root.mkdir(parents=True, exist_ok=True)
         _sweep(root)
@@ -51,11 +60,11 @@ def converted(source: Source, cache: Path) -> Path:
         raise EnvironmentRefused(f"{root}: {error.strerror}. {remedy}.") from error
     try:
         with disk_errors_name(root):  # a part is deleted, and the disk is full no more
-            _build(source, part)
+            about = _build(source, part)
             _commit(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return folder
+    return folder, about
 
 
 def _key(source: Source) -> str:
@@ -72,7 +81,7 @@ def _key(source: Source) -> str:
     return digest.hexdigest()[:32]
 
 
-def _build(source: Source, folder: Path) -> None:
+def _build(source: Source, folder: Path) -> dict[str, Any]:
     reading = Reading()
     spools = _Spools(folder)
     spools.fill(source, reading)
@@ -100,7 +109,8 @@ def _build(source: Source, folder: Path) -> None:
         reading.findings.add("no judgments", source.root.name, "no query is judged")
     shutil.rmtree(spools.folder)
     about = {"kind": source.kind, "splits": splits, "findings": reading.findings.to_dict()}
-    _write_manifest(folder, about)
+    seal(folder, about)
+    return about
 
 
 def _split_rank(item: tuple[str, str]) -> tuple[int, str]:
@@ -146,13 +156,20 @@ def _settle(spools: _Spools, name: str, *, source: Source, reading: Reading) -> 
     if source.repeats != "fine":
         _note_repeats(draft, again_R2, spools.places[name], source=source, reading=reading)
     final = spools.home / draft.path.name
-    if not len(again_R2):
+    if len(again_R2):
+        table = _copy_without(draft, again_R2[:, 0], final)
+    else:
         for path in spools.folder.glob(f"{name}.*"):
             path.rename(spools.home / path.name)
-        return TextTable(final)
+        table = TextTable(final)
+    keep_groups(table)
+    return table
+
+
+def _copy_without(draft: TextTable, left_out_R: np.ndarray, path: Path) -> TextTable:
     keep_N = np.ones(len(draft), bool)
-    keep_N[again_R2[:, 0]] = False
-    writer, row = TableWriter(final), 0
+    keep_N[left_out_R] = False
+    writer, row = TableWriter(path), 0
     for ids, texts in draft.blocks():
         for id_, text, keep in zip(ids, texts, keep_N[row : row + len(ids)], strict=True):
             if keep:
@@ -182,37 +199,44 @@ def _note_unanswered(
         findings.more("query without a relevant document", len(lost) - 1)
 
 
-def _write_manifest(folder: Path, about: dict[str, Any]) -> None:
-    """The manifest, last of all, after everything it names has reached the disk."""
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    for name in sizes:
-        sync(folder / name)
-    (folder / _MANIFEST).write_text(json.dumps({**about, "sizes": sizes}))
-    sync(folder / _MANIFEST)
-
-
 def _commit(part: Path, folder: Path) -> None:
-    """Rename into place; where another process was first, its equal result stands."""
-    for _ in range(2):
-        try:
-            part.rename(folder)
-            return
-        except OSError:
-            if _whole(folder):
-                return
-            shutil.rmtree(
-                folder, ignore_errors=True
-            )  # torn by a full disk or a hand: not to be trusted
-    raise EnvironmentRefused(f"{folder}: cannot be written. Set WHET_CACHE to another folder.")
-
-
-def _whole(folder: Path) -> bool:
-    """True if the folder has its manifest and every file the size it had then."""
+    """Rename into place. Where another process was first, its equal result stands; a damaged folder
+    is first renamed away, so that who opens it meets the old, the new or none, never half of one.
+    """
+    aside = part.with_name(f"{part.name}.damaged")
     try:
-        sizes = read_manifest(folder)["sizes"]
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError):
-        return False
+        with _alone(folder.parent):
+            if folder.exists():
+                with suppress(CheckpointError):
+                    _verified(folder)
+                    return
+                folder.rename(aside)
+            part.rename(folder)
+    except OSError as error:
+        remedy = "Set WHET_CACHE to another folder"
+        raise EnvironmentRefused(f"{folder}: {error.strerror}. {remedy}.") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One process at a time; the lock dies with its process."""
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _verified(folder: Path) -> dict[str, Any]:
+    """What `_build` wrote down. CheckpointError names the first file that is not as it was then."""
+    try:
+        return verify_folder(folder)
+    except OSError as error:
+        place = error.filename or folder
+        raise CheckpointError(f"{place} cannot be read: {error.strerror}.") from error
 
 
 def _sweep(root: Path) -> None:
@@ -221,8 +245,3 @@ def _sweep(root: Path) -> None:
         with suppress(OSError):
             if time.time() - part.stat().st_mtime > _STALE_S:
                 shutil.rmtree(part, ignore_errors=True)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """What `converted` wrote down: kind, splits, findings, sizes."""
-    return json.loads((folder / _MANIFEST).read_text())

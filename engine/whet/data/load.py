@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from whet.data.build import converted, read_manifest
+from whet.data.build import converted
 from whet.data.detect import find_source
 from whet.data.findings import Findings
 from whet.data.table import TextTable
@@ -54,15 +54,15 @@ def load_dataset(
     """Read a dataset in any known format (see docs of whet.data) from a file, a folder or the hub.
 
     The first call converts it to memory-mapped tables in `cache_dir` (default: WHET_CACHE or
-    ~/.cache/whet); later calls open these, as long as the files hold the same bytes.
+    ~/.cache/whet); later calls open these, as long as the files hold the same bytes. Tables that
+    are not as they were written are converted again, and that is told.
     `on_problem="refuse"` raises DataError with all problems found; "drop" leaves the rows at fault
     out (`findings` tells which).
     """
     if on_problem not in ("refuse", "drop"):
         raise ConfigError(f"data.on_problem={on_problem!r} is unknown. Use refuse or drop.")
     source = find_source(str(path))
-    folder = converted(source, cache_dir or cache_folder())
-    about = read_manifest(folder)
+    folder, about = converted(source, cache_dir or cache_folder())
     findings = Findings.from_dict(about["findings"])
     if on_problem == "refuse":
         findings.refuse(str(path))

@@ -2,8 +2,8 @@
 
 Shape suffixes: N rows of the table, B blocks of its Arrow file, M ids asked for.
  Beside `corpus.arrow` lie `corpus.json` (rows and digest), `corpus.hashes.npy` and
-`corpus.rows.npy` (the id index: the 64-bit hashes of all ids ascending, and their rows) and, once
-asked for, `corpus.groups.npy`.
+`corpus.rows.npy` (the id index: the 64-bit hashes of all ids ascending, and their rows) and, in the
+cache, `corpus.groups.npy`. Opening one checks no hashes: the cache does (`whet.data.build`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, overload
@@ -105,18 +104,15 @@ class TextTable:
     def group_of_N(self) -> np.ndarray:
         """For each row the smallest row whose text is equal after `normalise`, int64 [N].
 
-        Equality is judged by a 64-bit hash. Computed once, then kept beside the table.
+        Equality is judged by a 64-bit hash. Computed here unless `keep_groups` did.
         """
-        cached = _beside(self.path, "groups.npy")
-        if cached.exists():
-            return np.load(cached, mmap_mode="r")
+        kept = _beside(self.path, "groups.npy")
+        if kept.exists():
+            return np.load(kept, mmap_mode="r")
         hashes = [hash64(map(normalise, texts)) for _, texts in self.blocks()]
         hash_N = np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
         _, first, inverse_N = np.unique(hash_N, return_index=True, return_inverse=True)
-        group_N = first.astype(np.int64)[inverse_N]
-        with suppress(OSError):  # a table in a folder we may only read works too, more slowly
-            save_array(cached, group_N)
-        return group_N
+        return first.astype(np.int64)[inverse_N]
 
     def _one(self, column: int, row: int) -> str:
         if not 0 <= row < len(self):
@@ -203,6 +199,11 @@ def write_table(path: Path, rows: Iterable[tuple[str, str]]) -> TextTable:
     for id_, text in rows:
         writer.add(id_, text)
     return writer.close()
+
+
+def keep_groups(table: TextTable) -> None:
+    """Write `group_of_N` beside the table, from where it is read from then on."""
+    save_array(_beside(table.path, "groups.npy"), table.group_of_N())
 
 
 def repeated_rows(table: TextTable) -> np.ndarray:

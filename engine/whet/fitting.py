@@ -21,7 +21,7 @@ from whet.data.load import Dataset, load_dataset
 from whet.determinism import base_store, fixed_order
 from whet.disk import disk_errors_name, is_of_disk, of_disk
 from whet.errors import CheckpointError, ConfigError, EnvironmentRefused
-from whet.evaluate import Comparison, Evaluation, check_measures, check_trec_id
+from whet.evaluate import Comparison, Evaluation, check_measures
 from whet.heartbeat import watched
 from whet.job import (
     SCRATCH,
@@ -83,7 +83,6 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None) -> Run:
     with watched(config.launch.hang_timeout_s):
         data = shared_dataset(config)
         from_leader(lambda: check_data(config.claim, data))
-        from_leader(lambda: _check_ids(data))
         folder = from_leader(lambda: _folder_for(config, data))
         with locked(folder) if world().leader else nullcontext():
             job = opened(config, folder, data)
@@ -115,7 +114,6 @@ def begin(config: FitConfig) -> Path:
     check_fit(config)
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
     splits_of(data, config)
-    _check_ids(data)
     return _folder_for(config, data)
 
 
@@ -142,13 +140,6 @@ def _folder_for(config: FitConfig, data: Dataset) -> Path:
     folder = new_folder(config.output, data.name, goes_on)
     write_config(folder, config)
     return folder
-
-
-def _check_ids(data: Dataset) -> None:
-    """TREC files take no white space in ids: better said now than after the training."""
-    for table, kind in ((data.queries, "query"), (data.corpus, "document")):
-        for name in table.ids:
-            check_trec_id(name, kind)
 
 
 def _can_resume(folder: Path, config: FitConfig, data: Dataset) -> None:

@@ -17,6 +17,7 @@ D2 = b'{"_id": "d2", "text": "bees"}\n'
 D3 = b'{"_id": "d3", "text": "cats"}\n'
 HEAD = b"query-id\tcorpus-id\tscore\n"
 OR_DROP = "or pass data.on_problem=drop."
+GIVE_AN_ID = f"Give the row an id of printable text, no blank at its ends, {OR_DROP}"
 
 # file -> content, message, documents left and judgments left in all splits after dropping
 CASES: dict[str, tuple[str, bytes, str, int, int]] = {
@@ -160,7 +161,53 @@ CASES: dict[str, tuple[str, bytes, str, int, int]] = {
     "id with a tab": (
         "corpus.jsonl",
         D1 + D2 + D3 + b'{"_id": "d\\t4", "text": "x"}\n',
-        "corpus.jsonl line 4: id 'd\\t4'. Give the row an id of printable text, " + OR_DROP,
+        f"corpus.jsonl line 4: id 'd\\t4'. {GIVE_AN_ID}",
+        3,
+        3,
+    ),
+    "id with an escape sequence": (
+        "corpus.jsonl",
+        D1 + D2 + D3 + b'{"_id": "d4\\u001b[2J", "text": "x"}\n',
+        f"corpus.jsonl line 4: id 'd4\\x1b[2J'. {GIVE_AN_ID}",
+        3,
+        3,
+    ),
+    "id with a right-to-left mark": (
+        "queries.jsonl",
+        b'{"_id": "q1", "text": "a"}\n{"_id": "q2", "text": "b"}\n'
+        b'{"_id": "q\xe2\x80\x8f3", "text": "c"}\n',
+        f"queries.jsonl line 3: id 'q\\u200f3'. {GIVE_AN_ID}",
+        3,
+        3,
+    ),
+    "id that ends in a no-break space": (
+        "corpus.jsonl",
+        D1 + D2 + D3 + b'{"_id": "d4\\u00a0", "text": "x"}\n',
+        f"corpus.jsonl line 4: id 'd4\\xa0'. {GIVE_AN_ID}",
+        3,
+        3,
+    ),
+    "judgment of an id that ends in a no-break space": (
+        "qrels/test.tsv",
+        HEAD + b"q2\td2\t1\nq2\td2\xc2\xa0\t1\n",
+        "qrels/test.tsv line 3: the ids 'q2', 'd2\\xa0' are not both usable."
+        f" Write query id, document id and a whole number, {OR_DROP}",
+        3,
+        3,
+    ),
+    "relevance with an underscore": (
+        "qrels/test.tsv",
+        HEAD + b"q2\td2\t1\nq2\td1\t1_0\n",
+        "qrels/test.tsv line 3: relevance '1_0' is not a whole number."
+        f" Write a whole number, 0 for not relevant, {OR_DROP}",
+        3,
+        3,
+    ),
+    "relevance in other digits": (
+        "qrels/test.tsv",
+        HEAD + "q2\td2\t1\nq2\td1\t\uff11\n".encode(),
+        "qrels/test.tsv line 3: relevance '\uff11' is not a whole number."
+        f" Write a whole number, 0 for not relevant, {OR_DROP}",
         3,
         3,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ _HEADER = {
     *("corpus-id", "corpus_id", "corpusid", "doc-id", "doc_id", "docid", "doc", "did", "docno"),
     *("document-id", "document_id", "score", "relevance", "rel", "label", "grade", "judgment"),
 }
+_WHOLE = re.compile(r"-?[0-9]{1,10}(\.0{1,10})?")
 
 
 def source_of(root: Path) -> Source | None:
@@ -63,10 +65,11 @@ def qrel_rows(path: Path, split: str, reading: Reading, base: int) -> Iterator[J
     """Judgments of one file: `query doc relevance` (BEIR) or `query iteration doc relevance`
     (TREC).
 
-    Fields are split at tabs where the line has one, else at spaces.
+    Fields are split at tabs where the line has one, else at spaces; spaces around them are taken
+    off, other white space is part of an id.
     """
     for place, line in numbered_lines(path, reading, base):
-        fields = line.split("\t") if "\t" in line else line.split()
+        fields = line.split("\t") if "\t" in line else [f for f in line.split(" ") if f]
         if not fields or (
             place == base + 1 and _HEADER.issuperset(f.strip().lower() for f in fields)
         ):
@@ -75,8 +78,8 @@ def qrel_rows(path: Path, split: str, reading: Reading, base: int) -> Iterator[J
             what = f"{len(fields)} fields, not 3 (BEIR) or 4 (TREC): {shown(line)}"
             reading.add("bad judgment", place, what)
             continue
-        fields = [fields[0].strip(), fields[-2].strip(), fields[-1]]
-        judgment = judgment_of(fields, split, reading, place)
+        ends = [field.strip(" ") for field in (fields[0], fields[-2], fields[-1])]
+        judgment = judgment_of(ends, split, reading, place)
         if judgment is not None:
             yield judgment
 
@@ -97,14 +100,18 @@ def judgment_of(
 
 
 def whole_number(value: object) -> int | None:
-    """An int from 1, "1", 1.0 or "1.0" within 32 bits; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+    """An int from 1, "1", 1.0 or "1.0" within 32 bits; None for anything else.
+
+    Text must be plain digits: `int` and `float` would also read "1_0", " 1", "+1" and digits of
+    other scripts.
+    """
+    if isinstance(value, str):
+        value = int(value.partition(".")[0]) if _WHOLE.fullmatch(value) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
+    if isinstance(value, float) and not value.is_integer():
         return None
-    return int(number) if number.is_integer() and abs(number) < 2**31 else None
+    return int(value) if abs(value) < 2**31 else None
 
 
 def _file(root: Path, stem: str) -> Path | None:

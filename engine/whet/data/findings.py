@@ -19,7 +19,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "bad JSON": ("problem", f"Write one JSON object a line, {_DROP}"),
     "bad CSV": ("problem", f"Quote the fields as RFC 4180 says, {_DROP}"),
     "missing field": ("problem", f"Add the field, {_DROP}"),
-    "bad id": ("problem", f"Give the row an id of printable text, {_DROP}"),
+    "bad id": ("problem", f"Give the row an id of printable text, no blank at its ends, {_DROP}"),
     "duplicate id": (
         "problem",
         "Give each row its own id, or pass data.on_problem=drop to keep the first.",

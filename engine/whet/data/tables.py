@@ -132,7 +132,7 @@ def arrow_rows(
     """
     for batch in batches:
         try:
-            rows = batch.to_pylist()
+            rows = _rows_of(batch)
         except UnicodeDecodeError:
             rows = [_row_of_one(batch.slice(at, 1)) for at in range(batch.num_rows)]
         for place, row in enumerate(rows, base + 1):
@@ -143,9 +143,26 @@ def arrow_rows(
         base += len(rows)
 
 
+def _rows_of(batch: Any) -> list[dict[str, Any] | None]:
+    names, columns = batch.schema.names, [_values(column) for column in batch.columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _values(column: Any) -> list[Any]:
+    """Those of a column that Python has no values for (a time zone that is not known here, dates
+    after 9999) are given as its type, which is no text, id or number.
+    """
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, KeyError, OverflowError):  # ArrowInvalid is a ValueError, too
+        return [column.type] * len(column)
+
+
 def _row_of_one(batch: Any) -> dict[str, Any] | None:
     try:
-        return batch.to_pylist()[0]
+        return _rows_of(batch)[0]
     except UnicodeDecodeError:
         return None
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from hashlib import blake2b
+from unicodedata import category, normalize
 
 import numpy as np
+
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's control, format, half pair, line ends
 
 
 def normalise(text: str) -> str:
@@ -16,7 +18,7 @@ def normalise(text: str) -> str:
     >>> normalise("  Foo\\tBAR ")
     'foo bar'
     """
-    folded = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    folded = text.lower() if text.isascii() else normalize("NFKC", text).casefold()
     # in printable text the space is the only whitespace: looking is five times as fast as splitting
     if folded.isprintable() and "  " not in folded and folded == folded.strip(" "):
         return folded
@@ -55,16 +57,17 @@ def text_fault(text: object) -> str | None:
 def id_of(value: object) -> str | None:
     """A row's id as text (a JSON int counts), or None where it cannot be one.
 
-    Spaces are allowed; tabs, line ends, NUL and lone surrogates are not, since no TREC or TSV file
-    could name them.
+    Spaces within are allowed. White space at an end is not, since files of judgments lose it; nor
+    are control and format characters, line ends and lone surrogates, which steer a terminal or
+    cannot be seen.
     """
     if not isinstance(value, str):
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
-    if not value or value.isspace():
+    if not value or value != value.strip():
         return None
     if value.isprintable():
         return value
-    return None if set(value) & set("\t\n\r\0") or not _encodes(value) else value
+    return None if any(category(character) in _UNSEEN for character in value) else value
 
 
 def _encodes(text: str) -> bool:

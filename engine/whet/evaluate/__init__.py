@@ -16,7 +16,6 @@ _HOMES = {
     "Words": "lexical",
     "changed_queries": "examples",
     "check_measures": "measures",
-    "check_trec_id": "trec",
     "compare": "comparison",
     "evaluate_run": "judge",
     "judgments_of": "judge",

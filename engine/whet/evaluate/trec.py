@@ -3,7 +3,8 @@
 The tie rule is trec_eval's (form_res_rels.c, comp_sim_docno): higher score first; equal scores by
 doc id, *descending* by code point (`d9` before `d10`). Scores count as float32, as in pytrec_eval;
 newer trec_eval compares doubles, and agrees because files hold float32's shortest digits. So
-trec_eval, ir-measures and readers that trust the rank column all see the ranking we scored.
+trec_eval, ir-measures and readers that trust the rank column all see the ranking we scored. White
+space in ids is percent-encoded: of equal scores, who sorts such ids again may see another order.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from whet.checkpoint import write_atomically
+from whet.data.trec_ids import TrecIds, trec_id
 from whet.errors import DataError
 
 Run = dict[str, dict[str, float]]  # query id -> doc id -> score, best first
@@ -24,7 +26,7 @@ Judgments = dict[str, dict[str, int]]  # query id -> doc id -> relevance; at lea
 
 RUN_COLUMNS = "qid Q0 docid rank score tag"
 QRELS_COLUMNS = "qid 0 docid relevance"
-SPLITS = re.compile(r"[\s\0]")  # what a reader of columns splits at, and what ends a string in C
+GRADE = re.compile(r"-?[0-9]{1,10}")  # `int` also reads "1_0", "+1" and digits of other scripts
 
 
 def ranked(scores: Mapping[str, float]) -> dict[str, float]:
@@ -36,21 +38,6 @@ def ranked(scores: Mapping[str, float]) -> dict[str, float]:
     rounded = dict(zip(scores, np.fromiter(scores.values(), np.float32).tolist(), strict=True))
     by_id = sorted(rounded, reverse=True)
     return {doc: rounded[doc] for doc in sorted(by_id, key=rounded.__getitem__, reverse=True)}
-
-
-def check_trec_id(text: str, kind: str) -> None:
-    """Refuse an id that a TREC file cannot hold: its columns are split at white space.
-
-    `kind` says in the message what the id names: "document", "query" or "tag".
-    """
-    if text and not SPLITS.search(text):
-        return
-    remedy = "_".join(text.replace("\0", " ").split()) or "x1"
-    fault = "white space or NUL in it" if text else "no letters"
-    raise DataError(
-        f"{kind} id {text!r} has {fault}, and TREC files are split at white space. "
-        f"Rename it wherever it stands in the data, for example to {remedy!r}."
-    )
 
 
 def write_text(path: str | Path, lines: Iterable[str]) -> None:
@@ -70,19 +57,18 @@ def write_run(
 ) -> None:
     """Write a run as `qid Q0 docid rank score tag`; ranks count from 1, queries keep their order.
 
-    Raises DataError for an id with white space and for a score that is not finite.
+    White space in ids is percent-encoded. Raises DataError for a score that is not finite.
     """
-    check_trec_id(tag, "tag")
-    write_text(path, _run_lines(run, tag))
+    write_text(path, _run_lines(run, trec_id(tag)))
 
 
 def _run_lines(run: Mapping[str, Mapping[str, float]], tag: str) -> Iterator[str]:
+    queries, documents = TrecIds(), TrecIds()
     for query_id, scores in run.items():
-        check_trec_id(query_id, "query")
+        query = queries[query_id]
         for rank, (doc_id, value) in enumerate(ranked(scores).items(), start=1):
-            check_trec_id(doc_id, "document")
             check_finite(value, query_id, doc_id)
-            yield f"{query_id} Q0 {doc_id} {rank} {np.float32(value)!s} {tag}"
+            yield f"{query} Q0 {documents[doc_id]} {rank} {np.float32(value)!s} {tag}"
 
 
 def check_finite(value: float, query_id: str, doc_id: str) -> None:
@@ -97,16 +83,11 @@ def check_finite(value: float, query_id: str, doc_id: str) -> None:
 
 
 def write_qrels(path: str | Path, judgments: Mapping[str, Mapping[str, int]]) -> None:
-    """Write judgments as `qid 0 docid relevance`, in the order given.
-
-    Raises DataError for an id with white space.
-    """
-    for query_id, grades in judgments.items():
-        check_trec_id(query_id, "query")
-        for doc_id in grades:
-            check_trec_id(doc_id, "document")
+    """Write judgments as `qid 0 docid relevance`, in the order given, ids as in a run."""
+    queries, documents = TrecIds(), TrecIds()
     rows = ((query, doc, grades[doc]) for query, grades in judgments.items() for doc in grades)
-    write_text(path, (f"{query} 0 {doc} {grade:d}" for query, doc, grade in rows))
+    lines = (f"{queries[query]} 0 {documents[doc]} {grade:d}" for query, doc, grade in rows)
+    write_text(path, lines)
 
 
 def read_run(path: str | Path) -> Run:
@@ -136,12 +117,11 @@ def read_qrels(path: str | Path) -> Judgments:
     for where, (query_id, _, doc_id, value) in _rows(Path(path), QRELS_COLUMNS):
         grades = judgments.setdefault(query_id, {})
         _refuse_twice(where, query_id, doc_id, grades)
-        try:
-            grades[doc_id] = int(value)
-        except ValueError:
+        if not GRADE.fullmatch(value):
             raise DataError(
                 f"{where}: relevance {value!r} is not a whole number. Use grades such as 0, 1, 2."
-            ) from None
+            )
+        grades[doc_id] = int(value)
     return judgments
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from whet.errors import ConfigError, DataError
+from whet.data.trec_ids import TrecIds
+from whet.errors import ConfigError
 from whet.mine.files import Table, whole_file
 from whet.progress import say
 from whet.types import Negatives, Positives
@@ -157,7 +158,7 @@ def _documents(corpus: Table) -> Iterator[dict[str, str]]:
 def trec(folder: Path, export: Export) -> list[Path]:
     """A run of the negatives (`qid Q0 docid rank score tag`) and qrels of the positives.
 
-    With reference=each a query's rows are merged. DataError for an id with white space.
+    With reference=each a query's rows are merged. White space in ids is percent-encoded.
     """
     scored: dict[int, dict[int, float]] = {}
     positives: dict[int, np.ndarray] = {}
@@ -166,32 +167,28 @@ def trec(folder: Path, export: Export) -> list[Path]:
         scored.setdefault(row.query, {}).update(found)
         positives[row.query] = row.positives
 
+    def names(table: Table) -> Callable[[int], str]:
+        written = TrecIds()
+        return lambda row: written[table.ids_of([row])[0]]
+
     def run() -> Iterator[str]:
+        query_name, doc_name = names(export.queries), names(export.corpus)
         for query, scores in scored.items():
             ranked = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
-            qid = _trec_id(export.queries, query)
+            qid = query_name(query)
             for rank, (doc, score) in enumerate(ranked, 1):
-                yield f"{qid} Q0 {_trec_id(export.corpus, doc)} {rank} {score!r} whet-mine"
+                yield f"{qid} Q0 {doc_name(doc)} {rank} {score!r} whet-mine"
 
     def qrels() -> Iterator[str]:
+        query_name, doc_name = names(export.queries), names(export.corpus)
         for query, docs in positives.items():
             for doc in docs.tolist():
-                yield f"{_trec_id(export.queries, query)} 0 {_trec_id(export.corpus, doc)} 1"
+                yield f"{query_name(query)} 0 {doc_name(doc)} 1"
 
     return [
         _write_lines(folder / "negatives.run", run()),
         _write_lines(folder / "positives.qrels", qrels()),
     ]
-
-
-def _trec_id(table: Table, row: int) -> str:
-    name = table.ids_of([row])[0]
-    if not name or any(char.isspace() for char in name):
-        raise DataError(
-            f"id {name!r} is empty or has white space, which a TREC file cannot hold. "
-            "Rename it, or choose another of formats."
-        )
-    return name
 
 
 def _write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> Path:

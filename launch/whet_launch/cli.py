@@ -15,6 +15,7 @@ from collections.abc import Callable
 from whet.disk import disk_errors_name, is_of_disk, of_disk, remedy
 from whet.errors import WhetError
 from whet.printable import printable_lines
+from whet_launch.output import printable_output
 
 INTERRUPTED = 130
 
@@ -29,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     # others' work, and each waits for the other's.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = sys.argv[1:] if arguments is None else arguments
-    return guarded(lambda: _dispatch(words), shlex.join(["whet", *words]))
+    with printable_output():
+        return guarded(lambda: _dispatch(words), shlex.join(["whet", *words]))
 
 
 def guarded(action: Callable[[], int], command: str = "the same command") -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -166,6 +167,40 @@ def test_check_answers_3_when_there_are_problems(whet: Whet, tmp_path: Path) -> 
     code, out, _ = whet("check", str(tmp_path))
     assert code == DataError.exit_code
     assert "corpus.jsonl line 2" in out
+
+
+def test_what_a_verb_prints_cannot_steer_the_terminal(calls: Any, whet: Whet) -> None:
+    def tell(config: FitConfig) -> None:
+        print("id \x1b[2J\u202e", end="\n")
+        sys.stdout.writelines(["a\tb\r\x9b31m\n"])
+        assert sys.stdout.fileno() >= 0 and not sys.stdout.isatty() and sys.stdout.buffer
+
+    calls.answer = tell
+    before = sys.stdout
+    code, out, err = whet("fit", "data=x")
+    assert (code, err) == (0, "")
+    assert out == "id \\x1b[2J\\u202e\na\tb\\r\\x9b31m\n"
+    assert sys.stdout is before
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_the_output_cannot_hold_is_escaped(
+    calls: Any, whet: Whet, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    calls.answer = lambda config: print("d\u00e9j\u00e0 \u6771")
+    held = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(held, encoding, write_through=True))
+    assert whet("fit", "data=x")[0] == 0
+    word = "d\\xe9j\\xe0" if encoding == "ascii" else "d\u00e9j\u00e0"
+    assert held.getvalue().decode(encoding) == f"{word} \\u6771\n"
+
+
+def test_a_closed_output_is_no_error(
+    calls: Any, whet: Whet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls.answer = lambda config: print("nobody hears it")
+    monkeypatch.setattr(sys, "stdout", None)
+    assert whet("fit", "data=x")[0] == 0
 
 
 def test_the_configuration_can_be_printed(calls: Any, whet: Whet) -> None:

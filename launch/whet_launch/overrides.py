@@ -43,13 +43,13 @@ def to_hydra(verb: Verb, words: list[str]) -> list[str]:
     """
     flags, rest = _split(verb, words)
     sweep = bool({"-m", "--multirun"} & set(flags))
-    bare = [word for word in rest if "=" not in word and not re.match(r"~\w", word)]
+    bare = [word for word in rest if _stands_alone(verb, word)]
     if len(bare) > 1:
         raise ConfigError(
             f"{bare[0]!r} and {bare[1]!r} both stand where one {_meant(verb)} is expected. "
             "Write options as key=value."
         )
-    if bare and bare[0] in {*keys_of(verb.config), *group_names(verb.config)}:
+    if bare and bare[0] in _keys(verb) and not _is_here(verb, bare[0]):
         raise ConfigError(f"{bare[0]} needs a value. Write {bare[0]}=VALUE.")
     if bare and verb.bare is None:
         raise ConfigError(f"{verb.name} takes options as key=value, and {bare[0]!r} is none.")
@@ -60,6 +60,23 @@ def to_hydra(verb: Verb, words: list[str]) -> list[str]:
         one_folder = re.compile(r"^output=(?='[^',]*'$)")
         overrides = [one_folder.sub("hydra.sweep.dir=", text) for text in overrides]
     return flags + overrides
+
+
+def _stands_alone(verb: Verb, word: str) -> bool:
+    """True for a word that is no key=value; `lr=0.1/data` is none if that folder is here."""
+    if "=" in word:
+        return _parts(word)[1] not in _keys(verb) and _is_here(verb, word)
+    return not re.match(r"~\w", word)
+
+
+def _is_here(verb: Verb, word: str) -> bool:
+    """Whether a word alone can only be meant as the file or folder of that name."""
+    takes_a_path = SHORT.get(verb.bare or "", verb.bare) in PATHS
+    return takes_a_path and Path(word).exists()
+
+
+def _keys(verb: Verb) -> set[str]:
+    return {*keys_of(verb.config), *group_names(verb.config)}
 
 
 def _meant(verb: Verb) -> str:

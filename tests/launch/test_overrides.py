@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from whet.errors import ConfigError
 from whet_launch.overrides import to_hydra
 from whet_launch.verbs import VERBS
 
@@ -39,6 +40,38 @@ def _read(words: list[str]) -> list[object]:
 )
 def test_words_become_overrides(word: str, becomes: str) -> None:
     assert to_hydra(VERBS["fit"], [word]) == [becomes]
+
+
+@pytest.mark.parametrize(
+    ("verb", "word", "becomes"),
+    [
+        ("check", "data", "data.path='data'"),
+        ("fit", "seed", "data.path='seed'"),
+        ("bundle", "run", "run='run'"),
+        ("export", "model", "model.name='model'"),
+        ("check", "runs/lr=0.1/data", "data.path='runs/lr=0.1/data'"),
+    ],
+)
+def test_what_is_a_folder_here_is_meant_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, word: str, becomes: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError):
+        to_hydra(VERBS[verb], [word])
+    Path(word).mkdir(parents=True)
+    assert to_hydra(VERBS[verb], [word]) == [becomes]
+
+
+def test_a_folder_does_not_stand_for_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("seed=1", "suite", "name"):
+        Path(name).mkdir()
+    assert to_hydra(VERBS["fit"], ["seed=1"]) == ["seed=1"]
+    for verb, word in (("bench", "suite"), ("logs", "name")):  # no paths
+        with pytest.raises(ConfigError, match=f"Write {word}=VALUE"):
+            to_hydra(VERBS[verb], [word])
 
 
 TEXT = st.text(

@@ -76,7 +76,7 @@ def content(data: Dataset) -> tuple[object, ...]:
     return tuple(told)
 
 
-@pytest.mark.parametrize("flips", [100, pytest.param(1_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flips", [60, pytest.param(1_000, marks=pytest.mark.slow)])
 def test_every_flipped_bit_is_noticed_told_and_mended(
     beir: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], flips: int
 ) -> None:

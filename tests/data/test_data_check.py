@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from whet.data import check_dataset, load_dataset
 from whet.data.findings import Findings
+from whet.errors import DataError
+from whet.printable import printable_lines
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 BEIR_SETS = sorted(path.parent for path in REAL.glob("*/corpus.jsonl.gz"))
@@ -91,3 +94,56 @@ def test_real_data_loads_whole(root: Path) -> None:
     assert len(data.corpus) == rows_of(root / "corpus.jsonl.gz") - empty
     assert len(data.queries) == rows_of(root / "queries.jsonl.gz")
     assert set(data.splits) == {path.stem for path in (root / "qrels").glob("*.tsv")}
+
+
+TRICK = "\x1b[2J\x9b31m\n\u202e"
+
+
+def is_clean(text: str, lines: int) -> bool:
+    return printable_lines(text) == text and text.count("\n") == lines
+
+
+def test_names_of_splits_and_files_are_escaped(beir: Any) -> None:
+    root = beir()
+    before = str(check_dataset(str(root))).count("\n")
+    (root / "qrels" / "test.tsv").rename(root / "qrels" / f"test{TRICK}.tsv")
+    check = check_dataset(str(root))
+    assert is_clean(str(check), before)
+    name = "test\\x1b[2J\\x9b31m\\n\\u202e"
+    assert f"split {name}" in str(check)
+    assert len(check.dataset.split(name)) == 1
+    with pytest.raises(DataError) as refused:
+        check.dataset.split("none")
+    assert is_clean(str(refused.value), 0)
+
+
+def test_a_name_that_is_not_utf_8_is_escaped(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"set\xff")
+    folder.mkdir()
+    row = '{"query": "a", "positive": "b"}\n'
+    for name in (b"train\xff.jsonl", b"test\xfe.jsonl"):
+        (folder / os.fsdecode(name)).write_text(row)
+    data = check_dataset(str(folder)).dataset
+    assert (data.name, sorted(data.splits)) == ("set\\udcff", ["test\\udcfe", "train\\udcff"])
+    assert data.digest and is_clean(str(check_dataset(str(folder))), 14)
+
+
+def test_files_of_no_known_kind_are_escaped(tmp_path: Path) -> None:
+    folder = tmp_path / f"set{TRICK}"
+    folder.mkdir()
+    (folder / f"x{TRICK}.bin").write_bytes(b"z")
+    for path in (folder, folder / f"x{TRICK}.bin", folder / f"absent{TRICK}"):
+        with pytest.raises(DataError) as refused:
+            check_dataset(str(path))
+        assert is_clean(str(refused.value), 0)
+
+
+def test_a_finding_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "qrels").mkdir()
+    rows = ['{"_id": "d\\n\\u001b[2J", "text": "a"}', '{"_id": "d1", "text": "a"}']
+    (tmp_path / "corpus.jsonl").write_text("\n".join(rows))
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q1", "text": "a"}\n')
+    (tmp_path / "qrels" / f"test{TRICK}.tsv").write_text("q1\td9\t1\n")
+    findings = check_dataset(str(tmp_path)).findings
+    assert findings.problems == 3
+    assert is_clean(str(findings), 3)

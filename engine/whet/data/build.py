@@ -76,7 +76,9 @@ def _key(source: Source) -> str:
             with open(path, "rb") as handle:
                 content = file_digest(handle, "sha256").hexdigest()
         except OSError as error:
-            raise DataError(f"{path}: {error.strerror}. Check its permissions.") from error
+            raise DataError(
+                f"{printable(path)}: {error.strerror}. Check its permissions."
+            ) from error
         digest.update(f"\0{name}\0{content}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:32]
 
@@ -90,7 +92,8 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
     if not len(corpus):
         reading.findings.refuse(source.root.name)
         raise DataError(
-            f"{source.root}: holds no document (looked in {source.corpus_name}). Give it some."
+            f"{printable(source.root)}: holds no document (looked in {source.corpus_name}). "
+            "Give it some."
         )
     splits: list[str] = []
     for split, file in sorted(reading.splits.items(), key=_split_rank):

@@ -14,6 +14,7 @@ import numpy as np
 from whet.data.findings import Findings, shown
 from whet.data.load import Dataset, load_dataset
 from whet.data.table import TextTable
+from whet.printable import printable
 from whet.types import Qrels
 
 EXAMPLES = 3
@@ -57,7 +58,7 @@ class Check:
 
     def __str__(self) -> str:
         data = self.dataset
-        lines = [f"{data.path}: {data.kind}", _table_line("documents", self.corpus)]
+        lines = [f"{printable(data.path)}: {data.kind}", _table_line("documents", self.corpus)]
         if self.queries.rows:
             lines.append(_table_line("queries", self.queries))
         lines += [_split_line(name, counts) for name, counts in self.splits.items()]
@@ -167,9 +168,10 @@ def _examples(data: Dataset, qrels: Qrels) -> list[str]:
     lines = []
     for query in qrels.query_rows[:EXAMPLES].tolist():
         mine = qrels.only(qrels.query_rows_M == query)
-        lines.append(f"  {data.queries.id(query)}: {shown(data.queries.text(query), 100)}")
+        lines.append(
+            f"  {printable(data.queries.id(query))}: {shown(data.queries.text(query), 100)}"
+        )
         for doc, grade in list(zip(mine.doc_rows_M, mine.relevance_M, strict=True))[:2]:
-            lines.append(
-                f"    {grade} {data.corpus.id(int(doc))}: {shown(data.corpus.text(int(doc)), 90)}"
-            )
+            id_, text = printable(data.corpus.id(int(doc))), shown(data.corpus.text(int(doc)), 90)
+            lines.append(f"    {grade} {id_}: {text}")
     return lines

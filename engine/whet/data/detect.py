@@ -10,6 +10,7 @@ from whet.data import beir, hub, tables, text_folder
 from whet.data.lines import json_rows, read_some
 from whet.data.records import Reading, Source
 from whet.errors import DataError
+from whet.printable import printable
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 
@@ -28,8 +29,8 @@ def find_source(path: str) -> Source:
         return _folder(place)
     near = _near(place)
     if near or not hub.NAME.match(path) or path.startswith(".") or _is_under_a_folder(path):
-        hint = f"Did you mean {' or '.join(near)}?" if near else "Check the path."
-        raise DataError(f"{path}: no such file or folder. {hint}")
+        hint = f"Did you mean {' or '.join(map(printable, near))}?" if near else "Check the path."
+        raise DataError(f"{printable(path)}: no such file or folder. {hint}")
     return hub.source_of_name(path)
 
 
@@ -40,10 +41,10 @@ def _folder(root: Path) -> Source:
     source = source or tables.source_of_folder(root) or text_folder.source_of(root)
     if source is None:
         names = sorted(path.name for path in root.iterdir())[:8]
-        held = f"holds {', '.join(names)}" if names else "is empty"
+        held = f"holds {', '.join(map(printable, names))}" if names else "is empty"
         raise DataError(
-            f"{root}: {held}, no format known here. Give it corpus.jsonl, queries.jsonl and"
-            " qrels/train.tsv, or train.jsonl with query and positive."
+            f"{printable(root)}: {held}, no format known here. Give it corpus.jsonl, queries.jsonl"
+            " and qrels/train.tsv, or train.jsonl with query and positive."
         )
     return source
 
@@ -62,7 +63,9 @@ def _refuse_archive(path: Path) -> None:
     head = read_some(path, 512)
     packed = head.startswith((b"PK\x03\x04", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ"))
     if packed or head[257:262] == b"ustar" or path.name.lower().endswith(_ARCHIVES):
-        raise DataError(f"{path}: is an archive. Unpack it and give the folder or file inside.")
+        raise DataError(
+            f"{printable(path)}: is an archive. Unpack it and give the folder or file inside."
+        )
 
 
 def _near(path: Path) -> list[str]:

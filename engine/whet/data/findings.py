@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from whet.errors import DataError
+from whet.printable import printable
 
 SHOWN_OF_A_KIND = 5
 _DROP = "or pass data.on_problem=drop."
@@ -77,7 +78,7 @@ class Findings:
         case = self.found.setdefault(kind, Found())
         case.count += 1
         if len(case.examples) < SHOWN_OF_A_KIND:
-            case.examples.append(f"{where}: {what}")
+            case.examples.append(printable(f"{where}: {what}"))
 
     def more(self, kind: str, count: int) -> None:
         """Count `count` further cases of `kind` without sentences."""
@@ -114,7 +115,7 @@ class Findings:
         told = "\n".join(self.describe(kind) for kind in kinds)
         if self.problems == 1:
             raise DataError(told)
-        raise DataError(f"{name} has {self.problems:,} problems:\n{told}")
+        raise DataError(f"{printable(name)} has {self.problems:,} problems:\n{told}")
 
     def __str__(self) -> str:
         parts = []

@@ -18,6 +18,7 @@ from whet.data.columns import records_of, roles_of
 from whet.data.records import Reading, Record, Source
 from whet.data.tables import arrow_rows, split_name
 from whet.errors import DataError, EnvironmentRefused
+from whet.printable import printable
 
 NAME = re.compile(r"(?P<name>[\w.-]+(/[\w.-]+)?)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?$")
 
@@ -45,7 +46,9 @@ def source_of_name(name: str) -> Source:
     """
     match = NAME.match(name)
     if match is None:
-        raise DataError(f"{name}: is no dataset name. Write owner/name, :config and @revision.")
+        raise DataError(
+            f"{printable(name)}: is no dataset name. Write owner/name, :config and @revision."
+        )
     repo, config, revision = match["name"], match["config"], match["revision"]
 
     def load(repo: str, config: str | None) -> Opened:
@@ -144,19 +147,21 @@ def _refusing(name: str, call: Callable[[], Any]) -> Any:
         return call()
     except DatasetNotFoundError as error:
         raise DataError(
-            f"{name}: is no file, folder or public dataset on the hub. Check the name."
+            f"{printable(name)}: is no file, folder or public dataset on the hub. Check the name."
         ) from error
     except ConnectionError as error:
         raise EnvironmentRefused(
-            f"{name}: is no file or folder here, and the Hugging Face hub cannot be reached."
-            " Check the path, or the network."
+            f"{printable(name)}: is no file or folder here, and the Hugging Face hub cannot be "
+            "reached. Check the path, or the network."
         ) from error
     except Exception as error:  # datasets raises what its many backends raise
         first = str(error).strip().split("\n")[0]
         remedy = "Give it with :config, or save it as jsonl or parquet"
         if "script" in first:
             remedy = "It needs code of its own, which is not run: try @refs/convert/parquet"
-        raise DataError(f"{name}: cannot be opened ({first}). {remedy}.") from error
+        raise DataError(
+            f"{printable(name)}: cannot be opened ({printable(first)}). {remedy}."
+        ) from error
 
 
 def _datasets() -> Any:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 from whet.data.findings import shown
 from whet.data.records import Reading
 from whet.errors import DataError
+from whet.printable import printable
 
 LINE_LIMIT = 16 << 20  # bytes
 _BUFFER = 1 << 20
@@ -29,7 +30,9 @@ def open_bytes(path: Path) -> BinaryIO:
         handle.close()
         return cast(BinaryIO, io.BufferedReader(cast(Any, gzip.open(path)), _BUFFER))
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}. Check the path and its permissions.") from error
+        raise DataError(
+            f"{printable(path)}: {error.strerror}. Check the path and its permissions."
+        ) from error
 
 
 def read_some(path: Path, size: int) -> bytes:
@@ -98,7 +101,9 @@ def json_rows(path: Path, reading: Reading, base: int) -> Iterator[tuple[int, di
 
 def _torn(path: Path, error: Exception) -> DataError:
     """Not dropped like a bad line: how many rows are lost cannot be known."""
-    return DataError(f"{path}: cannot be read to its end ({error}). Fetch or compress it again.")
+    return DataError(
+        f"{printable(path)}: cannot be read to its end ({error}). Fetch or compress it again."
+    )
 
 
 def _skip_rest_of_line(handle: BinaryIO, raw: bytes) -> None:

@@ -16,6 +16,7 @@ from whet.data.detect import find_source
 from whet.data.findings import Findings
 from whet.data.table import TextTable
 from whet.errors import ConfigError, DataError
+from whet.printable import printable
 from whet.store import cache_folder
 from whet.types import Qrels
 
@@ -45,7 +46,7 @@ class Dataset:
         near = get_close_matches(name, self.splits, 1)
         there = ", ".join(self.splits) or "none, since nothing is judged"
         hint = f"Did you mean {near[0]}?" if near else "Choose one of them."
-        raise DataError(f"{self.path}: has no split {name!r} (splits: {there}). {hint}")
+        raise DataError(f"{printable(self.path)}: has no split {name!r} (splits: {there}). {hint}")
 
 
 def load_dataset(
@@ -86,7 +87,7 @@ def load_dataset(
 def _name(root: Path, path: str) -> str:
     """A short name for run folders and reports: the folder's, or the file's without endings."""
     given = Path(path)
-    return given.name.split(".")[0] if given.is_file() else root.resolve().name
+    return printable(given.name.split(".")[0] if given.is_file() else root.resolve().name)
 
 
 def _digest(corpus: TextTable, queries: TextTable, splits: dict[str, Qrels]) -> str:

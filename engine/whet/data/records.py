@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from whet.data.findings import Findings, shown
 from whet.data.text import text_fault
+from whet.printable import printable
 
 _LINE_BITS = 40  # a place is file number << 40 | line number, one int64
 
@@ -49,11 +50,14 @@ class Reading:
 
     def file(self, name: str, unit: str = "line") -> int:
         """The place of line 0 of a new file; add a line (or row) number to it."""
-        self.files.append((name, unit))
+        self.files.append((printable(name), unit))
         return (len(self.files) - 1) << _LINE_BITS
 
     def split(self, name: str, file: str) -> str:
-        """Announce a split, so that an empty one is noticed; `file` is named then."""
+        """Announce a split, so that an empty one is noticed; `file` is named then. Returns its name
+        as it can be printed: a file's may hold anything.
+        """
+        name = printable(name)
         self.splits.setdefault(name, file)
         return name
 

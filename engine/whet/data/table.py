@@ -22,6 +22,7 @@ import pyarrow as pa
 from whet.data.blocks import TEXTS, BlockWriter
 from whet.data.text import hash64, normalise
 from whet.errors import DataError
+from whet.printable import printable
 
 _IDS, _TEXTS = 0, 1  # columns
 
@@ -38,7 +39,9 @@ class TextTable:
             self._hashes_N = np.load(_beside(self.path, "hashes.npy"), mmap_mode="r")
             self._rows_N = np.load(_beside(self.path, "rows.npy"), mmap_mode="r")
         except (OSError, ValueError, pa.ArrowInvalid) as error:
-            raise DataError(f"{path}: not a whole table ({error}). Build it again.") from error
+            raise DataError(
+                f"{printable(path)}: not a whole table ({printable(error)}). Build it again."
+            ) from error
         self.digest: str = facts["digest"]
         self._columns_B = [blocks.column(name).chunks for name in ("id", "text")]
         self._starts_B = np.cumsum([0] + [len(chunk) for chunk in self._columns_B[_IDS]])

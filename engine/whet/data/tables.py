@@ -15,6 +15,7 @@ from whet.data.columns import Rows, known_name, records_of, roles_of
 from whet.data.lines import LINE_LIMIT, json_rows, numbered_lines, read_some
 from whet.data.records import Reading, Record, Source
 from whet.errors import DataError
+from whet.printable import printable
 
 _ENDINGS = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet")
 _SPLITS = {"validation": "dev", "valid": "dev", "val": "dev", "eval": "dev", "training": "train"}
@@ -53,20 +54,23 @@ def file_kind(path: Path) -> str:
     head = read_some(path, 4096).removeprefix(b"\xef\xbb\xbf")
     start = head.lstrip()[:1]
     if not start:
-        raise DataError(f"{path}: is empty. Give it one row a line.")
+        raise DataError(f"{printable(path)}: is empty. Give it one row a line.")
     if head.startswith(b"PAR1"):
         return "parquet"
     if start == b"{":
         return "jsonl"
     if start == b"[" and _named(path, ".json", ".jsonl", ".ndjson"):
         raise DataError(
-            f"{path}: is one JSON array. Write one object a line: jq -c '.[]' {path.name}"
+            f"{printable(path)}: is one JSON array. Write one object a line: jq -c '.[]' "
+            f"{printable(path.name)}"
         )
     if _named(path, ".csv", ".tsv"):
         return "tsv" if b"\t" in head.split(b"\n")[0] else "csv"
     if _named(path, *_ENDINGS):
         return "jsonl"  # so that the line at fault is named
-    raise DataError(f"{path}: is not jsonl, csv, tsv or parquet. Convert it to one of them.")
+    raise DataError(
+        f"{printable(path)}: is not jsonl, csv, tsv or parquet. Convert it to one of them."
+    )
 
 
 def _source(root: Path, splits: dict[str, list[Path]]) -> Source:
@@ -90,7 +94,7 @@ def _read(
     for split, paths in splits.items():
         for path in paths:
             name = path.relative_to(root).as_posix()
-            reading.split(split, name)
+            split = reading.split(split, name)
             columns, rows = _OPENERS[kinds[path]](path, name, reading)
             if columns:
                 roles = roles_of(columns, reading, reading.file(name))
@@ -112,14 +116,18 @@ def _open_parquet(path: Path, name: str, reading: Reading) -> tuple[list[str], R
     try:
         file = pq.ParquetFile(path, memory_map=True)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: is no whole parquet file ({error}). Fetch it again.") from error
+        raise DataError(
+            f"{printable(path)}: is no whole parquet file ({printable(error)}). Fetch it again."
+        ) from error
     base = reading.file(name, "row")
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
             yield from file.iter_batches(batch_size=4096)
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path}: is a torn parquet file ({error}). Fetch it again.") from error
+            raise DataError(
+                f"{printable(path)}: is a torn parquet file ({printable(error)}). Fetch it again."
+            ) from error
 
     return file.schema_arrow.names, arrow_rows(batches(), base, reading)
 

@@ -27,7 +27,7 @@ def source_of(root: Path) -> Source | None:
 def _read(root: Path, files: tuple[Path, ...], reading: Reading) -> Iterator[Text]:
     for path in files:
         name = path.relative_to(root).as_posix()
-        place = reading.file(_printable(name))
+        place = reading.file(name)
         with open(path, "rb") as handle:
             raw = handle.read(LINE_LIMIT + 1)
         if len(raw) > LINE_LIMIT:
@@ -43,8 +43,3 @@ def _read(root: Path, files: tuple[Path, ...], reading: Reading) -> Iterator[Tex
             continue
         if reading.usable(text, place, "the file"):
             yield Text("corpus", name, text, place)
-
-
-def _printable(name: str) -> str:
-    """A file name that can be printed even if its bytes are not UTF-8."""
-    return name.encode("utf-8", "backslashreplace").decode()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -105,9 +107,7 @@ def test_processes_that_mend_a_damaged_folder_at_once_agree(beir: Any, tmp_path:
     root, cache = big_folder(beir, 20_000), tmp_path / "cache"
     data = load_dataset(str(root), cache_dir=cache)
     path = data.corpus.path
-    damaged = bytearray(path.read_bytes())
-    damaged[len(damaged) // 2] ^= 1
-    path.write_bytes(damaged)
+    flip(path)
     processes = [start(root, cache) for _ in range(3)]
     digests = {process.communicate(timeout=60)[0] for process in processes}
     assert [process.returncode for process in processes] == [0, 0, 0]
@@ -116,13 +116,48 @@ def test_processes_that_mend_a_damaged_folder_at_once_agree(beir: Any, tmp_path:
     verify_folder(path.parent)
 
 
-def test_what_is_mapped_stays_while_its_folder_is_replaced(beir: Any, tmp_path: Path) -> None:
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_damaged_folder_goes_when_the_new_one_stands(
+    beir: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, cache = str(beir()), tmp_path / "cache"
-    open_before = load_dataset(root, cache_dir=cache)
-    path = open_before.corpus.path.with_name("queries.rows.npy")
-    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    data = load_dataset(root, cache_dir=cache)
+    folder, removed = data.corpus.path.parent, []
+    flip(folder / "queries.rows.npy")
+    remove = shutil.rmtree
+
+    def watched(path: Path, **how: Any) -> None:
+        removed.append(path)
+        if (path / "corpus.arrow").exists():  # what was damaged, whole but for its bit
+            verify_folder(folder)
+        remove(path, **how)
+
+    monkeypatch.setattr(shutil, "rmtree", watched)
     load_dataset(root, cache_dir=cache)
-    assert open_before.corpus.texts([0, 2]) == ["Ants live in hills", "cats sleep"]
+    assert [path.name for path in removed if path.name.endswith(".damaged")]
+    assert folder not in removed
+    assert data.corpus.texts([0, 2]) == ["Ants live in hills", "cats sleep"]  # still mapped
+
+
+def test_one_process_at_a_time_replaces_a_folder(beir: Any, tmp_path: Path) -> None:
+    root, cache = str(beir()), tmp_path / "cache"
+    flip(load_dataset(root, cache_dir=cache).corpus.path)
+    mending = threading.Thread(target=load_dataset, args=(root,), kwargs={"cache_dir": cache})
+    handle = os.open(cache / "data", os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        mending.start()
+        mending.join(2)
+        assert mending.is_alive()
+    finally:
+        os.close(handle)
+        mending.join(60)
+    assert not mending.is_alive()
 
 
 def big_folder(beir: Any, rows: int) -> Path:

@@ -83,7 +83,6 @@ class Person:
         self._headers = {"origin": f"http://{address.netloc}", "content-type": "application/json"}
         headers, _ = self._ask("GET", f"/?{address.query}")
         self._headers["cookie"] = headers["set-cookie"].partition(";")[0]
-        self._headers["x-whet-form"] = self.get("/api/state")["form"]
 
     def get(self, path: str):
         """What the server answers."""

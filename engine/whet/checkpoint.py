@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from whet.disk import disk_errors_name
 from whet.errors import CheckpointError
@@ -41,12 +41,15 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file that is either as before or wholly new, also after a power cut."""
+def write_atomically(path: Path, content: str | bytes, *, private: bool = False) -> None:
+    """Write a file that is either as before or wholly new, also after a power cut. A `private` one
+    is its owner's alone to read.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666)
     try:
-        with disk_errors_name(path):
-            draft.write_bytes(content.encode() if isinstance(content, str) else content)
+        with disk_errors_name(path), open(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         sync(draft)
         os.replace(draft, path)
     except OSError:
@@ -204,10 +207,11 @@ def keep_newest(folder: Path, count: int) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[IO[bytes]]:
     """Hold a run folder; a second job on it is refused and told the first one's process id.
 
-    The lock dies with its process, also by kill -9.
+    The lock dies with its process, also by kill -9; a child that inherited the open file which is
+    yielded goes on holding it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+b", buffering=0) as file:
@@ -222,4 +226,13 @@ def locked(folder: Path) -> Iterator[None]:
         with disk_errors_name(file.name):
             file.truncate(0)
             file.write(str(os.getpid()).encode())
-        yield
+        yield file
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a job holds the folder by `locked`."""
+    try:
+        with locked(folder):
+            return False
+    except CheckpointError:
+        return True

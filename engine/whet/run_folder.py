@@ -69,9 +69,10 @@ def _held(folder: Path) -> bool:
     return any(not (name.startswith(".") and name.endswith(".tmp")) for name in names)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
-    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: Any, *, private: bool = False) -> None:
+    """Write JSON whole or not at all; a `private` file is its owner's alone to read."""
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(path, text, private=private)
 
 
 def write_config(folder: Path, config: Any) -> None:

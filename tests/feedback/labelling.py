@@ -23,8 +23,10 @@ from urllib.parse import urlsplit
 from whet.config import DataConfig, LabelConfig, ModelConfig, TuneConfig
 from whet.data.load import load_dataset
 from whet.feedback.app import guarded, make_app
+from whet.feedback.connections import server_of
 from whet.feedback.guard import Keys
-from whet.feedback.label import feedback_folder, hosts_of, listen, opened, server_of
+from whet.feedback.label import feedback_folder, opened
+from whet.feedback.listening import hosts_of, listen
 from whet.feedback.session import Session
 from whet.feedback.store import EventStore
 from whet.feedback.tuning import EVENTS, Tuner, tune_folder
@@ -91,7 +93,6 @@ class Visitor:
         self._headers = {"origin": f"http://{address.netloc}", "content-type": "application/json"}
         headers, _ = self._ask("GET", f"/?{address.query}", None, 303)
         self._headers["cookie"] = headers["set-cookie"].partition(";")[0]
-        self._headers["x-whet-form"] = self.get("/api/state")["form"]
 
     def get(self, path: str) -> Any:
         return json.loads(self._ask("GET", path, None, 200)[1])
@@ -138,8 +139,8 @@ class Page:
 
     @property
     def url(self) -> str:
-        """The address that is printed."""
-        return f"{self.address}/?token={self.keys.token}"
+        """An address as it is printed, good once."""
+        return f"{self.address}/?token={self.keys.issue()}"
 
 
 @contextmanager
@@ -165,7 +166,7 @@ def made(data: Path, model: Path, home: Path, port: int) -> tuple[Page, socket.s
     session, tuner = open_folder(data, model, home)
     port = listening.getsockname()[1]
     keys = Keys(port)
-    app = guarded(make_app(session, tuner, keys, home=home), keys, hosts_of("127.0.0.1"))
+    app = guarded(make_app(session, tuner, keys, home=home), keys, hosts_of("127.0.0.1", listening))
     return Page(session, tuner, keys, port, home, server_of(app)), listening
 
 
@@ -286,9 +287,9 @@ def ship(view: Any) -> None:
 
 
 def main() -> None:
-    """A server as a process: DATA MODEL HOME PORT; prints its port and token."""
+    """A server as a process: DATA MODEL HOME PORT; prints its port and key."""
     page, listening = made(*map(Path, sys.argv[1:4]), int(sys.argv[4]))
-    print(page.port, page.keys.token, flush=True)
+    print(page.port, page.keys.key, flush=True)
     page.server.run(sockets=[listening])
 
 

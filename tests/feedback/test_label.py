@@ -91,9 +91,10 @@ def test_the_command_serves_until_ctrl_c(tiny_data: Path, tiny_model: Path, tmp_
         for process in (first, second):
             process.send_signal(signal.SIGINT)
             assert process.stderr is not None
-            last = process.stderr.read()
+            *told, last = process.stderr.read().splitlines()
             assert process.wait(20) == 0
-            assert last == f"Stopped. 0 events are in {home / 'events.sqlite'}.\n"
+            assert last == f"Stopped. 0 events are in {home / 'events.sqlite'}."
+            assert len(told) == (process is first)  # that its address was used, and the next one
     store = EventStore(home / "events.sqlite")
     assert store.events() == []
     store.close()

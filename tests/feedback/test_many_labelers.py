@@ -34,7 +34,7 @@ class Server:
     def __init__(self, data: Path, model: Path, home: Path) -> None:
         self._words = [str(data), str(model), str(home)]
         self.port = 0
-        self.token = ""
+        self.key = ""
         self.start()
 
     def start(self) -> None:
@@ -46,8 +46,8 @@ class Server:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         assert self._process.stdout is not None
-        port, token = self._process.stdout.readline().split()
-        self.port, self.token = int(port), token
+        port, key = self._process.stdout.readline().split()
+        self.port, self.key = int(port), key
 
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
@@ -72,7 +72,6 @@ class Writer(threading.Thread):
         ]
         self.acknowledged: list[dict[str, Any]] = []
         self.failed = 0
-        self._headers: dict[str, str] = {}
 
     def run(self) -> None:
         end = time.monotonic() + PATIENCE_S
@@ -84,35 +83,22 @@ class Writer(threading.Thread):
 
     def _sent(self, batch: list[dict[str, Any]]) -> bool:
         try:
-            if not self._headers:
-                self._enter()
-            if self._ask("POST", "/api/events", {"events": batch})[0] != 200:
-                self._headers = {}  # another start of the server
-                return False
-        except (OSError, http.client.HTTPException, ValueError):
-            self._headers = {}
+            if self._ask("POST", "/api/events", {"events": batch}) != 200:
+                return False  # another start of the server, whose key is not known here yet
+        except (OSError, http.client.HTTPException):
             return False
         self.acknowledged += batch
         return True
 
-    def _enter(self) -> None:
-        _, headers, _ = self._ask("GET", f"/?token={self._server.token}")
-        if headers["set-cookie"] is None:
-            raise ValueError("the new start's token is not printed yet")
-        cookie = {"cookie": headers["set-cookie"].partition(";")[0]}
-        _, _, state = self._ask("GET", "/api/state", headers=cookie)
-        self._headers = cookie | {"x-whet-form": json.loads(state)["form"]}
-
-    def _ask(
-        self, method: str, path: str, said: Any = None, headers: dict[str, str] | None = None
-    ) -> tuple[int, Any, bytes]:
+    def _ask(self, method: str, path: str, said: Any) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=30)
         own = {"origin": f"http://127.0.0.1:{self._server.port}"}
-        own |= {"content-type": "application/json", **(headers or self._headers)}
+        own |= {"content-type": "application/json", "x-whet-key": self._server.key}
         try:
-            connection.request(method, path, json.dumps(said) if said else None, own)
+            connection.request(method, path, json.dumps(said), own)
             answer = connection.getresponse()
-            return answer.status, answer.headers, answer.read()
+            answer.read()
+            return answer.status
         finally:
             connection.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,8 +15,8 @@ from labelling import event, open_folder, served
 
 from whet.errors import ConfigError
 from whet.feedback.app import guarded, make_app
-from whet.feedback.guard import HELP, LARGEST_BODY, Keys
-from whet.feedback.label import hosts_of, listen
+from whet.feedback.guard import ENTER, HELP, KEY_HEADER, LARGEST_BODY, Keys
+from whet.feedback.listening import hosts_of, listen, shown_host, warning_of
 from whet.feedback.session import Session
 from whet.feedback.tuning import Tuner
 
@@ -24,23 +25,29 @@ HOST = f"127.0.0.1:{PORT}"
 ORIGIN = f"http://{HOST}"
 
 
+NAMES = ["localhost", "127.0.0.1", "[::1]"]
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
 class Site:
     """The guarded app, its keys, and a client with what a real page has."""
 
     def __init__(self, session: Session, tuner: Tuner, home: Path) -> None:
         self.session, self.keys = session, Keys(PORT)
         self.app = make_app(session, tuner, self.keys, home=home)
-        self.outside = guarded(self.app, self.keys, hosts_of("127.0.0.1"))
+        self.outside = guarded(self.app, self.keys, NAMES)
 
-    def client(self, *, cookie: bool = True) -> TestClient:
+    def client(self, *, key: bool = True) -> TestClient:
         client = TestClient(self.outside, base_url=ORIGIN, follow_redirects=False)
-        if cookie:
-            client.cookies.set(self.keys.cookie_name, self.keys.cookie)
+        if key:
+            client.headers[KEY_HEADER] = self.keys.key
         return client
 
     def headers(self) -> dict[str, str]:
-        own = {"origin": ORIGIN, "content-type": "application/json"}
-        return own | {"x-whet-form": self.keys.form}
+        return {"origin": ORIGIN, "content-type": "application/json"}
+
+    def cookie(self) -> str:
+        return f"{self.keys.cookie_name}={self.keys.key}"
 
     def routes(self, method: str) -> list[str]:
         """Every path of a method that the router knows."""
@@ -62,44 +69,116 @@ def site(
     session.close()
 
 
-def test_the_printed_address_opens_and_sets_a_cookie_scripts_cannot_read(site: Site) -> None:
-    client = site.client(cookie=False)
-    answer = client.get("/", params={"token": site.keys.token})
+def test_a_browser_gets_a_key_for_its_token_and_never_a_cookie(site: Site) -> None:
+    client, token = site.client(key=False), site.keys.issue()
+    opened = client.get("/", params={"token": token}, headers=BROWSER)
+    assert opened.status_code == 200 and "main.js" in opened.text
+    entered = client.post(ENTER, json={"token": token}, headers=site.headers())
+    assert entered.json() == {"key": site.keys.key}
+    assert "set-cookie" not in opened.headers and "set-cookie" not in entered.headers
+    assert client.get("/api/state").status_code == 401  # nothing came with the request by itself
+    key = {KEY_HEADER: entered.json()["key"]}
+    assert client.get("/api/state", headers=key).status_code == 200
+
+
+def test_a_script_gets_a_cookie_for_its_token(site: Site) -> None:
+    client = site.client(key=False)
+    answer = client.get("/", params={"token": site.keys.issue()})
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie and "SameSite=Strict" in cookie and "Path=/" in cookie
-    assert site.keys.token not in cookie
-    assert client.get("/").status_code == 200  # with the cookie it got
+    assert client.get("/api/state").status_code == 200  # with the cookie it got
+
+
+@pytest.mark.parametrize("first", ["script", "browser"])
+def test_a_token_is_good_once_and_the_owner_is_told(site: Site, first: str) -> None:
+    told: list[str] = []
+    client, token = site.client(key=False), site.keys.issue(lambda: told.append("used"))
+    client.get("/", params={"token": token}, headers=BROWSER)  # as a preview does: not used yet
+    assert told == []
+    if first == "script":
+        assert client.get("/", params={"token": token}).status_code == 303
+    else:
+        used = client.post(ENTER, json={"token": token}, headers=site.headers())
+        assert used.status_code == 200
+    assert told == ["used"]
+    for again in (
+        client.get("/", params={"token": token}),
+        client.get("/", params={"token": token}, headers=BROWSER),
+        client.post(ENTER, json={"token": token}, headers=site.headers()),
+    ):
+        assert (again.status_code, again.text) == (401, HELP)
+        assert "set-cookie" not in again.headers
+    assert told == ["used"]
+
+
+def test_a_token_opens_though_nobody_can_be_told(site: Site) -> None:
+    def lost() -> None:
+        raise BrokenPipeError
+
+    assert site.keys.spend(site.keys.issue(lost))
 
 
 def test_secrets_are_long_and_of_one_start(site: Site) -> None:
     again = Keys(PORT)
-    ours = [site.keys.token, site.keys.cookie, site.keys.form]
-    theirs = [again.token, again.cookie, again.form]
-    assert len({*ours, *theirs}) == 6
-    assert all(len(secret) >= 43 for secret in ours)  # 256 bits in base64
+    secrets = {site.keys.key, again.key, site.keys.issue(), site.keys.issue(), again.issue()}
+    assert len(secrets) == 5
+    assert all(len(secret) >= 43 for secret in secrets)  # 256 bits in base64
+    assert not again.good(site.keys.issue())
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "é", "a" * 5000])
 def test_a_wrong_token_opens_nothing(site: Site, token: str) -> None:
-    answer = site.client(cookie=False).get("/", params={"token": token})
-    assert answer.status_code == 401
-    assert "set-cookie" not in answer.headers
+    client = site.client(key=False)
+    for headers in ({}, BROWSER):
+        answer = client.get("/", params={"token": token}, headers=headers)
+        assert answer.status_code == 401
+        assert "set-cookie" not in answer.headers
+    assert client.post(ENTER, json={"token": token}, headers=site.headers()).status_code == 401
 
 
-def test_without_the_cookie_every_route_is_closed(site: Site) -> None:
-    client = site.client(cookie=False)
-    assert len(site.routes("GET")) > 10 and len(site.routes("POST")) > 8
-    for path in [*site.routes("GET"), "/nowhere"]:
+def test_without_the_key_there_are_the_pages_own_files_and_nothing_else(site: Site) -> None:
+    client = site.client(key=False)
+    closed = [path for path in site.routes("GET") if path.startswith("/api/")]
+    files = set(site.routes("GET")) - set(closed)
+    assert len(closed) >= 6 and len(files) > 10 and len(site.routes("POST")) > 9
+    for path in [*closed, "/nowhere", "/api/nowhere"]:
         answer = client.get(path)
         assert (answer.status_code, answer.text) == (401, HELP), path
-    for path in site.routes("POST"):
+    for path in set(site.routes("POST")) - {ENTER}:
         answer = client.post(path, json={}, headers=site.headers())
         assert answer.status_code == 401, path
-    for value in ("", "wrong", site.keys.token):
-        client.cookies.clear()
-        client.cookies.set(site.keys.cookie_name, value)
-        assert client.get("/api/state").status_code == 401
+    secrets = [site.keys.key, site.keys.issue(), str(site.session.data.path)]
+    for path in files:
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert not any(secret in answer.text for secret in secrets)
+    for value in ("", "wrong", site.keys.issue(), site.keys.key[:-1]):
+        cookie = f"{site.keys.cookie_name}={value}"
+        for headers in ({"cookie": cookie}, {KEY_HEADER: value}):
+            assert client.get("/api/state", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b'prefs={"theme":"dark"}',
+        b"filters[year]=1",
+        b'a="b; c',
+        b"odd name=1",
+        b"=x",
+        b";;",
+        b"\xc3\xa9=\xff",
+        b"whet_label_8765=of an earlier start",
+    ],
+)
+def test_a_scripts_cookie_is_found_among_any_others(site: Site, other: bytes) -> None:
+    ours, client = site.cookie().encode(), site.client(key=False)
+    for cookie in (other + b"; " + ours, ours + b"; " + other, other + b";" + ours + b";"):
+        assert client.get("/api/counts", headers={b"cookie": cookie}).status_code == 200
+    apart = [(b"cookie", ours), (b"cookie", other)]
+    assert client.get("/api/counts", headers=apart).status_code == 200
+    assert client.get("/api/counts", headers={b"cookie": other}).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -112,10 +191,7 @@ def test_names_that_only_point_here_are_refused(site: Site, host: str) -> None:
 
 @pytest.mark.parametrize("host", ["localhost:8765", "127.0.0.1:8765", "[::1]:8765", "LOCALHOST"])
 def test_our_own_names_are_answered(site: Site, host: str) -> None:
-    # the client files its cookie by name, so it is sent by hand
-    cookie = f"{site.keys.cookie_name}={site.keys.cookie}"
-    client = site.client(cookie=False)
-    assert client.get("/", headers={"host": host, "cookie": cookie}).status_code == 200
+    assert site.client().get("/api/counts", headers={"host": host}).status_code == 200
 
 
 WITHOUT = {
@@ -126,8 +202,6 @@ WITHOUT = {
     "null": {"origin": "null"},
     "a form": {"content-type": "application/x-www-form-urlencoded"},
     "plain text": {"content-type": "text/plain"},
-    "no form key": {"x-whet-form": None},
-    "a wrong form key": {"x-whet-form": "wrong"},
 }
 
 
@@ -137,8 +211,9 @@ def test_no_other_page_can_change_anything(site: Site, case: str) -> None:
     before = site.session.counts()["events"]
     for path in site.routes("POST"):
         content = b'{"events": []}'
-        answer = site.client().post(path, content=content, headers=headers)
-        assert answer.status_code == 403, path
+        for key in ({}, {"cookie": site.cookie()}):
+            answer = site.client(key=not key).post(path, content=content, headers=headers | key)
+            assert answer.status_code == 403, path
     for method in ("PUT", "PATCH", "DELETE", "OPTIONS"):
         assert site.client().request(method, "/api/events", headers=headers).status_code == 403
     assert site.session.counts()["events"] == before
@@ -153,11 +228,11 @@ def test_our_page_can_change(site: Site) -> None:
 
 
 def test_every_answer_forbids_what_it_can(site: Site) -> None:
-    known, stranger = site.client(), site.client(cookie=False)
+    known, stranger = site.client(), site.client(key=False)
     answers = [known.get(path) for path in site.routes("GET")]
-    answers += [known.get("/nowhere"), stranger.get("/"), known.post("/api/events")]
+    answers += [known.get("/nowhere"), stranger.get("/api/counts"), known.post("/api/events")]
     answers.append(known.get("/", headers={"host": "evil.example"}))
-    answers.append(stranger.get("/", params={"token": site.keys.token}))
+    answers.append(stranger.get("/", params={"token": site.keys.issue()}))
     assert {answer.status_code for answer in answers} == {200, 404, 401, 403, 400, 303}
     for answer in answers:
         policy = dict(
@@ -220,8 +295,7 @@ def test_an_endless_body_is_cut_off_by_a_real_server(
             "POST /api/events HTTP/1.1",
             f"Host: 127.0.0.1:{page.port}",
             f"Origin: {page.address}",
-            f"Cookie: {page.keys.cookie_name}={page.keys.cookie}",
-            f"X-Whet-Form: {page.keys.form}",
+            f"X-Whet-Key: {page.keys.key}",
             "Content-Type: application/json",
             "Transfer-Encoding: chunked",
         ]
@@ -263,6 +337,42 @@ def test_nonsense_is_refused_in_words(site: Site, content: bytes) -> None:
     assert site.session.counts()["events"] == before
 
 
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"place": value} for value in ("x", [], {}, 1.5, -1, True, 2**63, HUGE, 200)),
+        *({"time": value} for value in ("x", [], {}, True, HUGE, -HUGE, "")),
+        *({"shown": [["d1", value]]} for value in ("x", [], {}, True, HUGE)),
+        *({"shown": value} for value in ("x", {}, 1, [1], [["d1"]], [[1, 2.0]], [["\ud800", 1]])),
+        *({name: 5} for name in ("id", "query", "query_id", "doc_id", "target", "model", "who")),
+        *({name: ["d1"]} for name in ("id", "query", "query_id", "doc_id", "target", "who")),
+        {"action": ["relevant"]},
+        {"action": "undo", "target": HUGE},
+        {"colour": "red"},
+    ],
+    ids=lambda wrong: f"{wrong!s:.40}",
+)
+def test_a_field_of_a_wrong_type_is_named(site: Site, wrong: dict[str, object]) -> None:
+    before = site.session.counts()["events"]
+    sent = json.dumps({"events": [event("relevant", doc_id="d1") | wrong]})
+    answer = site.client().post("/api/events", content=sent, headers=site.headers())
+    error = answer.json()["error"]
+    assert answer.status_code == 400
+    assert next(reversed(wrong)) in error and "damaged" not in error
+    assert site.session.counts()["events"] == before
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "1" + "0" * 5000, "-1", "10000", "1e400"])
+def test_a_version_that_cannot_be_is_refused(site: Site, number: str) -> None:
+    for name in ("look", "ship", "use", "discard"):
+        content, headers = f'{{"version": {number}}}', site.headers()
+        answer = site.client().post(f"/api/versions/{name}", content=content, headers=headers)
+        assert answer.status_code == 400 and answer.json()["error"]
+
+
 @pytest.mark.parametrize("path", ["/api/search", "/api/find", "/api/why", "/api/document"])
 @pytest.mark.parametrize("value", ["\\ud800", "\\u0000", "", "a" * 3000, 5, None])
 def test_odd_texts_break_no_search(site: Site, path: str, value: object) -> None:
@@ -272,11 +382,33 @@ def test_odd_texts_break_no_search(site: Site, path: str, value: object) -> None
     assert answer.status_code in (200, 400)
 
 
-def test_all_interfaces_are_named_by_their_addresses() -> None:
-    names = hosts_of("0.0.0.0")
-    assert {"localhost", "127.0.0.1", "[::1]", socket.gethostname().lower()} <= set(names)
-    assert "*" not in "".join(names)
-    assert hosts_of("::1")[-1] == "[::1]"
+@pytest.mark.parametrize("host", ["0.0.0.0", "0", "0x0", "0.0", "00.0.0.0", "::", "::0"])
+def test_every_spelling_of_all_interfaces_is_warned_of(host: str) -> None:
+    with listen(host, 0) as listening:
+        assert "everyone on this network" in warning_of(host, listening)
+        names = hosts_of(host, listening)
+        assert {"localhost", "127.0.0.1", "[::1]", socket.gethostname().lower()} <= set(names)
+        assert "*" not in "".join(names) and "" not in names
+        assert shown_host(host, listening) in [*names, socket.gethostname()]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.1"])
+def test_this_machine_alone_is_not_warned_of(host: str) -> None:
+    with listen(host, 0) as listening:
+        assert warning_of(host, listening) == ""
+        assert shown_host(host, listening).strip("[]") == host
+        assert shown_host(host, listening) in hosts_of(host, listening)
+
+
+@pytest.mark.parametrize("host", ["", "  "])
+def test_an_empty_host_is_refused(host: str) -> None:
+    with pytest.raises(ConfigError, match="host is empty"):
+        listen(host, 0)
+
+
+def test_answers_are_sent_at_once() -> None:
+    with listen("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP  # what asyncio sets TCP_NODELAY by
 
 
 def test_a_taken_port_is_told_in_a_line() -> None:

@@ -6,21 +6,23 @@ import hashlib
 import mimetypes
 from collections.abc import Callable, Sequence
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
-from whet.errors import WhetError
-from whet.feedback.guard import App, Guard, Keys, WithHeaders
+from whet.errors import ConfigError, DataError, WhetError
+from whet.feedback.guard import ENTER, HELP, App, Guard, Keys, WithHeaders
 from whet.feedback.session import MOST_EXPLAINED, MOST_RESULTS, Session
 from whet.feedback.trials import ENCODER_FROM
 from whet.feedback.tune import FEWEST, check_enough
 from whet.feedback.tuning import Tuner
+from whet.feedback.versions import LAST_VERSION
 
 PAGE = files("whet.feedback") / "page"
 EXPORTS = {  # kind -> file name and media type
@@ -74,23 +76,32 @@ class Sent(BaseModel):
 class Chosen(BaseModel):
     """A version of the model."""
 
-    version: int
+    version: int = Field(ge=0, le=LAST_VERSION)
 
 
 class Nothing(BaseModel):
     """A request that says all by its address."""
 
 
+class Entering(BaseModel):
+    """The token of an address."""
+
+    token: str
+
+
 def make_app(session: Session, tuner: Tuner, keys: Keys, *, home: Path) -> FastAPI:
     """The routes, unguarded; `guarded` puts the guard before them."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_exception_handler(WhetError, _refused)
+    app.add_exception_handler(WhetError, _unable)
+    app.add_exception_handler(ConfigError, _refused)
+    app.add_exception_handler(DataError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(400, _malformed)  # a body that is no JSON at all
-    app.add_exception_handler(OSError, _disk)
+    app.add_exception_handler(OSError, _unable)
     _add_page(app)
+    _add_entry(app, keys)
     _add_search(app, session)
-    _add_state(app, session, tuner, keys, home)
+    _add_state(app, session, tuner, home)
     _add_tuning(app, session, tuner)
     return app
 
@@ -100,7 +111,7 @@ def guarded(app: FastAPI, keys: Keys, hosts: Sequence[str]) -> App:
     refused.
     """
     behind = TrustedHostMiddleware(
-        Guard(app, keys),
+        Guard(app, keys, _files()),
         allowed_hosts=list(hosts),
         www_redirect=False,
     )
@@ -109,11 +120,16 @@ def guarded(app: FastAPI, keys: Keys, hosts: Sequence[str]) -> App:
 
 def _add_page(app: FastAPI) -> None:
     """A route for each file: no name that a browser sends is ever looked for on disk."""
-    for file in sorted(PAGE.iterdir(), key=lambda file: file.name):
+    for path, file in _files().items():
         kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
         kind = "text/javascript" if file.name.endswith(".js") else kind
-        path = "/" if file.name == "index.html" else f"/{file.name}"
         app.add_api_route(path, _giving(file.read_bytes(), kind), methods=["GET"])
+
+
+def _files() -> dict[str, Traversable]:
+    """The page's files by their paths. They hold no secret: who has no key may read them, too."""
+    files = sorted(PAGE.iterdir(), key=lambda file: file.name)
+    return {"/" if file.name == "index.html" else f"/{file.name}": file for file in files}
 
 
 def _giving(content: bytes, kind: str) -> Callable[[], Response]:
@@ -121,6 +137,14 @@ def _giving(content: bytes, kind: str) -> Callable[[], Response]:
         return Response(content, media_type=kind)
 
     return give
+
+
+def _add_entry(app: FastAPI, keys: Keys) -> None:
+    @app.post(ENTER)
+    async def enter(asked: Entering) -> Any:  # in the server's own thread, as all that spends
+        if not keys.spend(asked.token):
+            return PlainTextResponse(HELP, status_code=401)
+        return {"key": keys.key}
 
 
 def _add_search(app: FastAPI, session: Session) -> None:
@@ -145,14 +169,13 @@ def _add_search(app: FastAPI, session: Session) -> None:
         return session.next_query(asked.after)
 
 
-def _add_state(app: FastAPI, session: Session, tuner: Tuner, keys: Keys, home: Path) -> None:
+def _add_state(app: FastAPI, session: Session, tuner: Tuner, home: Path) -> None:
     label = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16]
 
     @app.get("/api/state")
     def state() -> Any:
         session.follow()
         return {
-            "form": keys.form,
             "home": label,  # events that wait in a browser are of one folder
             "folder": str(home),
             "data": session.data.name,
@@ -200,7 +223,10 @@ def _add_tuning(app: FastAPI, session: Session, tuner: Tuner) -> None:
     @app.post("/api/tune/stop")
     def stop(asked: Nothing) -> Any:
         tuner.stop()
-        return tuner.state()
+        state = tuner.state()
+        if state["running"]:
+            raise ConfigError("This tune was started elsewhere. Stop it where that was.")
+        return state
 
     @app.get("/api/versions")
     def listed() -> Any:
@@ -224,13 +250,20 @@ def _add_tuning(app: FastAPI, session: Session, tuner: Tuner) -> None:
 
 
 def _refused(request: Request, error: Exception) -> JSONResponse:
+    """What was sent cannot be: it will not be stored when it is sent again."""
     return JSONResponse({"error": str(error)}, status_code=400)
 
 
 def _malformed(request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": "The request is not what this route takes."}, status_code=400)
+    """The same, of what does not come as far as a route; the first field at fault is named."""
+    why = ""
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"] if part != "body")
+        why = f" {field or 'It'}: {first['msg']}."
+    return JSONResponse({"error": f"The request is not what this route takes.{why}"}, 400)
 
 
-def _disk(request: Request, error: Exception) -> JSONResponse:
-    """Nothing was stored: the page keeps what it sent and sends it again."""
+def _unable(request: Request, error: Exception) -> JSONResponse:
+    """Nothing was stored, and not for what was sent: the page keeps it and sends it again."""
     return JSONResponse({"error": str(error)}, status_code=503)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from whet.errors import DataError
 
@@ -73,11 +73,11 @@ def event_of(said: Any, where: str) -> Event:
         shown=tuple(_shown(one, where) for one in shown),
         query_id=_optional(said, "query_id", where),
         doc_id=_optional(said, "doc_id", where),
-        place=said.get("place"),
+        place=_place(said, where),
         target=_optional(said, "target", where),
         model=_optional(said, "model", where) or "",
         who=_optional(said, "who", where) or "",
-        time=said.get("time") or 0.0,
+        time=_time(said, where),
     )
     _check(event, where)
     return event
@@ -87,7 +87,6 @@ def _check(event: Event, where: str) -> None:
     _need(ID.fullmatch(event.id) is not None, where, "id (32 hexadecimal digits)")
     _need(bool(event.query.strip()) and len(event.query) <= LONGEST_QUERY, where, "query")
     _need(event.action in ACTIONS, where, f"action (one of {', '.join(ACTIONS)})")
-    _need(isinstance(event.time, int | float) and math.isfinite(event.time), where, "time")
     if event.action in NEEDS_DOCUMENT:
         _need(event.doc_id is not None, where, f"doc_id ({event.action} is of a document)")
     if event.action in ("undo", "redo"):
@@ -96,7 +95,7 @@ def _check(event: Event, where: str) -> None:
     if event.action == "move":
         names = [one.doc_id for one in event.shown]
         _need(event.doc_id in names, where, "shown (a moved document is in the list)")
-        placed = type(event.place) is int and 0 <= event.place < len(names)
+        placed = event.place is not None and event.place < len(names)
         _need(placed, where, "place (a position in the list, from 0)")
 
 
@@ -107,10 +106,9 @@ def _need(right: bool, where: str, what: str) -> None:
 
 def _text(said: dict[str, Any], name: str, where: str) -> str:
     value = said.get(name)
-    _need(isinstance(value, str), where, name)
+    fine = _is_text(value) and (name == "query" or len(value) <= LONGEST_NAME)
+    _need(fine, where, name)
     assert isinstance(value, str)
-    fine = "\0" not in value and value.encode("utf-8", "replace").decode() == value
-    _need(fine and (name == "query" or len(value) <= LONGEST_NAME), where, name)
     return value
 
 
@@ -118,10 +116,35 @@ def _optional(said: dict[str, Any], name: str, where: str) -> str | None:
     return None if said.get(name) is None else _text(said, name, where)
 
 
+def _place(said: dict[str, Any], where: str) -> int | None:
+    value = said.get("place")
+    placed = type(value) is int and 0 <= value < LONGEST_LIST
+    _need(value is None or placed, where, "place (a position in the list, from 0)")
+    return value
+
+
+def _time(said: dict[str, Any], where: str) -> float:
+    value = said.get("time")
+    _need(value is None or _is_number(value), where, "time (seconds since 1970)")
+    return 0.0 if value is None else float(value)
+
+
 def _shown(one: Any, where: str) -> Shown:
-    fine = isinstance(one, list | tuple) and len(one) == 2 and isinstance(one[0], str)
+    fine = isinstance(one, list | tuple) and len(one) == 2 and _is_text(one[0])
     _need(fine and len(one[0]) <= LONGEST_NAME, where, "shown ([document id, score] pairs)")
     doc_id, score = one
-    number = isinstance(score, int | float) and math.isfinite(score)
-    _need(score is None or number, where, "shown (a score is a number or null)")
+    _need(score is None or _is_number(score), where, "shown (a score is a number or null)")
     return Shown(doc_id, None if score is None else float(score))
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    """Whether it is a text that a file can hold: no NUL, no half of a pair of surrogates."""
+    if not isinstance(value, str):
+        return False
+    return "\0" not in value and value.encode("utf-8", "replace").decode() == value
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number that float64 holds: JSON knows larger ones, and Python NaN."""
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return known and abs(value) <= sys.float_info.max

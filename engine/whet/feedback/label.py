@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-import errno
-import os
+import signal
 import socket
-import sys
-import webbrowser
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from whet.config import LabelConfig
 from whet.data.load import Dataset, load_dataset
-from whet.errors import ConfigError, DataError, EnvironmentRefused
-from whet.feedback.guard import App, Keys
+from whet.errors import CheckpointError, ConfigError, DataError, EnvironmentRefused, WhetError
+from whet.feedback.browser import has_screen, redirect_file, send_on
+from whet.feedback.guard import Keys
+from whet.feedback.listening import hosts_of, listen, shown_host, warning_of
 from whet.feedback.session import Session
 from whet.feedback.store import EventStore
 from whet.feedback.tuning import EVENTS, Tuner
 from whet.feedback.versions import Versions
 from whet.options import check_options
 from whet.progress import say
+from whet.readable import readable_yaml
 from whet.run_folder import write_config
 
-EVERYWHERE = ("0.0.0.0", "::")
 PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "bm25s": "bm25s", "Stemmer": "PyStemmer"}
-IDLE_S = 120  # a connection is kept while a person reads
-GRACE_S = 3  # for requests under way when the server is told to stop
 
 
 def label_command(config: LabelConfig) -> None:
-    """`whet label`: search, judge, tune, on a page that only this machine's user can open."""
+    """`whet label`: search, judge, tune, on a page that only this machine's user can open.
+
+    SIGTERM and a terminal that closes end it as Ctrl-C does, with exit code 0.
+    """
     check_options(config)
     missing = [name for module, name in PACKAGES.items() if find_spec(module) is None]
     if missing:
@@ -44,6 +46,13 @@ def label_command(config: LabelConfig) -> None:
     listening = listen(config.host, config.port)
     home = feedback_folder(config, data)
     store = EventStore(home / EVENTS)
+    with _ended_by_signals():
+        _label(data, home, store, listening, config)
+
+
+def _label(
+    data: Dataset, home: Path, store: EventStore, listening: socket.socket, config: LabelConfig
+) -> None:
     try:
         session, tuner = opened(data, home, store, config)
     except KeyboardInterrupt:
@@ -55,19 +64,42 @@ def label_command(config: LabelConfig) -> None:
     except KeyboardInterrupt:  # how a person ends it
         pass
     finally:
-        tuner.stop()
-        count = session.counts()["events"]
+        with suppress(OSError):  # its folder may be gone
+            tuner.stop()
+        last = _last_line(session, store)
         session.close()
         listening.close()
-    say(f"Stopped. {count:,} events are in {home / EVENTS}.")
+    say(last)
+
+
+def _last_line(session: Session, store: EventStore) -> str:
+    """How many events are kept, and where, if they are."""
+    try:
+        store.check_there()
+        return f"Stopped. {session.counts()['events']:,} events are in {store.path}."
+    except (OSError, WhetError) as error:
+        return f"Stopped. How many events are kept is not known: {error}."
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM, and SIGHUP unless it is ignored (nohup), are Ctrl-C to the block."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def feedback_folder(config: LabelConfig, data: Dataset) -> Path:
     """The folder of the feedback, with the configuration in it. ConfigError if it is of other data
     or another model.
     """
-    import yaml
-
     home = Path(config.output or Path("runs") / f"feedback_{data.name}")
     config = _absolute(config, home)
     told = home / "config.yaml"
@@ -76,13 +108,17 @@ def feedback_folder(config: LabelConfig, data: Dataset) -> Path:
             raise ConfigError(
                 f"output={home} holds something that is no feedback. Choose another folder."
             )
-        home.mkdir(parents=True, exist_ok=True)
+        home.parent.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, exist_ok=True)  # queries may be private
         write_config(home, config)
         return home
-    saved: dict[str, Any] = yaml.safe_load(told.read_text(encoding="utf-8"))
+    remedy = "Bring back a copy, or say output=ANOTHER_FOLDER."
+    saved = readable_yaml(told, remedy=remedy)
     for key, here in (("data.path", config.data.path), ("model.name", config.model.name)):
         group, _, name = key.partition(".")
-        there = saved[group][name]
+        there = saved[group].get(name) if isinstance(saved.get(group), dict) else None
+        if not isinstance(there, str):
+            raise CheckpointError(f"{told} is damaged: {key} is missing or wrong. {remedy}")
         if there != here:
             raise ConfigError(
                 f"{home} holds feedback for {key}={there}, and this command says {here}. "
@@ -95,44 +131,6 @@ def _foreign(home: Path) -> bool:
     """Whether a folder holds something, and no configuration that another start wrote just now."""
     names = {path.name for path in home.iterdir() if not path.name.startswith(".")}
     return bool(names) and "config.yaml" not in names
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that is bound and listens, before anything slow is done. ConfigError if taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=128)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigError(
-                f"port={port} is taken, perhaps by another `whet label`. Choose another, or port=0 "
-                "for any that is free."
-            ) from error
-        raise ConfigError(
-            f"host={host} port={port} cannot be listened on ({error.strerror or error}). "
-            "Leave host out for this machine alone, or choose another port."
-        ) from error
-
-
-def hosts_of(host: str) -> list[str]:
-    """The names under which the page may be asked for."""
-    names = ["localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host]
-    if host in EVERYWHERE:
-        names += _own_names()
-    return list(dict.fromkeys(name.lower() for name in names))
-
-
-def _own_names() -> list[str]:
-    """This machine's name and addresses, as others of the network write them."""
-    name = socket.gethostname()
-    names = [name, f"{name}.local"]
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing; tells the address that would be used
-            names.append(probe.getsockname()[0])
-        except OSError:  # no network
-            pass
-    return names
 
 
 def opened(
@@ -149,46 +147,33 @@ def _serve(
     session: Session, tuner: Tuner, home: Path, listening: socket.socket, config: LabelConfig
 ) -> None:
     from whet.feedback.app import guarded, make_app
+    from whet.feedback.connections import server_of
 
     port = listening.getsockname()[1]
     keys = Keys(port)
-    app = guarded(make_app(session, tuner, keys, home=home), keys, hosts_of(config.host))
-    shown = _own_names()[-1] if config.host in EVERYWHERE else config.host
-    shown = f"[{shown}]" if ":" in shown else shown
-    if config.host in EVERYWHERE:
-        say(
-            f"host={config.host}: everyone on this network can reach the page, without encryption; "
-            "whoever has the address below can read the documents and judge."
-        )
-    url = f"http://{shown}:{port}/?token={keys.token}"
-    say(f"Search page: {url}\nFeedback: {home}. Ctrl-C ends it.")
-    if config.open_browser and _screen():
-        webbrowser.open(url)
-    server_of(app).run(sockets=[listening])
+    app = guarded(make_app(session, tuner, keys, home=home), keys, hosts_of(config.host, listening))
+    page = f"http://{shown_host(config.host, listening)}:{port}/?token="
+    if warning := warning_of(config.host, listening):
+        say(warning)
+    say(f"Search page: {page}{_fresh(keys, page)}\nFeedback: {home}. Ctrl-C ends it.")
+    redirect = redirect_file(home, port)
+    try:
+        if config.open_browser and has_screen():
+            token = keys.issue(lambda: redirect.unlink(missing_ok=True))
+            try:
+                send_on(redirect, page + token)
+            except OSError as error:
+                say(f"No browser was opened ({error}). Open the address above.")
+        server_of(app).run(sockets=[listening])
+    finally:
+        with suppress(OSError):
+            redirect.unlink(missing_ok=True)
 
 
-def server_of(app: App) -> Any:
-    """What answers requests until SIGINT or SIGTERM: `.run(sockets=[...])`."""
-    import uvicorn
-
-    settings = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        proxy_headers=False,
-        ws="none",
-        timeout_keep_alive=IDLE_S,
-        timeout_graceful_shutdown=GRACE_S,
-    )
-    return uvicorn.Server(settings)
-
-
-def _screen() -> bool:
-    """Whether a browser window can be shown (a text browser would take the terminal)."""
-    return sys.platform in ("darwin", "win32") or bool(
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+def _fresh(keys: Keys, page: str) -> str:
+    """A token for a person to use; once it is, the next is told."""
+    return keys.issue(
+        lambda: say(f"That address was used. For another tab: {page}{_fresh(keys, page)}")
     )
 
 

@@ -12,14 +12,15 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from whet.errors import CheckpointError, DataError
 from whet.feedback.events import Event, Shown, event_of
 
 VERSION = 1  # of the tables, in SQLite's user_version
-BUSY_S = 30.0  # a writer waits so long for others
+BUSY_S = 5.0  # a writer waits so long for others; the page then sends again
+BESIDE = ("", "-wal", "-shm")  # the database, its write-ahead log, the index of that
 SCHEMA = """
 CREATE TABLE events (
   seq INTEGER PRIMARY KEY,
@@ -42,41 +43,76 @@ COLUMNS = "id, time, who, query, query_id, action, doc_id, place, target, model,
 
 
 class EventStore:
-    """The events of one folder of feedback. Usable from any thread, and by several processes."""
+    """The events of one folder of feedback. Usable from any thread, and by several processes.
+
+    Reading has a connection of its own and waits for no writer.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open or make the file. CheckpointError if it is none of ours or damaged."""
         self.path = path
-        self._lock = threading.Lock()
+        self._writing, self._reading = threading.Lock(), threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # queries may be private
+        _make_private(path)
         with self._named_errors():
-            self._db = sqlite3.connect(
-                path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-            )
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
+            self._db, self._reader = self._connected(), self._connected()
             self._prepare()
+            self._reader.execute("PRAGMA query_only=ON")
+            self._opened = self._identities()
+
+    def _connected(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        return connection
 
     def _prepare(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        version = self._version()
         if version == 0:
-            for statement in SCHEMA.split(";\n"):
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version={VERSION}")
-        self._db.execute("COMMIT")
+            self._db.execute("BEGIN IMMEDIATE")
+            if self._version() == 0:  # no other process was faster
+                for statement in SCHEMA.split(";\n"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version={VERSION}")
+            self._db.execute("COMMIT")
         if version > VERSION:
             raise CheckpointError(
                 f"{self.path} was written by a newer Whet (tables of version {version}, this one "
                 f"knows {VERSION}). Update Whet."
             )
 
+    def _version(self) -> int:
+        return self._db.execute("PRAGMA user_version").fetchone()[0]
+
+    def _identities(self) -> dict[str, tuple[int, int]]:
+        """Device and inode of each file that its path leads to now."""
+        found = {}
+        for end in BESIDE:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                about = os.stat(f"{self.path}{end}")
+                found[end] = (about.st_dev, about.st_ino)
+        return found
+
+    def check_there(self) -> None:
+        """OSError if the paths lead to other files than those that were opened, or to none: SQLite
+        would go on writing where nobody looks again.
+        """
+        if self._identities() != self._opened:
+            raise OSError(
+                f"{self.path} was moved, replaced or deleted while in use, and nothing is stored "
+                "until it is back in its place. Put it back, or export all events and start `whet "
+                "label` again"
+            )
+
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except sqlite3.IntegrityError as error:
+            raise DataError(f"{self.path} takes no such event ({error}).") from error
+        except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:  # or it was closed
             raise OSError(f"{self.path}: {error}") from error
         except sqlite3.DatabaseError as error:
             raise CheckpointError(
@@ -87,34 +123,47 @@ class EventStore:
     def add(self, events: Sequence[Event]) -> int:
         """Store the events, all or none; returns how many of them were new.
 
-        OSError where the disk or another writer does not let us: nothing was stored then.
+        OSError where the disk or another writer does not let us, or the file is not where it was:
+        the events are to be sent again then.
         """
         rows = [_row(event) for event in events]
         marks = ", ".join("?" * len(COLUMNS.split(",")))
         command = f"INSERT INTO events ({COLUMNS}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING"
-        with self._lock, self._named_errors():
+        with self._writing, self._named_errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 new = sum(self._db.execute(command, row).rowcount for row in rows)
+                self.check_there()
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+            self.check_there()
         return new
 
     def events(self, after: int = 0) -> list[tuple[int, Event]]:
         """The events numbered over `after`, with their numbers, in the order they were stored."""
-        with self._lock, self._named_errors():
-            found = self._db.execute(
+        with self._reading, self._named_errors():
+            found = self._reader.execute(
                 f"SELECT seq, {COLUMNS} FROM events WHERE seq > ? ORDER BY seq", (after,)
             ).fetchall()
         return [(row[0], _event(row[1:])) for row in found]
 
     def close(self) -> None:
         """Give the file back."""
-        with self._lock:
+        with self._reading:
+            self._reader.close()
+        with self._writing:
             self._db.close()
+
+
+def _make_private(path: Path) -> None:
+    """Make an empty file that nobody else may read; queries may be private. One that is there is
+    not opened: to close it would drop the locks that this process has on it.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def read_events(path: Path) -> list[Event]:

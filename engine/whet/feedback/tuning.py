@@ -7,18 +7,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process, reduction
 from pathlib import Path
 from typing import Any
 
-from whet.checkpoint import locked, write_atomically
+from whet.checkpoint import in_use, locked, write_atomically
 from whet.config import LabelConfig, TuneConfig, TuneJobConfig
 from whet.data.load import load_dataset
 from whet.encode import encode_table
-from whet.errors import ConfigError, WhetError
+from whet.errors import CheckpointError, ConfigError, WhetError
 from whet.evaluate import words_of
 from whet.feedback.checks import guard_check
 from whet.feedback.judgments import judgments
@@ -28,14 +29,23 @@ from whet.feedback.trials import Told
 from whet.feedback.tune import tune
 from whet.feedback.versions import Versions
 from whet.options import check_options
-from whet.printable import printable
+from whet.printable import printable, printable_lines
 from whet.progress import say, track
-from whet.readable import readable_yaml
+from whet.readable import readable_json, readable_yaml
 from whet.recorded import fill, refuse_trust, spelled_record
 from whet.store import embeddings_folder
 
 EVENTS = "events.sqlite"
 STATE = "tuning.json"
+KINDS: dict[str, Any] = {  # what it may hold
+    "process": int | None,
+    "phase": str,
+    "done": int,
+    "total": int,
+    "message": str,
+    "error": str | None,
+    "version": int | None,
+}
 IDLE = {"phase": "", "done": 0, "total": 0, "message": "", "error": None, "version": None}
 
 
@@ -72,38 +82,47 @@ def tune_folder(
     """
     label = opened(home, trust)
     with locked(home / "tune"):
-        data = load_dataset(label.data.path, on_problem=label.data.on_problem)
-        store = EventStore(home / EVENTS)
-        events = [event for _, event in store.events()]
-        store.close()
-        judged = judgments(events, unmarked_negative=config.unmarked_negative)
-        lessons, lost = lessons_of(judged, data.corpus)
-        if lost:
-            say(f"{lost} judged documents are not in the corpus any more and are left out.")
-        versions = Versions(home, label.model)
-        model = versions.open(0)
-        told("Reading the corpus", 0, 1)
-        corpus = encode_table(
-            model, data.corpus, kind="document", store=embeddings_folder(), config=label.encode
-        )
-        words = words_of(data.corpus) if config.words else None
-        learned = {text.strip() for text in lessons.queries}
-        guard = guard_check(
-            data,
-            corpus,
-            model,
-            other=config.guard,
-            avoid=learned,
-            encode=label.encode,
-            words=words,
-        )
-        found = tune(model, lessons, corpus, guard, words=words, config=config, told=told)
-        number = versions.add(found, events=len(events))
-    return versions.all()[number]
+        return _tuned(home, label, config, told)
+
+
+def _tuned(home: Path, label: LabelConfig, config: TuneConfig, told: Told) -> dict[str, Any]:
+    """`tune_folder` for who holds the folder already."""
+    data = load_dataset(label.data.path, on_problem=label.data.on_problem)
+    store = EventStore(home / EVENTS)
+    events = [event for _, event in store.events()]
+    store.close()
+    judged = judgments(events, unmarked_negative=config.unmarked_negative)
+    lessons, lost = lessons_of(judged, data.corpus)
+    if lost:
+        say(f"{lost} judged documents are not in the corpus any more and are left out.")
+    versions = Versions(home, label.model)
+    model = versions.open(0)
+    told("Reading the corpus", 0, 1)
+    corpus = encode_table(
+        model, data.corpus, kind="document", store=embeddings_folder(), config=label.encode
+    )
+    words = words_of(data.corpus) if config.words else None
+    learned = {text.strip() for text in lessons.queries}
+    guard = guard_check(
+        data,
+        corpus,
+        model,
+        other=config.guard,
+        avoid=learned,
+        encode=label.encode,
+        words=words,
+    )
+    found = tune(model, lessons, corpus, guard, words=words, config=config, told=told)
+    number = versions.add(found, events=len(events))
+    return versions.facts(number)
 
 
 class Tuner:
-    """Tunes a folder in a child process. Usable from any thread."""
+    """Tunes a folder in a child process. Usable from any thread.
+
+    Whether one runs is asked of the lock on the folder's `tune`, which dies with the child: a
+    process id would be another process's after a while.
+    """
 
     def __init__(self, home: Path, config: TuneConfig, *, trust: bool = False) -> None:
         """`trust`: the command line trusts code that comes with the model."""
@@ -112,24 +131,28 @@ class Tuner:
 
     def start(self) -> None:
         """Begin; ConfigError if one is running in this folder."""
-        if self.state()["running"]:
-            raise ConfigError("A tune is running. Wait for it, or stop it.")
-        # not a fork: this process has threads, and may hold a GPU
-        child = get_context("spawn").Process(
-            target=_child, args=(self.home, self.config, self.trust)
-        )
-        child.daemon = True
-        child.start()
-        self.process = child
-        _write(self.home, process=child.pid, phase="Starting")
+        try:
+            with locked(self.home / "tune") as lock:
+                _write(self.home, process=os.getpid(), phase="Starting")
+                # not a fork: this process has threads, and may hold a GPU
+                child = get_context("spawn").Process(
+                    target=_child, args=(self.home, self.config, self.trust, _Held(lock.fileno()))
+                )
+                child.daemon = True
+                child.start()
+                self.process = child
+        except CheckpointError as error:
+            raise ConfigError("A tune is running. Wait for it, or stop it.") from error
 
     def state(self) -> dict[str, Any]:
         """Where the tune of this folder stands, whoever started it."""
-        path = self.home / STATE
-        said = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        try:
+            said = _read(self.home)
+        except CheckpointError as error:
+            said = {"process": 0, "error": str(error)}
         process = said.pop("process", None)
-        running = process is not None and _runs(process)
-        if process is not None and not running:
+        running = process is not None and in_use(self.home / "tune")
+        if process and not running:
             said["error"] = "The tune ended without a word: it was killed. Start it again."
         return {**IDLE, **said, "running": running}
 
@@ -141,16 +164,32 @@ class Tuner:
             _write(self.home, message="Stopped.")
 
 
-def _child(home: Path, config: TuneConfig, trust: bool) -> None:
-    """A child's whole life: its progress, then a version or what went wrong."""
+class _Held:
+    """A locked file on its way to a child, which then holds the lock, too."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+
+    def __getstate__(self) -> Any:
+        return reduction.DupFd(self.handle)
+
+    def __setstate__(self, copied: Any) -> None:
+        self.handle = copied.detach()
+
+
+def _child(home: Path, config: TuneConfig, trust: bool, held: _Held) -> None:
+    """A child's whole life: its progress, then a version or what went wrong. It holds the folder
+    until it ends.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then stops us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def told(phase: str, done: int, total: int) -> None:
         _write(home, process=os.getpid(), phase=phase, done=done, total=total)
 
     try:
-        found = tune_folder(home, config, told, trust=trust)
+        found = _tuned(home, opened(home, trust), config, told)
         _write(home, version=found["version"], message=found["verdict"])
     except WhetError as error:
         _write(home, error=str(error))
@@ -159,15 +198,26 @@ def _child(home: Path, config: TuneConfig, trust: bool) -> None:
         _write(home, error=f"{type(error).__name__}: {error}")
 
 
+def _end_with_parent() -> None:
+    """A tune that nobody can stop any more would keep the processor from who starts anew."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 def _write(home: Path, **said: Any) -> None:
-    write_atomically(home / STATE, json.dumps({"process": None, **said}))
+    write_atomically(home / STATE, json.dumps({"process": None, **said}), private=True)
 
 
-def _runs(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+def _read(home: Path) -> dict[str, Any]:
+    """What `_write` wrote. CheckpointError if the file is damaged."""
+    path, remedy = home / STATE, "The next tune writes it anew."
+    said = readable_json(path, remedy=remedy) if path.exists() else {}
+    wrong = [name for name, value in said.items() if not isinstance(value, KINDS.get(name, ()))]
+    if wrong:
+        raise CheckpointError(f"{path} is damaged: {printable(wrong[0])} is wrong. {remedy}")
+    return said
 
 
 class _Bars:
@@ -201,8 +251,8 @@ def tune_command(config: TuneJobConfig) -> None:
     bars = _Bars()
     with bars.bar:
         found = tune_folder(home, config.tune, bars, trust=config.trust_remote_code)
-    print(found["verdict"])
-    print(found["why"])
+    print(printable_lines(found["verdict"]))
+    print(printable_lines(found["why"]))
     say(f"Version {found['version']}: {versions.model_folder(found['version'])}")
     if config.ship and found["better"]:
         versions.ship(found["version"])

@@ -7,7 +7,7 @@ is not copied.
 
 from __future__ import annotations
 
-import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,28 @@ from whet.errors import CheckpointError, ConfigError
 from whet.feedback.tune import Tuned
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers, open_model
+from whet.readable import readable_json, readable_text
 from whet.run_folder import write_json
 
 FACTS = "version.json"
+NUMBERED = "[0-9]" * 4  # the name of a version's folder, in a pattern
+LAST_VERSION = 9999
+NUMBER = re.compile(r"[0-9]{1,4}")
+LONGEST_CURRENT = 100  # bytes
+KINDS: dict[str, type | tuple[type, ...]] = {  # what every version.json holds
+    "version": int,
+    "state": str,
+    "time": (int, float),
+    "method": str,
+    "why": str,
+    "seconds": (int, float),
+    "held_out": dict,
+    "losses": dict,
+    "guard": dict,
+    "verdict": str,
+    "advice": str,
+    "lists": list,
+}
 CANDIDATE, SHIPPED, DISCARDED = "candidate", "shipped", "discarded"
 
 
@@ -35,13 +54,21 @@ class Versions:
         self.base = base
 
     def current(self) -> int:
-        """The version in use; 0 is the base model."""
+        """The version in use; 0 is the base model. CheckpointError if the file is damaged."""
         path = self.folder / "current"
-        return int(path.read_text(encoding="utf-8")) if path.exists() else 0
+        if not path.exists():
+            return 0
+        remedy = f"Say `whet tune {self.folder.parent} use=N`, with 0 for the base model."
+        text = readable_text(path, remedy=remedy, most=LONGEST_CURRENT).strip()
+        if not NUMBER.fullmatch(text):
+            raise CheckpointError(
+                f"{path} is damaged: it should hold the number of a version. {remedy}"
+            )
+        return int(text)
 
     def all(self) -> list[dict[str, Any]]:
         """What is known of each version, oldest first."""
-        found = sorted(self.folder.glob("????"))
+        found = sorted(self.folder.glob(NUMBERED))
         return [self.facts(0), *(self.facts(int(folder.name)) for folder in found)]
 
     def facts(self, number: int) -> dict[str, Any]:
@@ -54,7 +81,7 @@ class Versions:
 
     def add(self, tuned: Tuned, *, events: int) -> int:
         """Keep a tuned model as a candidate; its number. `events` is how many it learned from."""
-        number = len(self.all())
+        number = max((int(folder.name) for folder in self.folder.glob(NUMBERED)), default=0) + 1
         facts = {
             "version": number,
             "state": CANDIDATE,
@@ -76,7 +103,7 @@ class Versions:
         draft = self.folder / f".{number:04d}"
         with commit_folder(draft) as inner:
             tuned.model.save(inner / "model", tuned_card(facts, self.base.name))
-        write_json(draft / FACTS, facts)
+        write_json(draft / FACTS, facts, private=True)  # it holds queries
         draft.rename(self._of(number))
         return number
 
@@ -116,16 +143,18 @@ class Versions:
     def _facts(self, number: int) -> dict[str, Any]:
         path = self._of(number) / FACTS
         if not path.exists():
-            there = ", ".join(folder.name.lstrip("0") for folder in self.folder.glob("????"))
+            there = ", ".join(folder.name.lstrip("0") for folder in self.folder.glob(NUMBERED))
             raise ConfigError(
                 f"There is no version {number} in {self.folder}. There are: 0"
                 f"{', ' if there else ''}{there}."
             )
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CheckpointError(f"{path} is damaged. Tune again.") from error
+        remedy = f"Bring back a copy, or move {path.parent} away and tune again."
+        facts = readable_json(path, remedy=remedy)
+        for name, kind in KINDS.items():
+            if not isinstance(facts.get(name), kind):
+                raise CheckpointError(f"{path} is damaged: {name} is missing or wrong. {remedy}")
+        return facts
 
     def _mark(self, number: int, state: str) -> None:
         facts = self._facts(number)
-        write_json(self._of(number) / FACTS, {**facts, "state": state})
+        write_json(self._of(number) / FACTS, {**facts, "state": state}, private=True)

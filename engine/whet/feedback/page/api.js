@@ -8,13 +8,20 @@ export class Refusal extends Error {
 }
 
 const AGAIN_MS = 100;
-
-let form = "";
+const KEY = "whet.key"; // of this tab: it outlives a reload, and no other port is ever sent it
 
 export async function loadState() {
-  const state = await get("/api/state");
-  form = state.form;
-  return state;
+  await enter();
+  return get("/api/state");
+}
+
+// The address holds a token that is good once; the key that it is exchanged for is in no address.
+async function enter() {
+  const token = new URLSearchParams(location.search).get("token");
+  if (token === null) return;
+  history.replaceState(null, "", "/");
+  const { key } = await post("/api/enter", { token });
+  sessionStorage.setItem(KEY, key);
 }
 
 export const get = (path) => ask(path, {});
@@ -22,13 +29,18 @@ export const get = (path) => ask(path, {});
 export const post = (path, said = {}) =>
   ask(path, {
     method: "POST",
-    headers: { "content-type": "application/json", "x-whet-form": form },
+    headers: { "content-type": "application/json" },
     body: JSON.stringify(said),
   });
 
-async function ask(path, options) {
-  const answer = await reach(path, { ...options, cache: "no-store" });
-  if (answer.ok) return answer.json();
+export const fetchFile = async (path) => (await answered(path, {})).blob();
+
+const ask = async (path, options) => (await answered(path, options)).json();
+
+async function answered(path, options) {
+  const headers = { ...options.headers, "x-whet-key": sessionStorage.getItem(KEY) ?? "" };
+  const answer = await reach(path, { ...options, headers, cache: "no-store" });
+  if (answer.ok) return answer;
   const text = await answer.text();
   throw new Refusal(answer.status, told(text) || `The server answered ${answer.status}.`);
 }

@@ -1,6 +1,6 @@
 // The page: one query, its results, and what a person says of them.
 
-import { get, loadState, post } from "./api.js";
+import { fetchFile, get, loadState, post } from "./api.js";
 import { byId, el, plural } from "./dom.js";
 import { makeDraggable } from "./drag.js";
 import { fold, restored, withWaiting } from "./fold.js";
@@ -12,6 +12,7 @@ import { Results } from "./results.js";
 import { Tune } from "./tune.js";
 
 const EXPLAINED = 5; // documents a request, so that the first sentences come soon
+const FETCHED_MS = 60000; // a browser has begun to save a file by then
 const LOOKED_AT = "whet.query"; // shown again after a reload
 const DONE = { relevant: "relevant", irrelevant: "not relevant", unmark: "without a mark" };
 
@@ -280,6 +281,35 @@ function banner(text) {
   byId("banner").textContent = text ?? "";
 }
 
+function showAside(reason) {
+  const events = outbox.setAside();
+  byId("aside").hidden = !events.length;
+  if (!events.length) return;
+  byId("aside-text").textContent =
+    `${plural(events.length, "mark")} could not be stored, and stay in this browser alone. ${reason}`;
+}
+
+// ---- files
+
+async function exportFile(name) {
+  try {
+    give(await fetchFile(`/api/${name}`), name);
+  } catch (refusal) {
+    status(refusal.message);
+  }
+}
+
+function saveAside() {
+  const lines = outbox.setAside().map((event) => `${JSON.stringify(event)}\n`);
+  give(new Blob(lines, { type: "application/x-ndjson" }), "not_stored.jsonl");
+}
+
+function give(blob, name) {
+  const url = URL.createObjectURL(blob);
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), FETCHED_MS);
+}
+
 function wire() {
   const on = (id, event, act) => byId(id).addEventListener(event, act);
   const submitted = (act) => (event) => {
@@ -296,6 +326,14 @@ function wire() {
   on("undo", "click", undo);
   on("redo", "click", redo);
   on("help", "click", showHelp);
+  on("aside-save", "click", saveAside);
+  on("aside-forget", "click", () => {
+    outbox.forgetAside();
+    showAside();
+  });
+  for (const name of ["qrels.tsv", "pairs.jsonl", "events.jsonl"]) {
+    on(`export-${name.split(".")[0]}`, "click", () => exportFile(name));
+  }
   on("view-judge", "click", () => view("judge"));
   on("view-tune", "click", () => view("tune"));
   on("who", "change", () => {
@@ -331,14 +369,15 @@ async function start() {
   try {
     state = await loadState();
   } catch (refusal) {
-    banner(`${refusal.message} The page is loaded again when you press F5.`);
+    banner(refusal.status === 401 ? refusal.message
+      : `${refusal.message} The page is loaded again when you press F5.`);
     return;
   }
   history = new History(state.home);
   outbox = new Outbox(state.home, {
     tell: banner,
     sent: countSoon,
-    refused: (message) => status(`One of your marks could not be kept. ${message}`),
+    refused: showAside,
   });
   byId("data-name").textContent = state.data;
   byId("folder").textContent = state.folder;

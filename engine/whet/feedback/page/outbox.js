@@ -1,11 +1,15 @@
 // Events on their way to the server. Each lies in localStorage until the server has said that it is
-// stored, so neither a lost connection nor a closed tab loses one; sent twice it is stored once.
+// stored, so neither a lost connection nor a closed tab loses one; sent twice it is stored once. One
+// that the server will not take is set aside, where it holds up no other and can be saved.
 
 import { post } from "./api.js";
 
 const AT_ONCE = 100;
 const SLOWEST_MS = 8000;
 const STALE = [401, 403]; // another start of the server: its key is not ours
+const REFUSED = [400, 413, 422]; // for what was sent: it will never be stored
+const BROKEN = 500;
+const TRIES = 5; // of an event that the server breaks on
 
 let last = 0;
 
@@ -18,27 +22,41 @@ export function newId() {
 }
 
 export class Outbox {
-  // `tell` gets null when all is well, else what to show; `sent` is called after events went out.
+  // `tell` gets null when all is well, else what to show; `sent` is called after events went out,
+  // `refused` with the reason after one was set aside.
   constructor(home, { tell, sent, refused }) {
     this.prefix = `whet.${home}.event.`;
+    this.aside = `whet.${home}.aside.`;
     this.tell = tell;
     this.sent = sent;
     this.refused = refused;
     this.wait = 500;
     this.sending = false;
+    this.tries = new Map();
+    for (const event of this.setAside()) this.shift(event, this.aside, this.prefix); // once more
     addEventListener("online", () => this.flush());
   }
 
   put(event) {
-    localStorage.setItem(this.prefix + event.id, JSON.stringify(event));
+    try {
+      localStorage.setItem(this.prefix + event.id, JSON.stringify(event));
+    } catch (full) {
+      this.tell("This browser has no room for another mark, so it was not made.");
+      throw full;
+    }
     this.flush();
   }
 
   waiting() {
-    return Object.keys(localStorage)
-      .filter((key) => key.startsWith(this.prefix))
-      .sort()
-      .map((key) => JSON.parse(localStorage.getItem(key)));
+    return kept(this.prefix);
+  }
+
+  setAside() {
+    return kept(this.aside);
+  }
+
+  forgetAside() {
+    for (const event of this.setAside()) localStorage.removeItem(this.aside + event.id);
   }
 
   of(query) {
@@ -71,15 +89,37 @@ export class Outbox {
     try {
       await post("/api/events", { events });
     } catch (refusal) {
-      if (refusal.status !== 400) throw refusal;
+      const forGood = REFUSED.includes(refusal.status);
+      if (!forGood && refusal.status !== BROKEN) throw refusal;
       if (events.length > 1) {
         for (const event of events) await this.send([event]);
         return;
       }
-      this.refused(refusal.message); // it will never be stored; the others must not wait for it
+      if (!forGood && this.tried(events[0]) < TRIES) throw refusal;
+      this.shift(events[0], this.prefix, this.aside);
+      this.refused(refusal.message);
+      return;
     }
     for (const event of events) localStorage.removeItem(this.prefix + event.id);
   }
+
+  tried(event) {
+    this.tries.set(event.id, (this.tries.get(event.id) ?? 0) + 1);
+    return this.tries.get(event.id);
+  }
+
+  shift(event, from, to) {
+    localStorage.removeItem(from + event.id); // first: there may be no room for both
+    localStorage.setItem(to + event.id, JSON.stringify(event));
+  }
+}
+
+function kept(prefix) {
+  return Object.keys(localStorage)
+    .filter((key) => key.startsWith(prefix))
+    .sort()
+    .map((key) => JSON.parse(localStorage.getItem(key)))
+    .filter((event) => event !== null); // another tab was faster
 }
 
 function message(refusal, count) {

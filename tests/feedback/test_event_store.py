@@ -8,7 +8,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -30,6 +32,11 @@ while True:
     events = [Event(uuid4().hex, "q", "relevant", doc_id="d") for _ in range(3)]
     store.add(events)
     print(*(event.id for event in events), flush=True)
+"""
+
+TAKE = """
+import sqlite3, sys
+sqlite3.connect(sys.argv[1], timeout=0.1, isolation_level=None).execute("BEGIN IMMEDIATE")
 """
 
 
@@ -58,6 +65,102 @@ def test_rows_cannot_be_changed(tmp_path):
     for command in ("UPDATE events SET who = 'x'", "DELETE FROM events"):
         with pytest.raises(sqlite3.IntegrityError, match="events stay"):
             other.execute(command)
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("fault", ["deleted", "moved", "replaced"])
+def test_nothing_is_said_to_be_kept_in_a_file_that_is_gone(tmp_path, ending, fault):
+    store = EventStore(tmp_path / "events.sqlite")
+    store.add(some(1))
+    path, aside = tmp_path / f"events.sqlite{ending}", tmp_path / "aside"
+    path.rename(aside)
+    if fault == "replaced":
+        path.write_bytes(aside.read_bytes())
+    if fault == "deleted":
+        aside.unlink()
+    with pytest.raises(OSError, match="moved, replaced or deleted"):
+        store.add(some(2))
+    assert len(store.events()) == 1  # what it holds can still be exported
+    if fault != "deleted":
+        aside.rename(path)
+        assert store.add(some(3)) == 3
+    store.close()
+
+
+def test_a_folder_that_is_moved_is_noticed_and_may_come_back(tmp_path):
+    store, events = EventStore(tmp_path / "a" / "events.sqlite"), some(2)
+    (tmp_path / "a").rename(tmp_path / "b")
+    with pytest.raises(OSError, match="moved"):
+        store.add(events)
+    (tmp_path / "b").rename(tmp_path / "a")
+    assert store.add(events) == 2
+    assert len(store.events()) == 2
+
+
+def test_a_file_that_goes_while_it_is_written_is_noticed(tmp_path, monkeypatch):
+    store = EventStore(tmp_path / "events.sqlite")
+    before, calls = store._identities, []
+
+    def identities():
+        calls.append(1)
+        if len(calls) == 2:  # after the commit, before the answer
+            store.path.unlink()
+        return before()
+
+    monkeypatch.setattr(store, "_identities", identities)
+    with pytest.raises(OSError, match="deleted"):
+        store.add(some(1))
+
+
+def test_reading_waits_for_no_writer(tmp_path, monkeypatch):
+    monkeypatch.setattr("whet.feedback.store.BUSY_S", 0.3)
+    store = EventStore(tmp_path / "events.sqlite")
+    store.add(some(2))
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    def refused() -> None:
+        with pytest.raises(OSError, match="locked"):
+            store.add(some(1))
+
+    late = threading.Thread(target=refused)
+    late.start()  # holds the store's own lock while it waits
+    start = time.monotonic()
+    assert len(store.events()) == 2
+    again = EventStore(store.path)  # neither does opening
+    assert len(again.events()) == 2
+    assert time.monotonic() - start < 0.2
+    late.join()
+    with pytest.raises(OSError, match="locked"):
+        store.add(some(1))
+    other.execute("COMMIT")
+    assert store.add(some(1)) == 1
+
+
+def test_opening_again_drops_no_lock(tmp_path, monkeypatch):
+    """A file that is opened and closed loses all locks that its process has on it (POSIX)."""
+    monkeypatch.setattr("whet.feedback.store.BUSY_S", 0.1)
+    store = EventStore(tmp_path / "events.sqlite")
+    store._db.execute("BEGIN IMMEDIATE")
+    EventStore(store.path).close()
+    taken = subprocess.run([sys.executable, "-c", TAKE, str(store.path)], check=False)
+    assert taken.returncode != 0
+    store._db.execute("COMMIT")
+
+
+def test_an_event_that_does_not_fit_is_no_damage(tmp_path):
+    store = EventStore(tmp_path / "events.sqlite")
+    with pytest.raises(DataError, match="takes no such event"):
+        store.add([replace(some(1)[0], place="x")])
+    assert store.events() == []
+
+
+def test_a_closed_store_is_no_damage(tmp_path):
+    store = EventStore(tmp_path / "events.sqlite")
+    store.close()
+    for act in (store.events, lambda: store.add(some(1))):
+        with pytest.raises(OSError, match="closed"):
+            act()
 
 
 def test_an_export_comes_back(tmp_path):

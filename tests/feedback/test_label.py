@@ -6,18 +6,31 @@ import http.client
 import json
 import os
 import signal
+import socket
 import sys
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from labelling import Visitor, address_of, event, labelling_process
+from labelling import (
+    Visitor,
+    address_of,
+    event,
+    judged_folder,
+    labelling_process,
+    open_folder,
+)
 
-from whet.config import DataConfig, LabelConfig, ModelConfig
+from whet.checkpoint import in_use
+from whet.config import DataConfig, LabelConfig, ModelConfig, TuneConfig
 from whet.data.load import load_dataset
-from whet.errors import ConfigError, DataError, EnvironmentRefused
-from whet.feedback.label import feedback_folder, label_command
+from whet.errors import CheckpointError, ConfigError, DataError, EnvironmentRefused
+from whet.feedback.browser import redirect_file, send_on
+from whet.feedback.label import _last_line, feedback_folder, label_command
 from whet.feedback.store import EventStore
+from whet.feedback.tuning import Tuner
 
 
 def config_of(data: Path, model: Path, output: Path | None) -> LabelConfig:
@@ -98,6 +111,84 @@ def test_the_command_serves_until_ctrl_c(tiny_data: Path, tiny_model: Path, tmp_
     store = EventStore(home / "events.sqlite")
     assert store.events() == []
     store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_signal_ends_the_tune_and_says_so(
+    tiny_data: Path, tiny_model: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    home = judged_folder(tiny_data, tiny_model, tmp_path / "feedback")
+    words = [f"data={tiny_data}", f"model.name={tiny_model}", f"output={home}", "port=0"]
+    with labelling_process(*words) as process:
+        url = address_of(process)
+        page = Visitor(url)
+        assert page.post("/api/tune/start")["running"]
+        address = urlsplit(url)
+        with socket.create_connection((address.hostname, address.port)) as half:
+            half.sendall(f"POST /api/enter HTTP/1.1\r\nHost: {address.netloc}\r\n".encode())
+            half.sendall(f"Origin: http://{address.netloc}\r\nContent-Length: 9\r\n".encode())
+            half.sendall(b"Content-Type: application/json\r\n\r\n{")
+            time.sleep(0.5)
+            process.send_signal(number)
+            assert process.stderr is not None
+            said = process.stderr.read()
+        assert process.wait(20) == 0
+    assert said.splitlines()[-1] == f"Stopped. 30 events are in {home / 'events.sqlite'}."
+    assert "Traceback" not in said
+    assert not in_use(home / "tune")
+    assert Tuner(home, TuneConfig()).state()["message"] == "Stopped."
+
+
+def test_an_end_says_nothing_of_a_store_that_is_gone(
+    tiny_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    session, _ = open_folder(tiny_data, tiny_model, tmp_path / "feedback")
+    session.add([event("relevant", doc_id="d1")])
+    store = session._store
+    assert _last_line(session, store) == f"Stopped. 1 events are in {store.path}."
+    store.path.unlink()
+    last = _last_line(session, store)
+    assert "1 events are in" not in last and "moved, replaced or deleted" in last
+    session.close()
+    assert "not known" in _last_line(session, store)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "data: 5", "data: {path: 5}\nmodel: {name: x}", "a: [", "!!python/none"]
+)
+def test_a_damaged_configuration_is_told_in_a_line(
+    tiny_data: Path, tiny_model: Path, tmp_path: Path, content: str
+) -> None:
+    home = tmp_path / "feedback"
+    home.mkdir()
+    (home / "config.yaml").write_text(content)
+    config = config_of(tiny_data, tiny_model, home)
+    with pytest.raises(CheckpointError, match=r"config.yaml is damaged.*output=ANOTHER_FOLDER"):
+        feedback_folder(config, load_dataset(str(tiny_data)))
+
+
+def test_a_folder_is_its_owners_alone(tiny_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    config = config_of(tiny_data, tiny_model, tmp_path / "a" / "feedback")
+    home = feedback_folder(config, load_dataset(str(tiny_data)))
+    assert home.stat().st_mode & 0o077 == 0
+
+
+def test_a_browser_is_sent_on_by_a_private_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    path = redirect_file(tmp_path, 8765)
+    path.symlink_to(tmp_path / "elsewhere")  # left by somebody: it is not followed
+    send_on(path, "http://127.0.0.1:8765/?token=secret&x=%3C")
+    until = time.monotonic() + 5
+    while not opened and time.monotonic() < until:
+        time.sleep(0.01)
+    assert opened == [path.as_uri()] and "secret" not in opened[0]
+    assert path.stat().st_mode & 0o777 == 0o600 and not path.is_symlink()
+    assert "url=http://127.0.0.1:8765/?token=secret&amp;x=%3C" in path.read_text()
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.fixture

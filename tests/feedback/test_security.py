@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -371,6 +373,49 @@ def test_a_version_that_cannot_be_is_refused(site: Site, number: str) -> None:
         content, headers = f'{{"version": {number}}}', site.headers()
         answer = site.client().post(f"/api/versions/{name}", content=content, headers=headers)
         assert answer.status_code == 400 and answer.json()["error"]
+
+
+@pytest.fixture
+def own_site(tiny_data: Path, tiny_model: Path, tmp_path: Path) -> Iterator[Site]:
+    session, tuner = open_folder(tiny_data, tiny_model, tmp_path / "feedback")
+    yield Site(session, tuner, tmp_path / "feedback")
+    session.close()
+
+
+def test_a_locked_store_delays_no_search(own_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, headers = own_site.client(), own_site.headers()
+    path = own_site.session._store.path
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    own_site.session._store._db.execute("PRAGMA busy_timeout=300")
+    said = {"events": [event("relevant", doc_id="d1")]}
+    start = time.monotonic()
+    for route in ("/api/counts", "/api/state", "/api/events.jsonl"):
+        assert client.get(route).status_code == 200
+    assert client.post("/api/search", json={"query": "ba"}, headers=headers).status_code == 200
+    assert time.monotonic() - start < 2
+    answer = client.post("/api/events", json=said, headers=headers)
+    assert answer.status_code == 503 and "locked" in answer.json()["error"]
+    other.execute("ROLLBACK")
+    assert client.post("/api/events", json=said, headers=headers).json() == {"new": 1}
+
+
+@pytest.mark.parametrize("fault", ["deleted", "overwritten", "closed"])
+def test_a_store_that_fails_is_no_fault_of_the_page(own_site: Site, fault: str) -> None:
+    """So the page keeps its events: a 400 would make it give them up."""
+    store = own_site.session._store
+    if fault == "deleted":
+        store.path.unlink()
+    elif fault == "overwritten":
+        store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        store.path.write_bytes(b"x" * store.path.stat().st_size)
+        store._db.execute("PRAGMA shrink_memory")  # what it remembers hides the damage
+    else:
+        store.close()
+    said = {"events": [event("relevant", doc_id="d1")]}
+    answer = own_site.client().post("/api/events", json=said, headers=own_site.headers())
+    assert answer.status_code == 503
+    assert str(store.path) in answer.json()["error"]
 
 
 @pytest.mark.parametrize("path", ["/api/search", "/api/find", "/api/why", "/api/document"])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,19 +14,32 @@ import pytest
 import yaml
 from labelling import judged_folder
 
+from whet.checkpoint import in_use
 from whet.config import EncodeConfig, ModelConfig, TuneConfig
 from whet.data.load import load_dataset
 from whet.encode import encode_table
-from whet.errors import ConfigError
+from whet.errors import CheckpointError, ConfigError
 from whet.evaluate import read_run, words_of
 from whet.feedback.checks import guard_check
 from whet.feedback.session import Session
 from whet.feedback.store import EventStore
-from whet.feedback.tuning import EVENTS, Tuner, opened
-from whet.feedback.versions import Versions
+from whet.feedback.tuning import EVENTS, Tuner, opened, tune_folder
+from whet.feedback.versions import KINDS, Versions
 from whet.model.towers import open_model
 from whet.store import embeddings_folder
 from whet_launch.cli import main
+
+START = """
+import sys, time
+from pathlib import Path
+from whet.config import TuneConfig
+from whet.feedback.tuning import Tuner
+if __name__ == "__main__":
+    tuner = Tuner(Path(sys.argv[1]), TuneConfig())
+    tuner.start()
+    print("started", flush=True)
+    time.sleep(100)
+"""
 
 
 @pytest.fixture
@@ -145,6 +161,78 @@ def test_a_folder_of_feedback_trusts_nobodys_code(home, tmp_path, capsys):
     assert main(["tune", str(copy), "use=0"]) == 2
     assert "add trust_remote_code=true" in capsys.readouterr().err
     assert opened(copy, trust=True).tune.method == "${oc.env:HOME}"  # nothing fills it in
+
+
+@pytest.mark.parametrize("process", [os.getpid(), 1, 2**22 + 1])
+def test_a_tune_that_died_can_be_started_again(home, process):
+    """Whatever has its process id by now."""
+    (home / "tuning.json").write_text(json.dumps({"process": process, "phase": "x", "total": 9}))
+    tuner = Tuner(home, TuneConfig(method="matrix"))
+    state = tuner.state()
+    assert not state["running"] and "was killed" in state["error"]
+    tuner.start()
+    try:
+        assert tuner.state()["running"]  # from the first moment: the child was given the lock
+        with pytest.raises(CheckpointError, match="is in use"):
+            tune_folder(home, TuneConfig(), lambda phase, done, total: None)
+    finally:
+        tuner.stop()
+    assert not tuner.state()["running"]
+
+
+def test_a_tune_ends_with_its_server(home):
+    command = [sys.executable, "-c", START, str(home)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    assert server.stdout.readline() == "started\n"
+    assert in_use(home / "tune")
+    server.kill()
+    server.wait()
+    end = time.monotonic() + 30
+    while in_use(home / "tune"):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert not Tuner(home, TuneConfig()).state()["running"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "null", '{"process": "x"}', '{"total": "9"}', '{"x": 1}', '{"done": null}'],
+)
+def test_a_damaged_state_of_a_tune_is_told_and_written_anew(home, content):
+    (home / "tuning.json").write_text(content)
+    tuner = Tuner(home, TuneConfig(method="matrix"))
+    state = tuner.state()
+    assert not state["running"] and "tuning.json is damaged" in state["error"]
+    tuner.start()
+    tuner.stop()
+    assert tuner.state()["error"] is None
+    assert (home / "tuning.json").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("content", ["", "x", "-1", "1.5", "9" * 5000, "\x00", "1\n2"])
+def test_a_damaged_current_is_told_and_can_be_set_anew(home, capsys, content):
+    (home / "versions").mkdir(exist_ok=True)
+    (home / "versions" / "current").write_text(content)
+    with pytest.raises(CheckpointError, match=r"current (is damaged|has 5,000 bytes).* use=N"):
+        Versions(home, ModelConfig()).current()
+    assert main(["tune", str(home), "use=0"]) == 0
+    assert Versions(home, ModelConfig()).current() == 0
+
+
+def test_a_damaged_record_of_a_version_is_told(tuned):
+    path = tuned / "versions" / "0001" / "version.json"
+    assert path.stat().st_mode & 0o077 == 0  # it holds queries
+    right = json.loads(path.read_text())
+    versions = Versions(tuned, ModelConfig())
+    versions.discard(1)
+    assert path.stat().st_mode & 0o077 == 0
+    wrong = [right | {name: []} if name != "lists" else right | {name: {}} for name in KINDS]
+    lost = [{key: right[key] for key in right if key != name} for name in KINDS]
+    for content in ["", "[]", "{}", "{", *map(json.dumps, wrong + lost)]:
+        path.write_text(content)
+        with pytest.raises(CheckpointError, match=r"version.json is damaged.*tune again"):
+            versions.all()
 
 
 @pytest.mark.parametrize(

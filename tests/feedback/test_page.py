@@ -31,7 +31,9 @@ from labelling import (
     until,
 )
 
+from whet.feedback.browser import redirect_file, send_on
 from whet.feedback.judgments import judgments
+from whet.feedback.store import read_events
 from whet.feedback.trials import ENCODER_FROM
 from whet.feedback.tune import FEWEST
 
@@ -337,6 +339,105 @@ def test_a_lost_answer_stores_nothing_twice(view: Any, page: Page) -> None:
     assert dropped[0] == dropped[1] and len(json.loads(dropped[0])["events"]) == 1
     assert actions(page) == ["relevant"]
     view.wait_for_selector("#banner", state="hidden")
+
+
+def test_the_key_is_in_its_tab_alone(browser: Any, page: Page) -> None:
+    with looking(browser) as view:
+        others = [{"name": "prefs", "value": '{"theme":"dark"}'}, {"name": "filters[year]"}]
+        view.context.add_cookies([{"value": "1", "url": page.address, **one} for one in others])
+        before = view.context.cookies()
+        url = page.url
+        view.goto(url)
+        until(view, "document.title.includes('·')")
+        assert view.url == f"{page.address}/"  # no token stays in the address
+        assert view.context.cookies() == before and len(before) == 2
+        kept = view.evaluate("JSON.stringify({...sessionStorage, ...localStorage})")
+        assert page.keys.key in kept and url.partition("=")[2] not in kept
+        view.reload()
+        until(view, "document.title.includes('·')")
+        fresh = view.context.new_page()
+        fresh.goto(page.address)
+        fresh.wait_for_selector("#banner:not([hidden])")
+        assert "Whet does not know this tab" in fresh.inner_text("#banner")
+        assert fresh.goto(url).status == 401  # used
+        fresh.goto(page.url)
+        until(fresh, "document.title.includes('·')")
+
+
+def test_a_browser_comes_in_by_the_private_file(
+    browser: Any, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webbrowser.open", lambda url: None)
+    path = redirect_file(tmp_path, page.port)
+    token = page.keys.issue(lambda: path.unlink(missing_ok=True))
+    send_on(path, f"{page.address}/?token={token}")
+    with looking(browser) as view:
+        view.goto(path.as_uri())
+        view.wait_for_url(lambda url: url.startswith(page.address))
+        until(view, "document.title.includes('·')")
+        assert view.url == f"{page.address}/"
+        assert not path.exists()
+
+
+def test_the_exports_are_saved_as_files(view: Any, page: Page) -> None:
+    page.session.add(answers(page.session, 3))
+    for kind, name in (
+        ("qrels", "qrels.tsv"),
+        ("pairs", "pairs.jsonl"),
+        ("events", "events.jsonl"),
+    ):
+        with view.expect_download() as saved:
+            view.click(f"#export-{kind}")
+        assert saved.value.suggested_filename == name
+        assert Path(saved.value.path()).read_text(encoding="utf-8") == page.session.export(kind)
+
+
+@pytest.mark.parametrize(("status", "told"), [(500, "answered 500"), (400, "no such thing")])
+def test_a_mark_that_the_server_will_not_take_holds_up_no_other(
+    view: Any, page: Page, status: int, told: str
+) -> None:
+    search_for(view, QUERY)
+    names = order(view)
+    tries: list[int] = []
+
+    def answer(route: Any) -> None:
+        sent = json.loads(route.request.post_data)["events"]
+        if not any(one["doc_id"] == names[0] for one in sent):
+            route.continue_()
+            return
+        tries.append(len(sent))
+        body = json.dumps({"error": "no such thing"}) if status == 400 else ""
+        route.fulfill(status=status, body=body)
+
+    view.route("**/api/events", answer)
+    view.click(".result:nth-child(1) .relevant")
+    view.click(".result:nth-child(2) .relevant")
+    until(view, "!document.querySelector('#aside').hidden", seconds=20)
+    sent(view)
+    assert [one.doc_id for one in page.session._known.now().events] == [names[1]]
+    assert tries.count(1) == (5 if status == 500 else 1)
+    assert "1 mark could not be stored" in view.inner_text("#aside-text")
+    assert told in view.inner_text("#aside-text")
+    assert view.is_hidden("#banner")
+    with view.expect_download() as saved:
+        view.click("#aside-save")
+    (left,) = read_events(Path(saved.value.path()))
+    assert (left.action, left.doc_id) == ("relevant", names[0])
+    view.unroute("**/api/events")
+    view.reload()  # another start of the server may take it
+    until(view, "document.title.includes('·')")
+    sent(view)
+    until(view, "document.querySelector('#aside').hidden")
+    assert {one.doc_id for one in page.session._known.now().events} == set(names[:2])
+
+
+def test_marks_set_aside_can_be_forgotten(view: Any, page: Page) -> None:
+    search_for(view, QUERY)
+    view.route("**/api/events", lambda route: route.fulfill(status=413))
+    view.click(".result:nth-child(1) .relevant")
+    view.click("#aside-forget")
+    assert view.is_hidden("#aside")
+    assert not view.evaluate("Object.keys(localStorage).some((key) => key.includes('.aside.'))")
 
 
 def test_next_and_skip_walk_through_the_queries(view: Any, page: Page) -> None:

@@ -63,7 +63,7 @@ def measured(path: Path) -> dict:
         try:
             person = Person(address_of(process))
             row["start s"] = round(time.monotonic() - start, 1)
-            row["first paint ms"] = first_paint(person.url)
+            row["first paint ms"] = first_paint(process)
             row["base"] = searches(person, asked)
             row |= judge_and_tune(person, data)
             row["tuned"] = searches(person, asked)
@@ -77,7 +77,6 @@ class Person:
     """A page without a browser: it opens the printed address and asks as the page does."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
         address = urlsplit(url)
         self._line = http.client.HTTPConnection(address.netloc, timeout=600)
         self._headers = {"origin": f"http://{address.netloc}", "content-type": "application/json"}
@@ -111,7 +110,12 @@ def address_of(process: subprocess.Popen) -> str:
     raise SystemExit("".join(told))
 
 
-def first_paint(url: str) -> float | None:
+def next_address(process: subprocess.Popen) -> str:
+    """The address `whet label` prints when the last one was used."""
+    return re.search(r"http://\S+", process.stderr.readline())[0]
+
+
+def first_paint(process: subprocess.Popen) -> float | None:
     """Milliseconds until a browser that was never here shows something; None without a browser."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
@@ -123,7 +127,7 @@ def first_paint(url: str) -> float | None:
         chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         for _ in range(5):
             page = chromium.new_context().new_page()
-            page.goto(url)
+            page.goto(next_address(process))
             found.append(page.evaluate(PAINTED))
         chromium.close()
     return round(statistics.median(found))

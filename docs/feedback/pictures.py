@@ -24,6 +24,7 @@ from labelling import (
     chromium,
     event,
     labelling_process,
+    next_address,
     search_for,
     see_result,
     ship,
@@ -49,9 +50,8 @@ def main() -> None:
         labelling_process(f"data={DATA}", "port=0", folder=Path(work)) as process,
         chromium() as browser,
     ):
-        url = address_of(process)
-        visitor = Visitor(url)
-        view = opened(browser, url, viewport=WIDE)
+        visitor = Visitor(address_of(process))
+        view = opened(browser, next_address(process), viewport=WIDE)
         query, place = pictured(visitor, asked)
         while_judging(view, query, place)
         judge(visitor, asked[:FIRST])
@@ -60,7 +60,9 @@ def main() -> None:
         judge(visitor, asked[FIRST:ALL])
         view.reload()
         while_tuning(view)
-        phone = opened(browser, url, viewport=PHONE, has_touch=True, is_mobile=True)
+        phone = opened(
+            browser, next_address(process), viewport=PHONE, has_touch=True, is_mobile=True
+        )
         search_for(phone, query)
         picture(phone, "phone")
         for version in visitor.get("/api/versions")["versions"][1:]:

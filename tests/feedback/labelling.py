@@ -200,6 +200,15 @@ def address_of(process: subprocess.Popen[str]) -> str:
     return found[0]
 
 
+def next_address(process: subprocess.Popen[str]) -> str:
+    """The address it prints when the last one was used."""
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    found = re.search(r"http://\S+", line)
+    assert found is not None, line
+    return found[0]
+
+
 @contextmanager
 def chromium() -> Iterator[Any]:
     """A headless browser."""

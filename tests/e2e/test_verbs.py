@@ -177,15 +177,29 @@ def test_refresh_without_negatives_is_refused(tiny_data, tiny_model, tmp_path, c
     assert not (tmp_path / "r").exists()
 
 
-def test_id_with_a_space_is_refused_before_training(tiny_model, tmp_path, capsys):
-    (tmp_path / "qrels").mkdir()
-    (tmp_path / "corpus.jsonl").write_text('{"_id": "d 0", "text": "bace"}\n')
-    (tmp_path / "queries.jsonl").write_text('{"_id": "q0", "text": "bace"}\n')
+def data_with_id(folder, id_):
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text(json.dumps({"_id": id_, "text": "bace"}) + "\n")
+    (folder / "queries.jsonl").write_text('{"_id": "q0", "text": "bace"}\n')
     for split in ("train", "test"):
-        (tmp_path / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td 0\t1\n")
-    words = [f"data={tmp_path}", f"model={tiny_model}", f"output={tmp_path / 'run'}"]
+        lines = f"query-id\tcorpus-id\tscore\nq0\t{id_}\t1\n"
+        (folder / "qrels" / f"{split}.tsv").write_text(lines)
+    return folder
+
+
+def test_an_id_with_a_space_is_kept(tiny_model, tmp_path):
+    data = data_with_id(tmp_path / "data", "d 0")
+    assert main(["check", str(data)]) == 0
+    assert main(["eval", f"data={data}", f"model={tiny_model}", f"output={tmp_path / 'e'}"]) == 0
+    assert (tmp_path / "e/trec/qrels").read_text() == "q0 0 d%200 1\n"
+
+
+def test_an_id_that_cannot_be_is_refused_before_training(tiny_model, tmp_path, capsys):
+    data = data_with_id(tmp_path / "data", "d0\x1b[2J")
+    assert main(["check", str(data)]) == 3
+    words = [f"data={data}", f"model={tiny_model}", f"output={tmp_path / 'run'}"]
     assert main(["fit", *words]) == 3
-    assert "d 0" in capsys.readouterr().err
+    assert "corpus.jsonl line 1: id 'd0\\x1b[2J'." in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

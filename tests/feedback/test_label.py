@@ -127,6 +127,7 @@ def test_every_signal_ends_the_tune_and_says_so(
     with labelling_process(*words) as process:
         url = address_of(process)
         page = Visitor(url)
+        events = page.get("/api/counts")["events"]
         assert page.post("/api/tune/start")["running"]
         address = urlsplit(url)
         with socket.create_connection((address.hostname, address.port)) as half:
@@ -138,7 +139,8 @@ def test_every_signal_ends_the_tune_and_says_so(
             assert process.stderr is not None
             said = process.stderr.read()
         assert process.wait(20) == 0
-    assert said.splitlines()[-1] == f"Stopped. 30 events are in {home / 'events.sqlite'}."
+    last = said.splitlines()[-1]
+    assert last == f"Stopped. {events} events are in {home / 'events.sqlite'}."
     assert "Traceback" not in said
     assert not in_use(home / "tune")
     assert Tuner(home, TuneConfig()).state()["message"] == "Stopped."

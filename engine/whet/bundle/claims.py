@@ -17,22 +17,29 @@ def contradiction(folder: Path, statement: dict[str, Any]) -> str | None:
     """What in a bundle contradicts the rest of it, in words; None where nothing does.
 
     The files that its run left have the hashes that are listed, its configuration is that of
-    training/config.yaml, and the measures that it claims are those of training/metrics.json, and
-    the means of the scores of each query in training/per_query.jsonl. CheckpointError for a file
+    training/config.yaml, and its measures are none of `false_measures`. CheckpointError for a file
     that cannot be read.
     """
-    predicate, training = statement["predicate"], folder / "training"
+    predicate = statement["predicate"]
     listed = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
     for one in predicate["runDetails"]["byproducts"]:
         if listed.get(one["name"]) != one["digest"]["sha256"]:
             return f"{one['name']} is listed with another hash among the byproducts"
     config = predicate["buildDefinition"]["externalParameters"]["config"]
-    if _plain_yaml(training / "config.yaml") != config:
+    if _plain_yaml(folder / "training/config.yaml") != config:
         return "training/config.yaml is not the configuration that provenance.json has"
-    if readable_json(training / "metrics.json", remedy=AGAIN) != predicate["whet_measures"]:
+    return false_measures(folder, statement)
+
+
+def false_measures(folder: Path, statement: dict[str, Any]) -> str | None:
+    """Which claimed measure is not that of training/metrics.json, or not the mean of the scores of
+    each query in training/per_query.jsonl; None where all are. CheckpointError as above.
+    """
+    measures, training = statement["predicate"]["whet_measures"], folder / "training"
+    if readable_json(training / "metrics.json", remedy=AGAIN) != measures:
         return "training/metrics.json has other measures than provenance.json"
     scores = read_scores(training / "per_query.jsonl", remedy=AGAIN)
-    wrong = (_other_means(scores[model], predicate["whet_measures"], model) for model in scores)
+    wrong = (_other_means(scores[model], measures, model) for model in scores)
     return next((words for words in wrong if words), None)
 
 

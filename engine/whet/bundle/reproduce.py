@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from whet.bundle.claims import contradiction
+from whet.bundle.claims import false_measures
 from whet.bundle.facts import WEIGHTS
 from whet.bundle.inputs import base_root, check_base_name, data_path
 from whet.bundle.outcome import OTHER, compared
@@ -105,7 +105,7 @@ def _checked(bundle: Path, config: ReproduceConfig) -> tuple[dict[str, Any], lis
             f"{printable(bundle)}: {bad}. The bundle is not what it was; get it again. "
             "`whet verify` lists all that differs."
         )
-    odd = contradiction(bundle, statement)
+    odd = false_measures(bundle, statement)
     if odd is not None:
         raise CheckpointError(
             f"{printable(bundle)} contradicts itself: {odd}. Ask whoever made it."

@@ -1,5 +1,5 @@
-"""A killed `whet mine`, `encode` or `eval` is finished by the same command; what a verb cannot do
-is not advised.
+"""A killed `whet mine` or `encode` is finished by the same command; what a verb cannot do is not
+advised. (tests/e2e/test_killed_verbs.py kills these, eval and export.)
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from harness import data, done, expect, model, place, sha256, whet
 VERBS = {
     "mine": ("report.html", "negatives.parquet"),
     "encode": ("vectors/ids.txt", "vectors/vectors.npy"),
-    "eval": ("trec/qrels", "metrics.json"),
 }
 
 with place() as here:
@@ -26,7 +25,7 @@ with place() as here:
         expect(again.code == 0 and told, f"{verb}: the same command goes on ({again.state})")
         expect((here / verb / lost).is_file(), f"{verb}: {lost} is there again")
         expect(sha256(here / verb / steady) == wanted, f"{verb}: {steady} is as it was")
-    other = whet("mine", "data.path=data", "model.name=model", "output=eval")
+    other = whet("mine", "data.path=data", "model.name=model", "output=encode")
     expect(other.code == 2 and "resume=" not in other.said, f"another command ({other.state})")
     (here / "mine" / "report.html").write_text("mine")
     (here / "mine" / "mining_report.txt").unlink()

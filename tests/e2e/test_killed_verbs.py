@@ -13,7 +13,7 @@ import pytest
 
 from whet.checkpoint import file_sha256, verify_folder
 
-KILLS = 3
+KILLS = 2
 VERBS = {
     "mine": ["mining.num_negatives=2", "formats=[flagembedding,trec]"],
     "encode": [],

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 from forks import Ended, in_fork, seeds
-from mutators import files_of, flipped, fresh_copy, mutate_folder, mutated_value
+from harness import Page, mark
+from mutators import files_of, flipped, fresh_copy, mutate_folder, mutated_bytes, mutated_value
 
 from whet.checkpoint import file_sha256
 from whet_launch.cli import main
@@ -115,3 +120,58 @@ def test_caches(tiny_data: Path, tiny_model: Path, tmp_path: Path) -> None:
             if ended.code == 0:
                 same = file_sha256(tmp_path / "again/metrics.json") == right
                 assert same, f"seed {seed}, a bit of {name}: another result"
+
+
+@pytest.fixture
+def page(
+    tiny_data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Page]:
+    """A search page that is served, and somebody who may use it."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_data, "data")
+    shutil.copytree(tiny_model, "model")
+    served = Page().enter()
+    yield served
+    served.stop()
+
+
+def _request(rng: Random, page: Page) -> bytes:
+    """A request of somebody who may ask, before or after something happened to its bytes."""
+    event = mark(rng.randrange(50))
+    bodies = ({"events": [mutated_value(rng, event)]}, mutated_value(rng, {"events": [event]}))
+    path = rng.choice(("/api/events", "/api/search", "/api/why", "/api/find", "/api/tune/start"))
+    body = json.dumps(rng.choice(bodies)).encode()
+    head = [
+        f"POST {path} HTTP/1.1",
+        f"Host: {page.net}",
+        f"Origin: http://{page.net}",
+        "Content-Type: application/json",
+        f"Cookie: {page.cookie}",
+        f"Content-Length: {len(body)}",
+    ]
+    if rng.random() < 0.3:
+        body = b""
+        head = [f"GET /api/counts?x={rng.random()} HTTP/1.1", *head[1:2], head[4]]
+    whole = "\r\n".join(head).encode() + b"\r\n\r\n" + body
+    return whole if rng.random() < 0.5 else mutated_bytes(rng, whole)
+
+
+def _answered(page: Page, request: bytes) -> bytes:
+    """What comes back within a second, which may be nothing: the server waits for the rest."""
+    host, port = page.net.split(":")
+    connection = socket.create_connection((host, int(port)), timeout=1)
+    with connection, suppress(OSError):
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return connection.recv(1 << 16)
+    return b""
+
+
+def test_requests(page: Page) -> None:
+    for seed, rng in seeds("requests"):
+        request = _request(rng, page)
+        answer = _answered(page, request)
+        assert not answer.startswith(b"HTTP/1.1 5"), f"seed {seed}: {request!r}\n{answer!r}"
+        if seed % 50 == 0:
+            assert page.ask("GET", "/api/counts", timeout=10)[0] == 200, f"seed {seed}"
+    assert "Traceback" not in page.said(), page.said()[-3000:]

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from whet.config import LabelConfig
 from whet.data.load import Dataset, load_dataset
@@ -84,11 +85,17 @@ def _last_line(session: Session, store: EventStore) -> str:
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """SIGTERM, and SIGHUP unless it is ignored (nohup), are Ctrl-C to the block."""
+    handlers: dict[signal.Signals, Any] = {
+        signal.SIGTERM: signal.default_int_handler,
+        signal.SIGHUP: lambda number, frame: signal.raise_signal(
+            signal.SIGTERM
+        ),  # uvicorn knows it
+    }
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number, handler in handlers.items():
             if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, signal.default_int_handler)
+                before[number] = signal.signal(number, handler)
     try:
         yield
     finally:

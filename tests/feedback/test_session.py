@@ -161,6 +161,18 @@ def test_sentences_are_few_and_stand_in_the_text(text: str) -> None:
     assert all(piece and piece in text and len(piece) <= 300 for piece in found)
 
 
+def test_why_ends_in_time_and_goes_on_when_asked_again(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("whet.feedback.session.EXPLAIN_S", 0.0)
+    names, said = ["d1", "d2", "d3"], {}
+    for count in (1, 2, 3):
+        said |= session.why("ba ce", [name for name in names if name not in said])
+        assert list(said) == names[:count]
+    monkeypatch.setattr("whet.feedback.session.EXPLAIN_S", 60.0)
+    assert session.why("ba ce", names) == said
+
+
 def test_exports_read_back(session: Session, tmp_path: Path) -> None:
     session.add(
         [

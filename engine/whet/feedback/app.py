@@ -22,7 +22,6 @@ from whet.feedback.session import MOST_EXPLAINED, MOST_RESULTS, Session
 from whet.feedback.trials import ENCODER_FROM
 from whet.feedback.tune import FEWEST, check_enough
 from whet.feedback.tuning import Tuner
-from whet.feedback.versions import LAST_VERSION
 
 PAGE = files("whet.feedback") / "page"
 EXPORTS = {  # kind -> file name and media type
@@ -76,7 +75,7 @@ class Sent(BaseModel):
 class Chosen(BaseModel):
     """A version of the model."""
 
-    version: int = Field(ge=0, le=LAST_VERSION)
+    version: int
 
 
 class Nothing(BaseModel):

@@ -26,6 +26,7 @@ from whet.feedback.versions import Versions
 
 MOST_RESULTS = 50
 MOST_EXPLAINED = 20  # documents a request
+EXPLAIN_S = 2.0  # a request's share of the processor: 20 long documents took half a minute
 MOST_EVENTS = 500  # a request
 EXCERPT = 1_500  # characters of a result
 GLIMPSE = 140  # characters of a document in a comparison
@@ -79,17 +80,23 @@ class Session:
         }
 
     def why(self, query: str, doc_ids: Sequence[str]) -> dict[str, str]:
-        """The sentence of each document that is nearest to the query, as it stands in its text."""
+        """The sentence of each document that is nearest to the query, as it stands in its text.
+
+        After EXPLAIN_S no further document is begun: those left out can be asked for again.
+        """
         query = checked(query)
         rows = self._rows(doc_ids[:MOST_EXPLAINED])
         self._sureness.hold()
         searcher = self._searcher
         vector = searcher.vectors([query])
         texts = self.data.corpus.texts(list(rows.values()))
-        return {
-            doc_id: searcher.best_sentence(vector, row, text)
-            for (doc_id, row), text in zip(rows.items(), texts, strict=True)
-        }
+        best: dict[str, str] = {}
+        end = time.monotonic() + EXPLAIN_S
+        for (doc_id, row), text in zip(rows.items(), texts, strict=True):
+            best[doc_id] = searcher.best_sentence(vector, row, text)
+            if time.monotonic() > end:
+                break
+        return best
 
     def find(self, text: str, k: int) -> list[dict[str, Any]]:
         """Documents for other words: one of them may be what the list lacks."""

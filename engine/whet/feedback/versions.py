@@ -24,7 +24,6 @@ from whet.run_folder import write_json
 
 FACTS = "version.json"
 NUMBERED = "[0-9]" * 4  # the name of a version's folder, in a pattern
-LAST_VERSION = 9999
 NUMBER = re.compile(r"[0-9]{1,4}")
 LONGEST_CURRENT = 100  # bytes
 KINDS: dict[str, type | tuple[type, ...]] = {  # what every version.json holds

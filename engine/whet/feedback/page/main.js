@@ -84,14 +84,18 @@ async function show(query, query_id = null) {
 }
 
 async function explain(mine) {
-  const ids = order();
-  for (let at = 0; at < ids.length && mine === asked; at += EXPLAINED) {
+  let left = order();
+  while (left.length && mine === asked) {
+    let said;
     try {
-      const said = await post("/api/why", { query: now.query, doc_ids: ids.slice(at, at + EXPLAINED) });
-      if (mine === asked) results.highlight(said);
+      said = await post("/api/why", { query: now.query, doc_ids: left.slice(0, EXPLAINED) });
     } catch {
       return; // the list stands without
     }
+    if (mine === asked) results.highlight(said);
+    const open = left.filter((id) => !(id in said)); // more than were asked for, or took too long
+    if (open.length === left.length) return;
+    left = open;
   }
 }
 

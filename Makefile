@@ -19,7 +19,7 @@ help:
 	@echo "make demo       make a model better on a small real data set (examples/nl2bash), under 10 minutes"
 	@echo "make test       all quick tests"
 	@echo "make test-slow  the tests that take minutes"
-	@echo "make test-nightly  slow tests of faults and of Ray clusters"
+	@echo "make test-nightly  slow tests of faults, of Ray clusters, and mutated files"
 	@echo "make lint       ruff, mypy, import rules, spelling"
 	@echo "make setup      only install, into .venv"
 	@echo "make clean      remove .venv and caches; runs/ stays"

@@ -568,16 +568,21 @@ PAYLOADS = [
 ]
 
 
+def id_of(text: str) -> str:
+    """An id may hold any of it but what steers a terminal."""
+    return text.replace("\u202e", "")
+
+
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
     """A BEIR folder with payloads wherever text can stand."""
     folder = tmp_path / "hostile <b onclick=alert(8)>"
     (folder / "qrels").mkdir(parents=True)
     docs = [
-        {"_id": f"{text}", "title": text, "text": f"{text} baba cedi. A second sentence {text}."}
+        {"_id": id_of(text), "title": text, "text": f"{text} baba cedi. A second one {text}."}
         for text in PAYLOADS
     ]
-    queries = [{"_id": f"q {text}", "text": f"baba {text}"} for text in PAYLOADS]
+    queries = [{"_id": f"q {id_of(text)}", "text": f"baba {text}"} for text in PAYLOADS]
     for name, rows in (("corpus", docs), ("queries", queries)):
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
@@ -589,7 +594,7 @@ def hostile(tmp_path: Path) -> Path:
 def test_hostile_texts_are_shown_and_never_run(
     browser: Any, hostile: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    judged = [event("relevant", f"baba {text}", doc_id=text) for text in PAYLOADS[4:]]
+    judged = [event("relevant", f"baba {text}", doc_id=id_of(text)) for text in PAYLOADS[4:]]
     home = tuned_folder(hostile, tiny_model, tmp_path / "feedback", judged)
     with served(hostile, tiny_model, home) as page, looking(browser) as view:
         console: list[str] = []
@@ -600,7 +605,7 @@ def test_hostile_texts_are_shown_and_never_run(
         plain = view.evaluate(tags)
         for query in PAYLOADS[:4]:
             search_for(view, f"baba {query}")
-        assert set(order(view)) == set(PAYLOADS)
+        assert set(order(view)) == set(map(id_of, PAYLOADS))
         view.wait_for_selector("#results mark")  # the best sentence, a payload too
         best = page.session.why(f"baba {PAYLOADS[3]}", [order(view)[0]])
         assert view.inner_text(".result:first-child mark") == best[order(view)[0]]

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -55,7 +56,7 @@ def _changed(rng: Random, value: Any) -> Any:
 
 
 def _strange(rng: Random, value: Any) -> Any:
-    return rng.choice(STRANGE)
+    return deepcopy(rng.choice(STRANGE))  # it may be changed in turn
 
 
 def _wrapped(rng: Random, value: Any) -> Any:
@@ -70,14 +71,14 @@ def _thinned(rng: Random, value: Any) -> Any:
     if isinstance(value, list) and value:
         place = rng.randrange(len(value))
         return value[:place] + value[place + rng.choice((1, -1)) :]
-    return rng.choice(STRANGE)
+    return _strange(rng, value)
 
 
 def _renamed(rng: Random, value: Any) -> Any:
     if isinstance(value, dict) and value:
         value[str(rng.choice(STRANGE[9:16]))] = value.pop(rng.choice(list(value)))
         return value
-    return rng.choice(STRANGE)
+    return _strange(rng, value)
 
 
 def mutated_bytes(rng: Random, content: bytes) -> bytes:

@@ -251,3 +251,14 @@ def test_a_tokenizer_that_does_not_know_the_texts_is_refused(tiny_model):
         encoder.encode(foreign)
     assert len(encoder.encode([*foreign[:100], *(["bace difo"] * 200)])) == 300  # half of them
     assert len(encoder.encode(foreign[:3])) == 3  # a query may be anything
+
+
+def test_a_tokenizer_that_knows_less_than_half_of_the_texts_is_told_once(
+    tiny_model, tmp_path, capsys
+):
+    """As MiniLM knows little of Thai, and has published figures for it."""
+    encoder = Encoder.load(shutil.copytree(tiny_model, tmp_path / "model").as_posix())
+    mixed = ["\u0436\u0443\u043a bace \u0431\u044b\u043b"] * 300
+    for _ in range(2):
+        assert len(encoder.encode(mixed)) == 300
+    assert capsys.readouterr().err.count("does not know over half of the words") == 1

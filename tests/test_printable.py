@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from whet.printable import printable, printable_lines
+from whet.progress import say
 
 STEERING = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
@@ -29,3 +31,8 @@ def test_the_usual_tricks_are_visible() -> None:
 
 def test_lines_and_tabs_of_a_table_stay() -> None:
     assert printable_lines("a\tb\nc\x1b[2J\r\n") == "a\tb\nc\\x1b[2J\\r\n"
+
+
+def test_what_is_said_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say("Data: \x1b[2Ja\u202eb\nRun: c")
+    assert capsys.readouterr().err == "Data: \\x1b[2Ja\\u202eb\nRun: c\n"

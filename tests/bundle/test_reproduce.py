@@ -16,7 +16,8 @@ from whet.bundle.inputs import data_path
 from whet.bundle.outcome import BIT_EQUAL, OTHER, WITHIN, compared
 from whet.bundle.provenance import read_statement, spelled, tree_of
 from whet.bundle.spread import MOST, bound_of
-from whet.errors import CheckpointError, DataError
+from whet.config import LaunchConfig, ReproduceConfig
+from whet.errors import CheckpointError, ConfigError, DataError, WhetError
 from whet_launch.cli import main
 
 
@@ -36,6 +37,44 @@ def test_a_copy_of_the_bundle_is_reproduced_to_the_bit(copied, tmp_path):
     for name in ("metrics.json", "train_log.jsonl", "negatives/step_00000000.parquet"):
         assert (again / name).read_bytes() == (copied / "training" / name).read_bytes()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def config_of(statement):
+    return statement["predicate"]["buildDefinition"]["externalParameters"]["config"]
+
+
+def test_of_a_bundle_only_what_is_computed_is_taken(copied):
+    """And the number of processes, as far as there are cores."""
+    statement = read_statement(copied)
+    job = {"mode": "job", "address": "http://10.0.0.1:8265", "insecure": True, "num_workers": 9}
+    config_of(statement)["launch"] |= job
+    config_of(statement).update(output="/victim", resume="/victim")
+    config_of(statement)["trainer"]["num_workers"] = 1000
+    again = reproduce._recipe(copied, statement, ReproduceConfig(str(copied)))
+    assert again.launch == LaunchConfig(num_workers=1)
+    assert (again.output, again.resume, again.trainer.num_workers) == (None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("group", "change", "reason"),
+    [
+        ("model", {"trust_remote_code": True}, "trusted code that comes with the base model"),
+        ("mining", {"cross_encoder": "some/reranker"}, "mining.cross_encoder=some/reranker"),
+        ("evil", {"x": 1}, "there is no option evil"),
+    ],
+)
+def test_what_a_bundle_may_not_decide_is_refused(copied, group, change, reason):
+    statement = read_statement(copied)
+    config_of(statement).setdefault(group, {}).update(change)
+    with pytest.raises(WhetError, match=reason):
+        reproduce._recipe(copied, statement, ReproduceConfig(str(copied)))
+
+
+def test_no_more_processes_than_there_are_cores(copied):
+    statement = read_statement(copied)
+    statement["predicate"]["buildDefinition"]["internalParameters"]["processes"] = 100_000
+    with pytest.raises(ConfigError, match="had 100,000 processes"):
+        reproduce._recipe(copied, statement, ReproduceConfig(str(copied)))
 
 
 @pytest.fixture(scope="module")

@@ -286,7 +286,7 @@ class Page:
                 env={**os.environ, **(env or {})},
                 **kw,
             )
-        self.net = self.token = self.cookie = self.form = ""
+        self.net = self.token = self.cookie = ""
         end = time.monotonic() + 90
         while time.monotonic() < end and self.process.poll() is None and not self.net:
             address = re.search(r"http://(\S*?)/\?token=(\S+)", self.said())
@@ -302,7 +302,6 @@ class Page:
         """Open the page as a script does."""
         _, headers, _ = self.ask("GET", f"/?token={self.token}")
         self.cookie = headers["set-cookie"].partition(";")[0]
-        self.form = json.loads(self.ask("GET", "/api/state")[2]).get("form", "")
         return self
 
     def ask(
@@ -320,7 +319,6 @@ class Page:
         body = None
         if method == "POST":
             headers |= {"origin": f"http://{self.net}", "content-type": "application/json"}
-            headers |= {"x-whet-form": self.form}
             body = json.dumps(payload)
         connection.request(method, path, body, headers)
         answer = connection.getresponse()

@@ -253,3 +253,42 @@ def test_a_bundle_does_not_decide_to_trust_code(copied, capsys):
     path.write_text(spelled(statement))
     assert main(["reproduce", str(copied)]) == 2
     assert "is not to decide that" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_base_model_fetched_by_its_name_is_held_to_its_fingerprint(
+    lean, run, tmp_path, monkeypatch, same
+):
+    """The hub may hold another model by then, and none of its files could be compared before."""
+    folder = shutil.copytree(lean, tmp_path / "bundle")
+    shutil.rmtree(folder / "base")
+    forge(folder, _of_a_hub_model)
+
+    def fit(config):
+        """A fit of the model that the hub has today; that of the test has no hub to ask."""
+        assert config.model.name == "org/model"
+        again = Path(shutil.copytree(run, config.output, dirs_exist_ok=True))
+        record = json.loads((again / reproduce.FILE).read_text())
+        if not same:
+            record["model"]["fingerprint"] = "0" * 64
+        (again / reproduce.FILE).write_text(json.dumps(record))
+        return 0
+
+    config = ReproduceConfig(str(folder), output=str(tmp_path / "again"))
+    if same:
+        assert reproduce.reproduce(config, fit) == 0
+    else:
+        with pytest.raises(DataError, match="its base model is not that of the bundle's run"):
+            reproduce.reproduce(config, fit)
+
+
+def _of_a_hub_model(statement):
+    """What a bundle of a fit by a name on the hub records, of which it has no copies."""
+    config_of(statement)["model"]["name"] = "org/model"
+    inputs = inputs_in(statement)
+    inputs[:] = [one for one in inputs if not one["name"].startswith("base/")]
+    whole = next(one for one in inputs if one["annotations"]["input"] == "base")
+    whole["annotations"].update(name="org/model", local=False, package=None, revision=None)
+    whole["name"] = "base: org/model"
+    subjects = statement["subject"]
+    subjects[:] = [one for one in subjects if not one["name"].startswith("base/")]

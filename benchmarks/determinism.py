@@ -25,14 +25,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from whet.config import FitConfig
-from whet.determinism import fixed_order
-from whet.fitting import begin
-from whet.job import Job, open_job
+from whet.config.schema import FitConfig
 from whet.model.encoder import Encoder
-from whet.origin import machine_here, record_origin
-from whet.train.examples import Examples
-from whet.train.run import Refreshes, train
+from whet.run.determinism import fixed_order
+from whet.run.job import Job, open_job
+from whet.run.origin import machine_here, record_origin
+from whet.training.batches.examples import Examples
+from whet.training.run import Refreshes, train
+from whet.verbs.fit import begin
 
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE / "records" / "determinism.jsonl"
@@ -69,7 +69,7 @@ def prepared(data: str, pairs: int, folder: Path) -> Job:
 
 
 def origin_cost(job: Job) -> dict[str, float]:
-    """What `whet.origin.record_origin` takes, the second time: files are in memory, as in a fit."""
+    """What `record_origin` takes, the second time: files are in memory, as in a fit."""
     for _ in range(2):
         start, cpu = time.perf_counter(), time.process_time()
         record_origin(job.folder, job.config, job.data, "none")

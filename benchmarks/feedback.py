@@ -106,13 +106,13 @@ class Person:
 def opened(name: str, options: argparse.Namespace) -> Collection:
     """The collection with its vectors by the base model, and the two sets it is measured on."""
     from whet.bench.collections import collection
-    from whet.config import EncodeConfig, ModelConfig
+    from whet.config.schema import EncodeConfig, ModelConfig
     from whet.data.load import load_dataset
-    from whet.encode import encode_table
-    from whet.evaluate import words_of
+    from whet.encoding.store import embeddings_folder
+    from whet.encoding.table import encode_table
+    from whet.evaluation.lexical import words_of
     from whet.feedback.checks import Check, guard_check
     from whet.model.encoder import Encoder
-    from whet.store import embeddings_folder
 
     folder = collection(options.data, COLLECTIONS[name], options.work)
     data = load_dataset(str(folder), on_problem="drop")
@@ -141,7 +141,7 @@ def opened(name: str, options: argparse.Namespace) -> Collection:
 
 def simulate(collection: Collection, who: Person, *, baseline: bool) -> None:
     """All rounds of one person; a row each."""
-    from whet.config import TuneConfig
+    from whet.config.schema import TuneConfig
     from whet.feedback.judgments import judgments
     from whet.feedback.lessons import lessons_of
     from whet.feedback.tune import tune
@@ -224,8 +224,8 @@ def found_for(
     collection: Collection, model, asked: list[int], k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and rows of the k best documents of some queries."""
-    from whet.evaluate import HybridSearch
-    from whet.mine.search import search
+    from whet.evaluation.hybrid import HybridSearch
+    from whet.mining.search import search
 
     texts = collection.data.queries.texts(asked)
     query_QD, weight = vectors(model, texts), weight_of(model)

@@ -52,8 +52,8 @@ def main() -> None:
 
 def measure_overlap(options: argparse.Namespace) -> None:
     """Every kind of refresh against the full one, for several numbers of queries and shares."""
-    from whet.config import ModelConfig
-    from whet.mine import overlap
+    from whet.config.schema import ModelConfig
+    from whet.mining.report import overlap
     from whet.model.encoder import Encoder
 
     setting = Setting(options)
@@ -91,7 +91,7 @@ def measure_overlap(options: argparse.Namespace) -> None:
 
 def measure_probe(setting: Setting, encoder: Any) -> None:
     """What the probe says of the negatives mined before training, and what is true."""
-    from whet.mine import overlap
+    from whet.mining.report import overlap
     from whet.refresh.probe import Probe
     from whet.refresh.scopes import SCOPES
     from whet.refresh.vectors import Vectors
@@ -128,7 +128,7 @@ class Setting:
 
     def __init__(self, options: argparse.Namespace) -> None:
         from whet.bench.collections import collection
-        from whet.config import ModelConfig
+        from whet.config.schema import ModelConfig
         from whet.data.load import load_dataset
         from whet.model.encoder import Encoder
 
@@ -143,10 +143,10 @@ class Setting:
 
     def job(self, queries: int, scope: str, share: float) -> Any:
         """A job with so many train queries."""
-        from whet.config import FitConfig, MiningConfig, RefreshConfig
+        from whet.config.schema import FitConfig, MiningConfig, RefreshConfig
         from whet.data.positives import positives_of
-        from whet.job import Job
-        from whet.stages import Pace
+        from whet.encoding.corpus import Pace
+        from whet.run.job import Job
 
         train = self.relevant.only(np.isin(self.relevant.query_rows_M, self.order[:queries]))
         config = FitConfig(
@@ -179,10 +179,10 @@ class Setting:
         """Train on some queries, with the negatives mined before, until the weights of STEP are
         saved.
         """
-        from whet.config import ModelConfig
+        from whet.config.schema import ModelConfig
         from whet.model.encoder import Encoder
-        from whet.train.examples import Examples
-        from whet.train.run import Refreshes, train
+        from whet.training.batches.examples import Examples
+        from whet.training.run import Refreshes, train
 
         if self.tuned.exists():
             return

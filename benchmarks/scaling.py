@@ -304,8 +304,8 @@ def markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def measure() -> str:
     """This machine's values of the constants that are measured, in CPU seconds."""
     from whet.data.load import load_dataset
+    from whet.encoding.store import text_keys
     from whet.model.encoder import Encoder
-    from whet.store import text_keys
 
     found = {"merge_s": _merge_s(), "shuffle_s": _shuffle_s()}
     with tempfile.TemporaryDirectory() as cache:
@@ -377,11 +377,11 @@ def _multiplying(encoder: Any) -> int:
 
 def _tokens_trained_a_s(data: Any, encoder: Any) -> float:
     """Tokens of a real step of 64 pairs over its CPU seconds: two steps less one."""
-    from whet.config import FitConfig
+    from whet.config.schema import FitConfig
     from whet.data.positives import positives_of
-    from whet.job import splits_of
+    from whet.data.splits import splits_of
     from whet.plan.workload import Split, stand_in_examples
-    from whet.train.probe import timed_steps
+    from whet.training.probe import timed_steps
 
     config = FitConfig()
     train, judged = splits_of(data, config)

@@ -96,10 +96,10 @@ def encode(side: str, folder: Path) -> dict[str, Any]:
 def _triplets(folder: Path) -> tuple[Any, Any, Any, Any]:
     """Data, train split, positives, and one hard negative a query: the same for both sides."""
     import whet
-    from whet.config import MiningConfig
+    from whet.config.schema import MiningConfig
     from whet.data.positives import positives_of
-    from whet.stages import mine_with
-    from whet.store import embeddings_folder
+    from whet.encoding.store import embeddings_folder
+    from whet.mining.rows import mine_with
 
     data = whet.load_dataset(str(folder))
     train = data.split("train")
@@ -122,8 +122,8 @@ def train(side: str, folder: Path) -> dict[str, Any]:
     import numpy as np
 
     import whet
-    from whet.data.order import Order
-    from whet.train.examples import Examples
+    from whet.training.batches.examples import Examples
+    from whet.training.batches.order import Order
 
     data, split, positives, negatives = _triplets(folder)
     examples = Examples(split, positives, queries=data.queries, corpus=data.corpus)
@@ -139,8 +139,8 @@ def train(side: str, folder: Path) -> dict[str, Any]:
 
 
 def _train_whet(encoder: Any, examples: Any, rows: Any) -> tuple[float, Any]:
-    from whet.config import FitConfig, LossConfig, TrainerConfig
-    from whet.train.run import train as run
+    from whet.config.schema import FitConfig, LossConfig, TrainerConfig
+    from whet.training.run import train as run
 
     for name in ("query_rows_P", "doc_rows_P", "judged_PJ", "negatives_PK"):
         setattr(examples, name, getattr(examples, name)[rows])
@@ -214,8 +214,8 @@ def mine(side: str, folder: Path) -> dict[str, Any]:
     """
     import whet
     from whet.data.positives import positives_of
-    from whet.stages import embed
-    from whet.store import embeddings_folder
+    from whet.encoding.corpus import embed
+    from whet.encoding.store import embeddings_folder
 
     data = whet.load_dataset(str(folder))
     split = data.split("train").relevant()

@@ -1,6 +1,6 @@
 """Energy is what counters say, and nothing where there are none."""
 
-from whet.energy import EnergyMeter
+from whet.run.energy import EnergyMeter
 
 
 def counter(folder, microjoules, most=1_000_000_000):

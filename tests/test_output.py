@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from whet.checkpoint import verify_folder
 from whet.errors import AlreadyDone, CheckpointError, ConfigError
-from whet.output import whole_output
-from whet.run_folder import DRAFT
+from whet.run.folder import DRAFT
+from whet.run.output import whole_output
+from whet.storage.commit import verify_folder
 
 FACTS = {"verb": "mine", "config": {"a": (1, 2.5)}, "data": None}
 FILES = {"a.txt": "a", "b/c.txt": "c", "b/d/e.txt": "e"}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whet.errors import CheckpointError, DataError
-from whet.readable import readable_json, readable_text, readable_yaml
+from whet.storage.readable import readable_json, readable_text, readable_yaml
 
 REMEDY = "Bring back a copy."
 

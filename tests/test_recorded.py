@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whet.config import FitConfig, LabelConfig
-from whet.errors import CheckpointError, ConfigError
-from whet.recorded import (
+from whet.config.recorded import (
     COMMAND_LINE,
     MAY_DIFFER,
     RECORDED,
@@ -22,6 +20,8 @@ from whet.recorded import (
     refuse_trust,
     spelled_record,
 )
+from whet.config.schema import FitConfig, LabelConfig
+from whet.errors import CheckpointError, ConfigError
 from whet_launch.options import keys_of
 from whet_launch.verbs import VERBS
 
@@ -37,7 +37,7 @@ OTHER = {str: "other", int: 7, float: 7.5, bool: True}
 
 @pytest.mark.parametrize("key", EVERY)
 def test_every_option_is_for_a_record_or_for_the_command_line(key: str) -> None:
-    assert (key in RECORDED) != (key in COMMAND_LINE), f"Judge {key} in whet.recorded."
+    assert (key in RECORDED) != (key in COMMAND_LINE), f"Judge {key} in whet.config.recorded."
 
 
 def test_the_two_lists_name_no_option_that_is_gone() -> None:

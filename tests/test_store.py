@@ -12,11 +12,13 @@ import textwrap
 import numpy as np
 import pytest
 
-from whet.checkpoint import commit_folder, keep_newest, locked, newest_whole, verify_folder
-from whet.encode import encode_table
+from whet.encoding.store import EmbeddingStore, text_keys
+from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError
 from whet.model.encoder import Encoder
-from whet.store import EmbeddingStore, text_keys
+from whet.storage.checkpoints import keep_newest, newest_whole
+from whet.storage.commit import commit_folder, verify_folder
+from whet.storage.lock import locked
 
 
 class Table:
@@ -79,7 +81,7 @@ def test_changed_weights_never_read_stale_vectors(encoder, tmp_path):
 
 
 def test_interrupted_encoding_goes_on_and_equals_uninterrupted(encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr("whet.encode.BLOCK", 4)
+    monkeypatch.setattr("whet.encoding.table.BLOCK", 4)
     table = Table([f"{'bace ' * (i % 5)}difo{i}" for i in range(11)])
     whole = encode_table(encoder, table, kind="document", store=tmp_path / "a").vectors
     tokenize, calls = encoder.tokenize, []
@@ -113,7 +115,7 @@ def test_damaged_segment_is_encoded_again(encoder, tmp_path, capsys):
 def test_large_results_are_memory_mapped(encoder, tmp_path, monkeypatch):
     table = Table(["bace", "difo"])
     small = encode_table(encoder, table, kind="document", store=tmp_path).vectors
-    monkeypatch.setattr("whet.encode.MEMORY_BYTES", 0)
+    monkeypatch.setattr("whet.encoding.table.MEMORY_BYTES", 0)
     large = encode_table(encoder, table, kind="document", store=tmp_path).vectors
     assert isinstance(large, np.memmap) and np.array_equal(small, large)
 
@@ -132,8 +134,8 @@ def test_vectors_that_are_not_finite_are_not_stored(encoder, tmp_path):
     """Neither by the store, nor by what fills it here (`encode_table`) and on a cluster."""
     import torch
 
-    from whet.config import EncodeConfig
-    from whet.encode import fill_store, open_store
+    from whet.config.schema import EncodeConfig
+    from whet.encoding.table import fill_store, open_store
 
     store = EmbeddingStore(tmp_path / "a", "model", prompt="", precision="fp32", dimension=2)
     with pytest.raises(CheckpointError, match="NaN or infinity are not stored"):
@@ -207,7 +209,7 @@ def test_second_job_on_a_run_folder_is_refused(tmp_path):
         """
         import sys, time
         from pathlib import Path
-        from whet.checkpoint import locked
+        from whet.storage.lock import locked
         with locked(Path(sys.argv[1])):
             print("held", flush=True)
             time.sleep(60)

@@ -3,7 +3,8 @@
 import pytest
 
 import whet
-from whet.config import (
+from whet.config.ranges import CHOICES, RANGES, check_options
+from whet.config.schema import (
     BenchConfig,
     EncodeJobConfig,
     EvalConfig,
@@ -14,8 +15,7 @@ from whet.config import (
     StrategyConfig,
 )
 from whet.errors import ConfigError
-from whet.fitting import check_fit
-from whet.options import CHOICES, RANGES, check_options
+from whet.run.refusals import check_fit
 
 
 def keys(config, prefix=""):

@@ -178,7 +178,7 @@ def auto(case: Search) -> np.ndarray:
 
 
 def _auto(case: Search) -> tuple[np.ndarray, str]:
-    from whet.mine.search import windowed_search
+    from whet.mining.search import windowed_search
 
     window = case.window
     options = {"ceiling_Q": window.ceiling_Q, "exclude": window.exclude} if case.filters else {}

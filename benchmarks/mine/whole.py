@@ -127,7 +127,7 @@ class Ours:
 
     def outside(self) -> Took:
         """Seconds of one call that are not the search's."""
-        from whet.mine import propose
+        from whet.mining import propose
 
         search = propose.windowed_search
 
@@ -194,7 +194,7 @@ def _outside(shapes: Shapes, rounds: int, results: Results) -> None:
 SCRIPT = """
 import json, re, sys, threading
 import numpy as np
-from whet.mine.search import windowed_search
+from whet.mining.search import windowed_search
 from whet_kernels.topk_window import Exclude
 
 def anonymous():

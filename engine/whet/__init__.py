@@ -12,10 +12,12 @@
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+import lazy_loader
+
+from whet import moved
+from whet.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from whet.api import check as check
@@ -32,56 +34,37 @@ if TYPE_CHECKING:
     from whet.errors import WhetError as WhetError
     from whet.model.encoder import Encoder as Encoder
 
-__version__ = "0.1.0"
-
-_HOME = {  # the module each public name lives in
-    "fit": "whet.api",
-    "check": "whet.api",
-    "load_dataset": "whet.data.load",
-    "Encoder": "whet.model.encoder",
-    "WhetError": "whet.errors",
-    "ConfigError": "whet.errors",
-    "DataError": "whet.errors",
-    "EnvironmentRefused": "whet.errors",
-    "MiningError": "whet.errors",
-    "CheckpointError": "whet.errors",
-}
-_CALLED = ("encode", "evaluate", "mine")  # modules that are called too: functions of `whet.api`
-
-__all__ = ["__version__", *_HOME, *_CALLED]
-
-
-class _CallableModule(ModuleType):
-    """A module that is called as the function of `whet.api` of its name: `whet.mine(...)`."""
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        name = self.__name__.rpartition(".")[2]
-        return getattr(import_module("whet.api"), name)(*args, **options)
-
-
-class _Root(ModuleType):
-    """The package itself: when Python binds a submodule named in `_CALLED`, it becomes callable.
-
-    So `whet.mine(...)` and `import whet.mine.search` both work, whichever comes first.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _CALLED and isinstance(value, ModuleType):
-            value.__class__ = _CallableModule
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Root
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used (PEP 562)."""
-    if name in _CALLED:
-        return import_module(f"whet.{name}")
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'whet' has no attribute {name!r}. It has: {', '.join(__all__)}.")
+ERRORS = (
+    "WhetError",
+    "ConfigError",
+    "DataError",
+    "EnvironmentRefused",
+    "MiningError",
+    "CheckpointError",
+)
+_load, _, _names = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "api": ["fit", "check", "encode", "mine", "evaluate"],
+        "data.load": ["load_dataset"],
+        "model.encoder": ["Encoder"],
+        "errors": list(ERRORS),
+    },
+)
+__all__ = ["__version__", *_names]
+moved.tell()
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used (PEP 562, SPEC 1)."""
+    try:
+        return _load(name)
+    except AttributeError as error:
+        known = ", ".join(__all__)
+        raise AttributeError(
+            f"module 'whet' has no attribute {name!r}. It has: {known}."
+        ) from error

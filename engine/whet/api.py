@@ -6,31 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from whet.config import (
-    CheckConfig,
-    EncodeConfig,
-    EvaluateConfig,
-    FitConfig,
-    MiningConfig,
-)
-from whet.errors import ConfigError
+from whet.config.given import configured
+from whet.config.schema import EncodeConfig, EvaluateConfig, FitConfig, MiningConfig
 
 if TYPE_CHECKING:
     import numpy as np
 
     from whet.data.check import Check
     from whet.data.table import TextTable
-    from whet.evaluate import Evaluation
-    from whet.fitting import Run
-    from whet.mine import Mined
+    from whet.evaluation.judge import Evaluation
+    from whet.mining.miner import Mined
     from whet.model.encoder import Encoder
     from whet.types import Embeddings, Positives
-
-Config = TypeVar("Config")
+    from whet.verbs.fit import Run
 
 
 def fit(data: str | FitConfig, *, model: str | dict[str, Any] = "minilm", **options: Any) -> Run:
@@ -42,7 +32,7 @@ def fit(data: str | FitConfig, *, model: str | dict[str, Any] = "minilm", **opti
 
     Raises DataError for data that cannot be used and ConfigError for an unknown option.
     """
-    from whet.fitting import fit_job
+    from whet.verbs.fit import fit_job
 
     if isinstance(data, FitConfig):
         return fit_job(data)
@@ -66,8 +56,8 @@ def encode(
 
     A table's vectors are kept in the embedding store and read from it the next time.
     """
-    from whet.encode import encode_table
-    from whet.store import embeddings_folder
+    from whet.encoding.store import embeddings_folder
+    from whet.encoding.table import encode_table
 
     config = configured(EncodeConfig(), options)
     if isinstance(texts, list):
@@ -88,7 +78,7 @@ def mine(
 
     Row q of `positives` belongs to row q of `queries`. Returns `negatives` and their `report`.
     """
-    from whet.mine import miner
+    from whet.mining import miner
 
     config = configured(policy or MiningConfig(), options)
     return miner.mine(queries, corpus, positives, config, rescore=rescore)
@@ -102,40 +92,12 @@ def evaluate(
     `options` are those of EvaluateConfig. `result.scores.means["nDCG@10"]` is one of the numbers.
     """
     from whet.data.load import load_dataset
+    from whet.data.splits import eval_qrels
+    from whet.encoding.store import embeddings_folder
+    from whet.evaluation.judge import judge
     from whet.model.towers import open_model
-    from whet.stages import eval_qrels, judge
-    from whet.store import embeddings_folder
 
     encoder = open_model(model) if isinstance(model, str) else model
     config = configured(EvaluateConfig(), options)
     found = load_dataset(data)
     return judge(encoder, found, eval_qrels(found, split), store=embeddings_folder(), config=config)
-
-
-def check_command(config: CheckConfig) -> int:
-    """`whet check`: print the findings; 3 if there are problems, else 0."""
-    found = check(config.data.path)
-    print(found)
-    return 3 if found.findings.problems else 0
-
-
-def configured(config: Config, options: dict[str, Any]) -> Config:
-    """Set the named options, groups given as dicts. ConfigError names the nearest right name of a
-    wrong one.
-    """
-    assert is_dataclass(config)
-    names = [field.name for field in fields(config)]
-    for name, value in options.items():
-        if name not in names:
-            near = get_close_matches(name, names, 1)
-            hint = f"Did you mean {near[0]}?" if near else f"Choose from {', '.join(names)}."
-            raise ConfigError(f"{type(config).__name__} has no option {name!r}. {hint}")
-        current = getattr(config, name)
-        setattr(
-            config,
-            name,
-            configured(current, value)
-            if is_dataclass(current) and isinstance(value, dict)
-            else value,
-        )
-    return config

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from whet.printable import printable_lines
-from whet.world import world
+from whet.processes.world import world
 
 LINE_EVERY_S = 30.0
 

@@ -17,13 +17,13 @@ from whet.bench.collections import collection
 from whet.bench.results import Result, is_done, read_result, told_model
 from whet.bench.suites import MTEB, Suite, find_suite
 from whet.bench.table import columns, markdown, write_results
-from whet.checkpoint import write_atomically
-from whet.config import BM25, BenchConfig, ModelConfig
+from whet.config.ranges import check_options
+from whet.config.recorded import flat, options_of
+from whet.config.schema import BM25, BenchConfig, ModelConfig
 from whet.errors import ConfigError
-from whet.options import check_options
 from whet.progress import say
-from whet.readable import readable_yaml
-from whet.recorded import flat, options_of
+from whet.storage.commit import write_atomically
+from whet.storage.readable import readable_yaml
 from whet_launch.cli import INTERRUPTED
 from whet_launch.options import choices_of
 from whet_launch.overrides import find_verb, to_hydra

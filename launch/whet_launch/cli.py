@@ -12,9 +12,9 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from whet.disk import disk_errors_name, is_of_disk, of_disk, remedy
 from whet.errors import WhetError
 from whet.printable import printable_lines
+from whet.storage.disk import disk_errors_name, is_of_disk, of_disk, remedy
 from whet_launch.output import printable_output
 
 INTERRUPTED = 130

@@ -19,12 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from whet.config import MISSING, FitConfig
-from whet.errors import CheckpointError, ConfigError
-from whet.printable import printable
-from whet.progress import say
-from whet.readable import readable_yaml
-from whet.recorded import (
+from whet.config.recorded import (
     COMMAND_LINE,
     MAY_DIFFER,
     TRUST,
@@ -35,6 +30,11 @@ from whet.recorded import (
     spelled,
     spelled_record,
 )
+from whet.config.schema import MISSING, FitConfig
+from whet.errors import CheckpointError, ConfigError
+from whet.printable import printable
+from whet.progress import say
+from whet.storage.readable import readable_yaml
 from whet_launch.options import keys_of
 from whet_launch.recipes import refuse_recipes_of_hydra
 from whet_launch.verbs import VERBS, Verb, run_function
@@ -142,7 +142,7 @@ def _named() -> set[str]:
 
 
 def _refuse_what_recipes_decide(verb: Verb, composed: DictConfig) -> None:
-    """ConfigError where a YAML file sets what is for the command line alone (whet.recorded).
+    """ConfigError where a YAML file sets what is for the command line alone (whet.config.recorded).
 
     Naming a file of the group is enough for all but trust: `launch=mine` asks for what it says.
     """

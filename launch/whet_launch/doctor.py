@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
-from whet.config import DoctorConfig
+from whet.config.schema import DoctorConfig
 from whet.errors import EnvironmentRefused
-from whet.store import cache_folder
+from whet.storage.places import cache_folder
 from whet_launch.health import DASHBOARD_PORT, FAIL, OK, WARN, Finding, dashboard, examine
 
 LOCAL = "this machine"

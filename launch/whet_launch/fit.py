@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from importlib import import_module
 
-from whet.config import FitConfig
+from whet.config.recorded import COMMAND_LINE
+from whet.config.schema import FitConfig
 from whet.errors import ConfigError
-from whet.recorded import COMMAND_LINE
 
 FAR = {"job": "whet_launch.jobs:submit", "kuberay": "whet_launch.kuberay:show"}
 
@@ -18,7 +18,7 @@ def fit(config: FitConfig) -> int | None:
     One process of this machine needs no launcher, and loads none. KeyboardInterrupt has the run
     folder as its first argument; the others are words for the command that goes on.
     """
-    from whet.options import check_options
+    from whet.config.ranges import check_options
 
     check_options(config)
     launch = config.launch

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import whet.errors
-from whet.config import FitConfig
+from whet.config.schema import FitConfig
 from whet.errors import WhetError
 from whet_launch.process import INTERRUPTED, Task
 
@@ -68,7 +68,8 @@ class Group:
         """Kill each process that has shown no sign of life for `limit_s` seconds (0: never); what
         to tell of them.
 
-        Processes watch each other, too (whet.heartbeat), but a single one or all at once need this.
+        Processes watch each other, too (processes/heartbeat.py), but a single one or all at once
+        need this.
         It counts by its own clock, so that a machine that slept loses nobody.
         """
         told = []
@@ -107,7 +108,7 @@ class Group:
 
 def begun(config: FitConfig) -> Path:
     """The run folder of a job that other processes will do, as a path they can use."""
-    from whet.fitting import begin
+    from whet.verbs.fit import begin
 
     return Path(os.path.abspath(begin(config)))
 

@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from whet.disk import is_of_disk
 from whet.errors import ConfigError, EnvironmentRefused, WhetError
 from whet.printable import printable
+from whet.storage.disk import is_of_disk
 from whet_launch.ray_cluster import import_ray
 
 ANSWER_WITHIN_S = 15.0

@@ -18,12 +18,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import whet
-from whet.config import FitConfig, JobConfig, JobsConfig
+import whet.version
+from whet.config.schema import FitConfig, JobConfig, JobsConfig
 from whet.errors import ConfigError
 from whet.printable import printable, printable_lines
 from whet.progress import say
-from whet.store import cache_folder
+from whet.storage.places import cache_folder
 from whet_launch.head import Head, head_url, job_client
 from whet_launch.packing import look_through, pack
 from whet_launch.words import refuse_secrets, words_of
@@ -56,7 +56,7 @@ def submit(config: FitConfig) -> int:
                 entrypoint=shlex.join(["python", "-m", "whet_launch", "fit", *words]),
                 submission_id=name,
                 runtime_env={"working_dir": f"{scratch}/work.zip"},
-                metadata={"whet": whet.__version__, "output": str(config.output)},
+                metadata={"whet": whet.version.VERSION, "output": str(config.output)},
             )
         say(f"Job {name} was sent to {head_url(config.launch.address)}. Ctrl-C stops it.")
     return _follow(client, name, stops=True)

@@ -1,4 +1,4 @@
-"""The options of a verb, read from the dataclasses of `whet.config`: key, default, comment."""
+"""The options of a verb, read from whet/config/schema.py: key, default, comment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, get_type_hints
 
-import whet.config
+import whet.config.schema
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def keys_of(config: type) -> dict[str, Option]:
 def group_names(config: type) -> list[str]:
     """The names that stand for a YAML file of a verb: `mining` in `mining=naive`."""
     names = [f.name for f in dataclasses.fields(config) if (conf() / f.name).is_dir()]
-    recipes = config in (whet.config.FitConfig, whet.config.EvalConfig)
+    recipes = config in (whet.config.schema.FitConfig, whet.config.schema.EvalConfig)
     return [*names, "experiment"] if recipes else names
 
 
@@ -109,8 +109,8 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 @functools.cache
 def _written() -> dict[tuple[str, str], tuple[str, str]]:
-    """(class, field) -> (annotation, comment beside it), from the source of `whet.config`."""
-    source = inspect.getsource(whet.config)
+    """(class, field) -> (annotation, comment beside it), from whet/config/schema.py."""
+    source = inspect.getsource(whet.config.schema)
     lines = source.splitlines()
     written = {}
     for node in ast.parse(source).body:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from whet.config import FitConfig, LaunchConfig
+from whet.config.schema import FitConfig, LaunchConfig
 from whet.errors import WhetError
 
 INTERRUPTED = "interrupted"
@@ -37,7 +37,7 @@ class Task:
     """What a launcher tells its processes."""
 
     config: FitConfig
-    folder: str  # the run folder, made by whet.fitting.begin
+    folder: str  # the run folder, made by whet.verbs.fit.begin
     scratch: str  # a folder of this machine that launcher and processes share
     directory: str  # to work in, where it is there
     threads: int  # of the CPU for each process
@@ -99,8 +99,8 @@ def _work(task: Task) -> None:
         rank=int(os.environ["RANK"]),
         world_size=int(os.environ["WORLD_SIZE"]),
     )
-    from whet.fitting import fit_job
-    from whet.world import joined
+    from whet.processes.world import joined
+    from whet.verbs.fit import fit_job
 
     with joined(device):
         launch = LaunchConfig(hang_timeout_s=task.config.launch.hang_timeout_s)
@@ -110,7 +110,7 @@ def _work(task: Task) -> None:
 
 
 def _elsewhere(config: FitConfig, folder: Path) -> Any:
-    from whet.snapshots import FolderMiner
+    from whet.refresh.beside import FolderMiner
 
     return FolderMiner(folder)
 

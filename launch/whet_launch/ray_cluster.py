@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import whet
-from whet.config import EncodeJobConfig, FitConfig, LaunchConfig
+from whet.config.schema import EncodeJobConfig, FitConfig, LaunchConfig
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.progress import say
+from whet.version import VERSION
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing phones home
@@ -120,7 +120,7 @@ def check_nodes(ray: Any, folder: Path) -> None:
 
 def _look(token: str) -> tuple[bool, str, str]:
     """On a node: does it see the file, and which Whet and Python does it have?"""
-    return Path(token).exists(), whet.__version__, platform.python_version()
+    return Path(token).exists(), VERSION, platform.python_version()
 
 
 def _check_answer(ray: Any, node: str, answer: Any, folder: Path) -> None:
@@ -131,12 +131,12 @@ def _check_answer(ray: Any, node: str, answer: Any, folder: Path) -> None:
     except ray.exceptions.RayError as error:
         last = str(error).strip().splitlines()[-1]
         raise EnvironmentRefused(
-            f"node {node} cannot run Whet: {last}. Install Whet {whet.__version__} there, in the "
+            f"node {node} cannot run Whet: {last}. Install Whet {VERSION} there, in the "
             "Python that runs `ray start`."
         ) from error
-    if version != whet.__version__:
+    if version != VERSION:
         raise EnvironmentRefused(
-            f"node {node} has Whet {version} (Python {python}), and here is {whet.__version__}. "
+            f"node {node} has Whet {version} (Python {python}), and here is {VERSION}. "
             "Install one version on all nodes."
         )
     if not seen:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from whet.config import EncodeJobConfig
+from whet.config.schema import EncodeJobConfig
 from whet.progress import track
 from whet_launch.ray_cluster import check_nodes, connected, wants_gpu
 
@@ -27,8 +27,8 @@ def encode(config: EncodeJobConfig) -> None:
 
     Raises ConfigError for a launch that is neither local nor ray.
     """
-    from whet.commands import encode_command
     from whet.errors import ConfigError
+    from whet.verbs.encode import encode_command
 
     if config.launch.mode == "ray":
         encode_command(config, lambda: _fill_store(config))
@@ -43,8 +43,8 @@ def encode(config: EncodeJobConfig) -> None:
 
 def _fill_store(config: EncodeJobConfig) -> None:
     """Encode on the cluster whatever the store lacks."""
-    from whet.commands import table_to_encode
-    from whet.store import cache_folder
+    from whet.storage.places import cache_folder
+    from whet.verbs.encode import table_to_encode
 
     count = len(table_to_encode(config))
     with connected(config.launch) as ray:
@@ -79,10 +79,10 @@ class Encoders:
         if Path(directory).is_dir():
             os.chdir(directory)
         os.environ["WHET_CACHE"] = cache
-        from whet.commands import table_to_encode
-        from whet.encode import open_store
+        from whet.encoding.store import embeddings_folder
+        from whet.encoding.table import open_store
         from whet.model.encoder import Encoder
-        from whet.store import embeddings_folder
+        from whet.verbs.encode import table_to_encode
 
         self.config = config
         self.table = table_to_encode(config)
@@ -93,7 +93,7 @@ class Encoders:
 
     def __call__(self, blocks: dict[str, np.ndarray]) -> dict[str, Any]:
         """Encode the texts of the blocks; how many they were."""
-        from whet.encode import fill_store
+        from whet.encoding.table import fill_store
 
         for start, stop in zip(blocks["start"], blocks["stop"], strict=True):
             fill_store(

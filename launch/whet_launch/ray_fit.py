@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from whet.config import FitConfig
+from whet.config.schema import FitConfig
 from whet.errors import WhetError
 from whet_launch.group import begun, gave_up, raise_outcome
 from whet_launch.ray_cluster import check_nodes, connected, wants_gpu

@@ -1,6 +1,6 @@
 """`refresh=continuous` under Ray: actors that encode and mine beside the training.
 
-They take snapshots of the weights from the run folder (whet.snapshots), share the corpus among
+They take snapshots of the weights from the run folder (whet.refresh.beside), share the corpus among
 them, and are started again when one is lost; the training goes on with the negatives it has.
 """
 
@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from whet.config import FitConfig
+from whet.config.schema import FitConfig
 
 START_AGAIN_AFTER_S = 1.0
 
@@ -33,8 +33,8 @@ class Miner:
             os.chdir(task["directory"])
         import torch.distributed as dist
 
-        from whet.snapshots import serve
-        from whet.world import joined
+        from whet.processes.world import joined
+        from whet.refresh.beside import serve
 
         url = f"tcp://{meet[0]}:{meet[1]}"
         dist.init_process_group("gloo", init_method=url, rank=rank, world_size=size)

@@ -11,7 +11,7 @@ from typing import Any
 
 from whet.errors import ConfigError
 from whet.printable import printable
-from whet.readable import readable_text, readable_yaml
+from whet.storage.readable import readable_text, readable_yaml
 
 HYDRA = re.compile(r"(^|[^\w])hydra($|[^\w])")  # a key, a group, or a package: `override /hydra/x`
 RUNS = re.compile(r"_target_|^\(\)$")  # what Hydra and Python's logging call as a function

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-import whet.config
+import whet.config.schema
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ VERBS = {
         Verb(
             "fit",
             "make a model better at searching your documents",
-            whet.config.FitConfig,
+            whet.config.schema.FitConfig,
             "whet_launch.fit:fit",
             (
                 ("whet fit data=my/data", "MiniLM, the defaults, a run folder under runs/"),
@@ -49,8 +49,8 @@ VERBS = {
         Verb(
             "mine",
             "find hard negatives and write them for any trainer",
-            whet.config.MineConfig,
-            "whet.commands:mine_command",
+            whet.config.schema.MineConfig,
+            "whet.verbs.mine:mine_command",
             (
                 ("whet mine data=my/data mining.num_negatives=8", "eight a query"),
                 ("whet mine data=my/data formats=[flagembedding,trec]", "other files"),
@@ -60,7 +60,7 @@ VERBS = {
         Verb(
             "encode",
             "turn documents or queries into vectors",
-            whet.config.EncodeJobConfig,
+            whet.config.schema.EncodeJobConfig,
             "whet_launch.ray_encode:encode",
             (
                 ("whet encode data=my/data", "the documents"),
@@ -71,8 +71,8 @@ VERBS = {
         Verb(
             "eval",
             "judge a model's search, or compare two",
-            whet.config.EvalConfig,
-            "whet.commands:evaluate_command",
+            whet.config.schema.EvalConfig,
+            "whet.verbs.evaluate:evaluate_command",
             (
                 ("whet eval data=my/data", "MiniLM as it is"),
                 ("whet eval data=my/data model=runs/RUN/model baseline=minilm", "before and after"),
@@ -82,7 +82,7 @@ VERBS = {
         Verb(
             "bench",
             "run recipes with published figures, and say whether these come again",
-            whet.config.BenchConfig,
+            whet.config.schema.BenchConfig,
             "whet_launch.bench:bench",
             (
                 ("whet bench zero-shot collections=DATA", "MiniLM on collections below DATA"),
@@ -94,7 +94,7 @@ VERBS = {
         Verb(
             "export",
             "write a model for other runtimes: ONNX, int8, GGUF",
-            whet.config.ExportConfig,
+            whet.config.schema.ExportConfig,
             "whet.export.command:export_command",
             (
                 ("whet export runs/RUN", "ONNX and int8, each checked against the model"),
@@ -106,7 +106,7 @@ VERBS = {
         Verb(
             "label",
             "judge search results on a page of your own machine",
-            whet.config.LabelConfig,
+            whet.config.schema.LabelConfig,
             "whet.feedback.label:label_command",
             (
                 ("whet label data=my/data", "prints the page's address and opens it"),
@@ -117,7 +117,7 @@ VERBS = {
         Verb(
             "tune",
             "make the model better by what people said on the page of `whet label`",
-            whet.config.TuneJobConfig,
+            whet.config.schema.TuneJobConfig,
             "whet.feedback.tuning:tune_command",
             (
                 ("whet tune runs/feedback_DATA", "a new version, judged on queries left out"),
@@ -129,15 +129,15 @@ VERBS = {
         Verb(
             "check",
             "say what is in a data set and what is wrong with it",
-            whet.config.CheckConfig,
-            "whet.api:check_command",
+            whet.config.schema.CheckConfig,
+            "whet.verbs.check:check_command",
             (("whet check my/data", "counts, examples, and every problem with file and line"),),
         ),
         Verb(
             "plan",
             "say whether a fit would fit, how long it takes and what it costs",
-            whet.config.FitConfig,
-            "whet.commands:plan_command",
+            whet.config.schema.FitConfig,
+            "whet.plan.command:plan_command",
             (
                 ("whet plan data=my/data", "after a quarter of a minute of measuring"),
                 ("whet plan data=my/data launch.num_workers=8", "on eight machines like this"),
@@ -147,7 +147,7 @@ VERBS = {
         Verb(
             "doctor",
             "say what is wrong with this machine or with a cluster's nodes",
-            whet.config.DoctorConfig,
+            whet.config.schema.DoctorConfig,
             "whet_launch.doctor:doctor_command",
             (
                 ("whet doctor", "this machine"),
@@ -158,7 +158,7 @@ VERBS = {
         Verb(
             "jobs",
             "list the jobs of a cluster",
-            whet.config.JobsConfig,
+            whet.config.schema.JobsConfig,
             "whet_launch.jobs:list_jobs",
             (("whet jobs address=http://head:8265", "name, state, when, run folder"),),
             bare=None,
@@ -166,7 +166,7 @@ VERBS = {
         Verb(
             "logs",
             "show what a job of a cluster says, until it ends",
-            whet.config.JobConfig,
+            whet.config.schema.JobConfig,
             "whet_launch.jobs:show_log",
             (("whet logs NAME address=http://head:8265", "Ctrl-C leaves the job alone"),),
             bare="name",
@@ -174,7 +174,7 @@ VERBS = {
         Verb(
             "stop",
             "stop a job of a cluster",
-            whet.config.JobConfig,
+            whet.config.schema.JobConfig,
             "whet_launch.jobs:stop_job",
             (("whet stop NAME address=http://head:8265", "its checkpoints stay"),),
             bare="name",
@@ -182,7 +182,7 @@ VERBS = {
         Verb(
             "bundle",
             "publish a run as one folder that says what made it and what that permits",
-            whet.config.BundleConfig,
+            whet.config.schema.BundleConfig,
             "whet.bundle.make:bundle_command",
             (
                 ("whet bundle runs/RUN", "the model, its card and provenance in runs/RUN/bundle"),
@@ -195,7 +195,7 @@ VERBS = {
         Verb(
             "verify",
             "say whether a bundle and its inputs are what they were",
-            whet.config.VerifyConfig,
+            whet.config.schema.VerifyConfig,
             "whet.bundle.verify:verify_command",
             (
                 ("whet verify BUNDLE", "every hash; names the first file that differs"),
@@ -207,7 +207,7 @@ VERBS = {
         Verb(
             "reproduce",
             "do a bundle's run again and compare",
-            whet.config.ReproduceConfig,
+            whet.config.schema.ReproduceConfig,
             "whet_launch.reproduce:reproduce_command",
             (
                 ("whet reproduce BUNDLE", "with the data in it"),

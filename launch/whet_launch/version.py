@@ -9,12 +9,16 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-import whet
+import whet.version
 
 
 def versions() -> str:
     """What `whet --version` prints, on one line."""
-    parts = [f"whet {whet.__version__}{_commit()}", f"Python {platform.python_version()}", _torch()]
+    parts = [
+        f"whet {whet.version.VERSION}{_commit()}",
+        f"Python {platform.python_version()}",
+        _torch(),
+    ]
     for name in ("lightning", "transformers", "faiss-cpu", "faiss-gpu-cu12"):
         try:
             parts.append(f"{name} {version(name)}")

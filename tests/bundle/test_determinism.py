@@ -10,10 +10,10 @@ import pytest
 import torch
 from bundles import fit_words, whet_in_a_process
 
-import whet
-from whet.config import FitConfig
-from whet.determinism import base_store, fixed_order, what_stands_against
-from whet.stages import Pace
+import whet.version
+from whet.config.schema import FitConfig
+from whet.encoding.corpus import Pace
+from whet.run.determinism import base_store, fixed_order, what_stands_against
 from whet_launch.cli import main
 
 FILES = ("model/model.safetensors", "negatives/step_00000000.parquet", "metrics.json")
@@ -104,7 +104,7 @@ def test_a_gradient_is_added_up_in_one_order():
 
 def test_vectors_of_other_batches_are_not_read(run, place, tmp_path):
     """Texts that were encoded before, among others: their vectors differ in the last bits."""
-    from whet.store import embeddings_folder
+    from whet.encoding.store import embeddings_folder
 
     config = FitConfig()
     config.trainer.deterministic = False
@@ -133,8 +133,8 @@ def test_what_cannot_be_promised_is_said():
 
 def test_a_resumed_run_names_what_changed(run, place, tmp_path, monkeypatch):
     """Interrupted with one Whet, gone on with by another."""
-    from whet.fitting import begin
-    from whet.origin import record_origin
+    from whet.run.origin import record_origin
+    from whet.verbs.fit import begin
 
     config = FitConfig(output=str(tmp_path / "run"))
     config.data.path, config.model.name = str(place / "data"), str(place / "base")
@@ -143,7 +143,7 @@ def test_a_resumed_run_names_what_changed(run, place, tmp_path, monkeypatch):
     record_origin(folder, config, data, "print")
     first = json.loads((folder / "origin.json").read_text())
     assert first["changed"] == []
-    monkeypatch.setattr(whet, "__version__", "9.9")
+    monkeypatch.setattr(whet.version, "VERSION", "9.9")
     record_origin(folder, config, data, "print")
     second = json.loads((folder / "origin.json").read_text())
     assert second["changed"] == ["code"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from whet.bundle.licences import PERMITS, licence_of, permitted, read_expression, together
-from whet.statements import statements_in
+from whet.run.licences_found import statements_in
 
 MIT = (
     "MIT License\n\nPermission is hereby granted, free of charge, to any person obtaining a copy\n"

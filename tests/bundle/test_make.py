@@ -11,9 +11,9 @@ import pytest
 import yaml
 from bundles import CANARY, make_bundle
 
-from whet import checkpoint
 from whet.bundle.provenance import read_statement
 from whet.errors import CheckpointError, ConfigError, DataError
+from whet.storage import commit as checkpoint
 from whet_launch.cli import main
 
 

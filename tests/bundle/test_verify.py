@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from bundles import flip, make_bundle
 
-import whet
+import whet.version
 from whet.bundle import inputs
 from whet.bundle.provenance import read_statement, spelled
 from whet.bundle.verify import check_bundle, check_inputs, first_bad
 from whet.errors import CheckpointError
-from whet.origin import OURS, code_folder
+from whet.run.origin import OURS, code_folder
 from whet_launch.cli import main
 
 
@@ -111,12 +111,12 @@ def test_one_byte_of_the_code_here_is_noticed(bundle, tmp_path, monkeypatch, cap
     assert verify(capsys, bundle)[0] == 0
     flip(roots["whet"] / "train/module.py")
     code, said = verify(capsys, bundle)
-    assert code == 1 and "whet/train/module.py (code installed here): DIFFERS" in said
+    assert code == 1 and "whet/training/module.py (code installed here): DIFFERS" in said
 
 
 def test_code_of_another_version_or_commit_is_not_compared(bundle, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        patch.setattr(whet, "__version__", "9.9")
+        patch.setattr(whet.version, "VERSION", "9.9")
         code, said = verify(capsys, bundle)
     assert code == 0 and "Not here, so not checked: code installed here" in said
     monkeypatch.setattr(inputs, "commit_here", lambda: "0" * 40)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from whet.data import load_dataset
+from whet.data.load import load_dataset
 from whet.errors import ConfigError, DataError, EnvironmentRefused
 
 D1 = b'{"_id": "d1", "text": "ants"}\n'

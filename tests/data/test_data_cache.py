@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from whet.checkpoint import verify_folder
-from whet.data import Dataset, load_dataset
+from whet.data.load import Dataset, load_dataset
 from whet.errors import EnvironmentRefused
+from whet.storage.commit import verify_folder
 
-LOAD = "import sys; from whet.data import load_dataset; print(load_dataset(sys.argv[1]).digest)"
+LOAD = (
+    "import sys; from whet.data.load import load_dataset; print(load_dataset(sys.argv[1]).digest)"
+)
 
 
 def folders(cache: Path) -> list[Path]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from whet.data import check_dataset, load_dataset
+from whet.data.check import check_dataset
 from whet.data.findings import Findings
+from whet.data.load import load_dataset
 from whet.errors import DataError
 from whet.printable import printable_lines
 

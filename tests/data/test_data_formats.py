@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from whet.data import Dataset, load_dataset
-from whet.data.hub import source_of_name
-from whet.data.records import Reading, Text
+from whet.data.load import Dataset, load_dataset
+from whet.data.readers.hub import source_of_name
+from whet.data.readers.records import Reading, Text
 
 # query, positive, negatives; commas, quotes, line ends and other scripts on purpose
 ROWS = [

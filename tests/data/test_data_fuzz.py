@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from whet.data import load_dataset
+from whet.data.load import load_dataset
 from whet.errors import DataError
 
 SCRAPS = [

@@ -13,11 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whet.data import TextTable, write_table
 from whet.data import table as table_module
 from whet.data.blocks import BLOCK_ROWS
 from whet.data.check import word_counts
-from whet.data.table import repeated_rows
+from whet.data.table import TextTable, repeated_rows, write_table
 from whet.data.text import normalise
 from whet.errors import DataError
 

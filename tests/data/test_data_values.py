@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from whet.data import load_dataset
-from whet.data.beir import whole_number
+from whet.data.load import load_dataset
+from whet.data.readers.beir import whole_number
 from whet.data.text import id_of
 from whet.errors import DataError
 

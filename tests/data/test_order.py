@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whet.data.order import Order
+from whet.training.batches.order import Order
 
 
 @given(st.integers(1, 300), st.integers(1, 64), st.integers(0, 2**40), st.integers(0, 5))

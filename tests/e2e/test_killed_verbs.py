@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from whet.checkpoint import file_sha256, verify_folder
+from whet.storage.commit import file_sha256, verify_folder
 
 KILLS = 2
 VERBS = {

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from whet.errors import ConfigError, DataError
-from whet.evaluate import changed_queries, compare, score, write_per_query
-from whet.evaluate.examples import TEXT_LIMIT
-from whet.evaluate.judge import Evaluation
-from whet.evaluate.measures import Scores
+from whet.evaluation.comparison import compare, write_per_query
+from whet.evaluation.examples import TEXT_LIMIT, changed_queries
+from whet.evaluation.judge import Evaluation
+from whet.evaluation.measures import Scores, score
 
 
 def scores(**per_query: list[float]) -> Scores:

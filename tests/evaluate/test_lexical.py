@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whet.config import EvalConfig
-from whet.evaluate.hybrid import HybridSearch
-from whet.evaluate.lexical import K1, B, Words
+from whet.config.schema import EvalConfig
+from whet.evaluation.hybrid import HybridSearch
+from whet.evaluation.lexical import K1, B, Words
 from whet.model.encoder import Encoder
 
 DOCS = ["cat cat dog", "dog bird", "bird fish x fish fish", "tree", "cat tree dog bird"]
@@ -95,8 +95,8 @@ def test_of_equals_the_first_row_comes_first() -> None:
 def test_it_is_judged_and_compared_like_a_model(
     tiny_data: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
-    from whet.commands import evaluate_job
-    from whet.evaluate import Comparison
+    from whet.evaluation.comparison import Comparison
+    from whet.verbs.evaluate import evaluate_job
 
     config = EvalConfig(baseline="bm25", output=str(tmp_path / "out"))
     config.data.path, config.model.name = str(tiny_data), str(tiny_model)

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whet.errors import ConfigError, DataError
-from whet.evaluate.measures import check_measures, parse_measure, score
-from whet.evaluate.trec import Judgments, Run
+from whet.evaluation.measures import check_measures, parse_measure, score
+from whet.evaluation.trec import Judgments, Run
 
 
 def ranking(docs: str) -> dict[str, float]:
@@ -179,7 +179,7 @@ def test_nothing_judged_is_refused(judgments: Judgments) -> None:
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
     code = (
-        "import sys, whet.evaluate, whet.report; "
+        "import sys, whet.evaluation, whet.report; "
         "heavy = {'numpy', 'scipy', 'ir_measures', 'jinja2'}; print(heavy & set(sys.modules))"
     )
     answer = subprocess.run(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whet.config import EvaluateConfig
+from whet.config.schema import EvaluateConfig
 from whet.errors import ConfigError, DataError
-from whet.evaluate.judge import evaluate_run, judgments_of
-from whet.evaluate.retrieval import retrieve, run_of
+from whet.evaluation.judge import evaluate_run, judgments_of
+from whet.evaluation.retrieval import retrieve, run_of
 from whet.types import Embeddings, Qrels
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from whet.evaluate.significance import (
+from whet.evaluation.significance import (
     bootstrap_interval,
     paired_t_test,
     randomisation_test,
@@ -98,7 +98,7 @@ def test_deterministic_by_seed_and_by_block_size(monkeypatch: pytest.MonkeyPatch
         bootstrap_interval(difference_Q, seed=1),
     )
     assert first[1] != bootstrap_interval(difference_Q, seed=2)
-    monkeypatch.setattr("whet.evaluate.significance.BLOCK_CELLS", 47 * 123)
+    monkeypatch.setattr("whet.evaluation.significance.BLOCK_CELLS", 47 * 123)
     assert bootstrap_interval(difference_Q, seed=1) == pytest.approx(first[1], abs=0.01)
     assert randomisation_test(difference_Q, seed=1) == pytest.approx(first[0], abs=0.02)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whet.errors import DataError
-from whet.evaluate.trec import ranked, read_qrels, read_run, write_qrels, write_run
+from whet.evaluation.trec import ranked, read_qrels, read_run, write_qrels, write_run
 
 IDS = st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1, max_size=4)
 SCORES = st.floats(-2, 2, width=32)

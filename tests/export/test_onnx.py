@@ -10,14 +10,14 @@ import torch
 
 import whet
 import whet.export.command
-from whet.checkpoint import verify_folder
-from whet.config import ModelConfig
+from whet.config.schema import ModelConfig
 from whet.errors import WhetError
 from whet.export.checks import check_same, cosines, mixed_vectors
 from whet.export.graph import write_onnx
 from whet.export.runtime import OnnxEncoder
 from whet.export.texts import probe_texts
 from whet.model.encoder import Encoder
+from whet.storage.commit import verify_folder
 from whet_launch.cli import main
 
 TEXTS = probe_texts()

@@ -25,18 +25,19 @@ from pathlib import Path
 from typing import Any
 
 import whet
-import whet.fitting
 import whet.plan.forecast
 import whet.plan.machine
+import whet.verbs.fit
 import whet_launch.cli
-from whet.api import configured
-from whet.config import FitConfig, ModelConfig
+from whet.config.given import configured
+from whet.config.schema import FitConfig, ModelConfig
 from whet.model.encoder import Encoder
-from whet.report import write_report
-from whet.run_folder import write_json
+from whet.report.render import write_report
+from whet.storage.commit import write_json
 
-WARM = """whet.train.run whet.train.restore whet.train.examples whet.report whet.encode
-whet.data.load whet.data.build transformers.models.bert pyarrow.parquet pandas fsspec
+WARM = """whet.training.run whet.training.restore whet.training.batches.examples
+whet.report.render whet.encoding.table whet.data.load whet.data.build
+transformers.models.bert pyarrow.parquet pandas fsspec
 fsspec.implementations.local faiss ir_measures scipy.stats torch.utils.tensorboard
 torch.distributed torch.utils.data safetensors.torch jinja2 yaml absl google.protobuf dateutil
 transformers.models.bert.modeling_bert torch._dynamo""".split()
@@ -124,7 +125,7 @@ def _child(request: dict[str, Any], rank: int) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     config = configured(FitConfig(), request["options"])
     if rank == 0:
-        _before("whet.train.examples:Examples.batch", _say_pairs, "training_step")
+        _before("whet.training.batches.examples:Examples.batch", _say_pairs, "training_step")
     if rank == request["victim"]:
         for kind, details in request["fault"].items():
             globals()[f"_{kind}"](**details)
@@ -143,7 +144,7 @@ def _fit(config: FitConfig) -> int:
 def _joined(config: FitConfig, rank: int, request: dict[str, Any]) -> int:
     import torch.distributed as dist
 
-    from whet.world import joined
+    from whet.processes.world import joined
 
     os.environ |= {
         "RANK": str(rank),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 EXCEPTION = 0
 MINING = "whet.refresh.scopes:All.find"
-BATCH = "whet.train.module:Contrastive.training_step"
+BATCH = "whet.training.module:Contrastive.training_step"
 
 
 @dataclass(frozen=True)
@@ -28,25 +28,25 @@ class Phase:
 
 
 PHASES = (
-    Phase("read and check", "whet.fitting:shared_dataset", 1),
-    Phase("encode, second shard", "whet.store:EmbeddingStore.add", 2, cold=True),
+    Phase("read and check", "whet.verbs.fit:shared_dataset", 1),
+    Phase("encode, second shard", "whet.encoding.store:EmbeddingStore.add", 2, cold=True),
     Phase("before mining", MINING, 1),
-    Phase("search", "whet.mine.propose:windowed_search", 1, after=MINING),
+    Phase("search", "whet.mining.propose:windowed_search", 1, after=MINING),
     Phase("write negatives", "pyarrow.parquet:write_table", 1, all_ranks=False),
     Phase("batch", BATCH, 4, graceful=True),
-    Phase("forward", "whet.train.module:chunked_vectors", 4, graceful=True),
-    Phase("backward", "whet.train.module:backward_of", 4, graceful=True),
+    Phase("forward", "whet.training.module:chunked_vectors", 4, graceful=True),
+    Phase("backward", "whet.training.module:backward_of", 4, graceful=True),
     Phase("optimizer step", "torch.optim:AdamW.step", 4, graceful=True),
     Phase("mine again", MINING, 2, graceful=True),
     Phase("write negatives again", "pyarrow.parquet:write_table", 2, True, all_ranks=False),
-    Phase("checkpoint, before", "whet.train.callbacks:commit_together", 2, graceful=True),
+    Phase("checkpoint, before", "whet.training.callbacks:commit_together", 2, graceful=True),
     Phase("checkpoint, state", "lightning:Trainer.save_checkpoint", 2, graceful=True),
-    Phase("checkpoint, sealing", "whet.checkpoint:sealed", 4, graceful=True),
-    Phase("checkpoint, manifest", "whet.checkpoint:_publish", 4, True, all_ranks=False),
-    Phase("checkpoint, old ones", "whet.train.callbacks:keep_newest", 2, True, all_ranks=False),
-    Phase("last checkpoint", "whet.train.callbacks:commit_together", 3, graceful=True),
-    Phase("evaluation", "whet.fitting:judge", 2),
-    Phase("report", "whet.fitting:write_report", 1, all_ranks=False),
+    Phase("checkpoint, sealing", "whet.storage.commit:sealed", 4, graceful=True),
+    Phase("checkpoint, manifest", "whet.storage.commit:_publish", 4, True, all_ranks=False),
+    Phase("checkpoint, old ones", "whet.training.callbacks:keep_newest", 2, True, all_ranks=False),
+    Phase("last checkpoint", "whet.training.callbacks:commit_together", 3, graceful=True),
+    Phase("evaluation", "whet.verbs.fit:judge", 2),
+    Phase("report", "whet.verbs.fit:write_report", 1, all_ranks=False),
     Phase("model", "whet.model.encoder:Encoder.save", 1, all_ranks=False),
 )
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP)

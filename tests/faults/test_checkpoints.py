@@ -9,7 +9,9 @@ import torch
 from matrix import BATCH
 from whet_faults import TALLY, Place, check_end, facts_of
 
-from whet.checkpoint import commit_folder, locked, newest_whole, verify_folder
+from whet.storage.checkpoints import newest_whole
+from whet.storage.commit import commit_folder, verify_folder
+from whet.storage.lock import locked
 
 SLOW = pytest.mark.slow
 STATE_KEYS = (

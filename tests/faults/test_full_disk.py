@@ -14,11 +14,12 @@ import pytest
 import torch
 from whet_faults import mounted
 
-from whet.checkpoint import commit_folder, locked, write_atomically
-from whet.disk import disk_errors_name, full_places, is_full, mount_of, of_disk
-from whet.encode import room_for
+from whet.encoding.table import room_for
 from whet.errors import ConfigError
-from whet.train.saving import InPlace
+from whet.storage.commit import commit_folder, write_atomically
+from whet.storage.disk import disk_errors_name, full_places, is_full, mount_of, of_disk
+from whet.storage.lock import locked
+from whet.training.saving import InPlace
 from whet_launch.cli import guarded, main
 
 
@@ -159,7 +160,7 @@ def test_vectors_that_do_not_fit_are_an_error_at_once(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A map of a file with holes would end the process with SIGBUS when a page finds no room."""
-    monkeypatch.setattr("whet.encode.MEMORY_BYTES", 0)
+    monkeypatch.setattr("whet.encoding.table.MEMORY_BYTES", 0)
     assert room_for(100, 16, disk).shape == (100, 16)
     with pytest.raises(OSError, match="No space left") as told:
         room_for(9999, 16, disk)

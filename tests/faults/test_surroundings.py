@@ -5,10 +5,10 @@ import torch
 from matrix import BATCH
 from whet_faults import Place, mounted, survived
 
-from whet.snapshots import FolderMiner
+from whet.refresh.beside import FolderMiner
 
 SLOW = pytest.mark.slow
-SAVE = "whet.train.callbacks:Checkpoints._save"
+SAVE = "whet.training.callbacks:Checkpoints._save"
 
 
 def test_full_disk_that_gets_room_again(driver, whole, tmp_path):
@@ -25,7 +25,12 @@ def test_full_disk_that_gets_room_again(driver, whole, tmp_path):
 @SLOW
 @pytest.mark.parametrize(
     "entry",
-    ["whet.refresh.scopes:All.find", "whet.fitting:judge", "whet.model.encoder:Encoder.save", SAVE],
+    [
+        "whet.refresh.scopes:All.find",
+        "whet.verbs.fit:judge",
+        "whet.model.encoder:Encoder.save",
+        SAVE,
+    ],
 )
 def test_full_disk_that_stays_full(driver, whole, tmp_path, entry):
     with mounted(tmp_path / "disk", "size=8m"):
@@ -38,7 +43,7 @@ def test_full_disk_that_stays_full(driver, whole, tmp_path, entry):
 
 
 def test_no_room_for_the_snapshot_of_a_miner(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("whet.snapshots.RETRY_S", 0.05)
+    monkeypatch.setattr("whet.refresh.beside.RETRY_S", 0.05)
     with mounted(tmp_path, "size=1m"):
         miner = FolderMiner(tmp_path)
         miner.submit(3, {"weight": torch.zeros(1 << 20)})

@@ -24,14 +24,14 @@ from labelling import (
     open_folder,
 )
 
-from whet.checkpoint import in_use
-from whet.config import DataConfig, LabelConfig, ModelConfig, TuneConfig
+from whet.config.schema import DataConfig, LabelConfig, ModelConfig, TuneConfig
 from whet.data.load import load_dataset
 from whet.errors import CheckpointError, ConfigError, DataError, EnvironmentRefused
 from whet.feedback.browser import redirect_file, send_on
 from whet.feedback.label import _last_line, feedback_folder, label_command
 from whet.feedback.store import EventStore
 from whet.feedback.tuning import Tuner
+from whet.storage.lock import in_use
 
 
 def config_of(data: Path, model: Path, output: Path | None) -> LabelConfig:

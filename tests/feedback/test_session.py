@@ -12,7 +12,7 @@ import pytest
 from labelling import event, open_folder
 
 from whet.errors import ConfigError, DataError
-from whet.evaluate import words_of
+from whet.evaluation.lexical import words_of
 from whet.feedback.searcher import sentences_of
 from whet.feedback.session import Session
 from whet.feedback.store import read_events

@@ -11,11 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whet.config import EncodeConfig, TuneConfig
+from whet.config.schema import EncodeConfig, TuneConfig
 from whet.data.load import load_dataset
-from whet.encode import encode_table
+from whet.encoding.store import embeddings_folder
+from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError, DataError
-from whet.evaluate import HybridSearch, words_of
+from whet.evaluation.hybrid import HybridSearch
+from whet.evaluation.lexical import words_of
 from whet.feedback import lessons as lessons_module
 from whet.feedback import trials
 from whet.feedback import tune as tune_module
@@ -28,7 +30,6 @@ from whet.feedback.tune import Score, Tuned, tune
 from whet.feedback.versions import Versions
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers, open_model
-from whet.store import embeddings_folder
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +275,7 @@ def test_a_held_out_score_is_of_weights_that_never_saw_the_query(
 def test_versions_stay_and_can_be_used_back_and_forth(
     data, encoder, corpus, words, tiny_model, tmp_path
 ):
-    from whet.config import ModelConfig
+    from whet.config.schema import ModelConfig
 
     lessons, _ = lessons_of(judged(data, range(12)), data.corpus)
     guard = guard_check(

@@ -14,25 +14,26 @@ import pytest
 import yaml
 from labelling import judged_folder
 
-from whet.checkpoint import in_use
-from whet.config import EncodeConfig, ModelConfig, TuneConfig
+from whet.config.schema import EncodeConfig, ModelConfig, TuneConfig
 from whet.data.load import load_dataset
-from whet.encode import encode_table
+from whet.encoding.store import embeddings_folder
+from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError
-from whet.evaluate import read_run, words_of
+from whet.evaluation.lexical import words_of
+from whet.evaluation.trec import read_run
 from whet.feedback.checks import guard_check
 from whet.feedback.session import Session
 from whet.feedback.store import EventStore
 from whet.feedback.tuning import EVENTS, Tuner, opened, tune_folder
 from whet.feedback.versions import KINDS, Versions
 from whet.model.towers import open_model
-from whet.store import embeddings_folder
+from whet.storage.lock import in_use
 from whet_launch.cli import main
 
 START = """
 import sys, time
 from pathlib import Path
-from whet.config import TuneConfig
+from whet.config.schema import TuneConfig
 from whet.feedback.tuning import Tuner
 if __name__ == "__main__":
     tuner = Tuner(Path(sys.argv[1]), TuneConfig())

@@ -21,7 +21,7 @@ from forks import Ended, in_fork, seeds
 from harness import Page, mark
 from mutators import files_of, flipped, fresh_copy, mutate_folder, mutated_bytes, mutated_value
 
-from whet.checkpoint import file_sha256
+from whet.storage.commit import file_sha256
 from whet_launch.cli import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(900)]

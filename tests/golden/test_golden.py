@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import golden
 import pytest
+
+import golden
 
 ROUNDING = 2e-5  # other instructions of a CPU add up in another order; over 30 steps of Adam
 

@@ -57,8 +57,8 @@ def test_the_rooms_keep_their_doors() -> None:
 @pytest.mark.parametrize(
     ("file", "line", "broken"),
     [
-        ("engine/whet/errors.py", "import faiss", "faiss only in whet.mine.search BROKEN"),
-        ("engine/whet/types.py", "import whet.store", "the rooms of whet"),
+        ("engine/whet/errors.py", "import faiss", "faiss only in whet.mining.search BROKEN"),
+        ("engine/whet/types.py", "import whet.encoding.store", "the rooms of whet"),
         ("kernels/whet_kernels/__init__.py", "import whet.types", "launch imports whet"),
         ("engine/whet/stray.py", "", "stray"),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from source import ROOT
 
-import whet.config
+import whet.config.schema
 from whet_launch.options import choices_of, group_names, groups_of
 from whet_launch.verbs import VERBS
 
@@ -38,7 +38,7 @@ def test_every_option_has_a_meaning() -> None:
 def test_every_dataclass_group_has_yaml_files_and_the_reverse() -> None:
     conf = ROOT / "conf" / "whet_conf"
     folders = {path.relative_to(conf).parts[0] for path in YAML if path.parent != conf}
-    groups = set(group_names(whet.config.FitConfig))
+    groups = set(group_names(whet.config.schema.FitConfig))
     assert folders == groups
     assert all(choices_of(group) for group in groups)
 

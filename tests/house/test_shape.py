@@ -42,7 +42,7 @@ def test_few_arguments_are_positional(source: Source) -> None:
 
 def _overrides_a_library(source: Source, node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Lightning's hooks have the arguments Lightning gives them."""
-    return source.path.startswith("engine/whet/train/") and node.name.startswith("on_")
+    return source.path.startswith("engine/whet/training/") and node.name.startswith("on_")
 
 
 def _is_kernel(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from whet.config import FitConfig
+from whet.config.schema import FitConfig
 from whet.errors import ConfigError
 from whet_launch import packing
 from whet_launch.packing import files_of, look_through, pack

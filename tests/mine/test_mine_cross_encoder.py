@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whet.config import MiningConfig
+from whet.config.schema import MiningConfig
 from whet.errors import ConfigError, MiningError
-from whet.mine import mine, mining_rescorer
-from whet.mine.crossencoder import CrossEncoder
+from whet.mining.crossencoder import CrossEncoder, mining_rescorer
+from whet.mining.miner import mine
 
 
 @pytest.fixture(scope="module", params=[1, 2])

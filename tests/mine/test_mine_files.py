@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from whet.config import MiningConfig
+from whet.config.schema import MiningConfig
 from whet.errors import ConfigError, DataError
-from whet.mine import export_negatives, mine, read_negatives, write_negatives
-from whet.mine.files import read_policy
+from whet.mining.exports import export_negatives
+from whet.mining.files import read_negatives, read_policy, write_negatives
+from whet.mining.miner import mine
 
 POLICY = MiningConfig(num_negatives=3, min_score=0.25)  # some rows are short
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whet.mine import mine, policy_from
+from whet.mining.miner import mine
+from whet.mining.policy import policy_from
 from whet.types import Embeddings, Positives
 
 pytestmark = pytest.mark.kernel

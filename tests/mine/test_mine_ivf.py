@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from whet.errors import ConfigError, EnvironmentRefused, MiningError
-from whet.mine import mine, policy_from
-from whet.mine.search import windowed_search
+from whet.mining.miner import mine
+from whet.mining.policy import policy_from
+from whet.mining.search import windowed_search
 from whet.types import Embeddings
 from whet_kernels.mine_topk import mine_topk_reference
 from whet_kernels.topk_window import Exclude

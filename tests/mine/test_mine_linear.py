@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whet.mine.linear import fit_linear
+from whet.mining.linear import fit_linear
 
 
 def unit(vectors):

@@ -10,7 +10,7 @@ import pytest
 SCRIPT = """
 import sys
 import numpy as np
-from whet.mine.search import windowed_search
+from whet.mining.search import windowed_search
 import torch
 
 def peak():

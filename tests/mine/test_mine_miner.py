@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from whet.config import MiningConfig
+from whet.config.schema import MiningConfig
 from whet.errors import ConfigError, MiningError
-from whet.mine import mine
-from whet.mine.policy import exclusions
+from whet.mining.miner import mine
+from whet.mining.policy import exclusions
 from whet.types import Embeddings
 from whet_kernels.mine_topk import mine_topk_reference
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whet.config import MiningConfig
+from whet.config.schema import MiningConfig
 from whet.errors import ConfigError
-from whet.mine import mine
-from whet.mine.part import candidates_of, check_for_part, chosen_rows, mine_part
+from whet.mining.miner import mine
+from whet.mining.part import candidates_of, check_for_part, chosen_rows, mine_part
 from whet.types import Embeddings
 
 POLICIES = [

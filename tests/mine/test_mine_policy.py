@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whet.config import MiningConfig
+from whet.config.schema import MiningConfig
 from whet.errors import ConfigError
-from whet.mine import policy_from
-from whet.mine.policy import exclusions, references, thresholds
+from whet.mining.policy import exclusions, policy_from, references, thresholds
 from whet.types import Positives
 
 

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from whet.config import MiningConfig
-from whet.mine import MiningReport, mine, overlap
-from whet.mine.report import GAP_EDGES, RANK_EDGES
+from whet.config.schema import MiningConfig
+from whet.mining.miner import mine
+from whet.mining.report import GAP_EDGES, RANK_EDGES, MiningReport, overlap
 from whet.types import Negatives
 
 

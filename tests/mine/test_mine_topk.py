@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whet.mine import search
-from whet.mine.policy import CHOICES
-from whet.mine.search import tiles, windowed_search
+from whet.mining import search
+from whet.mining.policy import CHOICES
+from whet.mining.search import tiles, windowed_search
 from whet_kernels import int8_pass
 from whet_kernels.mine_tiled import Tiling, mine_topk_tiled
 from whet_kernels.mine_topk import mine_topk, mine_topk_reference
@@ -236,7 +236,7 @@ def test_a_long_search_shows_where_it_is(backend, told, monkeypatch, capsys):
     query, corpus = vectors(rng, "unit", 3, 8), vectors(rng, "unit", 90, 8)
     windowed_search(query, corpus, 3, backend=backend)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("whet.mine.search.backend.LONG", 1)
+    monkeypatch.setattr("whet.mining.search.backend.LONG", 1)
     windowed_search(query, corpus, 3, backend=backend)
     assert f"Searching: {told}" in capsys.readouterr().err
 

@@ -16,9 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from whet.config import ModelConfig
+from whet.config.schema import ModelConfig
 from whet.errors import WhetError
-from whet.mine.crossencoder import CrossEncoder
+from whet.mining.crossencoder import CrossEncoder
 from whet.model.encoder import Encoder
 from whet.model.folder import copy_tokenizer
 from whet.model.towers import Towers, open_model

@@ -5,13 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from whet.config import FitConfig
+from whet.config.schema import FitConfig
 from whet.data.load import load_dataset
-from whet.data.order import Order
 from whet.data.positives import positives_of
-from whet.encode import encode_table
+from whet.data.splits import splits_of
+from whet.encoding.table import encode_table
 from whet.errors import ConfigError
-from whet.job import splits_of
 from whet.model.encoder import Encoder
 from whet.plan.estimate import Processes, StepCost, estimate, step_cost
 from whet.plan.footprint import Setting, Shape, every_strategy, footprint
@@ -20,7 +19,8 @@ from whet.plan.prices import price_of
 from whet.plan.probe import EncodeRates, SearchRates, StepRates
 from whet.plan.table import duration
 from whet.plan.workload import Split, Step, Texts, Workload, workload_of
-from whet.train.module import Contrastive
+from whet.training.batches.order import Order
+from whet.training.module import Contrastive
 
 NONE = np.empty((0, 1), np.float32)
 STEP = Step(pairs=64, texts=200.0, documents=128.0, tokens=4000.0, most_tokens=4000.0)

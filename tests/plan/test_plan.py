@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from whet.config import FitConfig
+from whet.config.schema import FitConfig
 from whet.data.load import load_dataset
 from whet.data.positives import positives_of
-from whet.job import splits_of
+from whet.data.splits import splits_of
 from whet.model.encoder import Encoder
-from whet.plan.command import make_plan, plan_path
+from whet.plan.make import make_plan, plan_path
 from whet.plan.table import spelled, verdict
 from whet.plan.workload import Split
 from whet_launch.cli import main

@@ -7,9 +7,8 @@ import re
 
 import pytest
 
-from whet.mine.report import GAP_EDGES, RANK_EDGES
-from whet.report import with_texts
-from whet.report.mining import view_mining
+from whet.mining.report import GAP_EDGES, RANK_EDGES
+from whet.report.mining import view_mining, with_texts
 from whet.report.words import duration, short
 
 REPORT = {

@@ -14,15 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whet.errors import CheckpointError
-from whet.evaluate import Scores, compare
-from whet.report import (
-    ReportInput,
-    read_run_folder,
-    render_report,
-    report_from_run_folder,
-    write_report,
-)
+from whet.evaluation.comparison import compare
+from whet.evaluation.measures import Scores
+from whet.report.folder import ReportInput, read_run_folder
 from whet.report.mining import STATISTICS
+from whet.report.render import render_report, report_from_run_folder, write_report
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 PAYLOADS = [

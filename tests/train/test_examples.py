@@ -6,7 +6,7 @@ import pytest
 from whet.data.positives import positives_of
 from whet.data.table import write_table
 from whet.model.encoder import Encoder
-from whet.train.examples import Examples, known_positives
+from whet.training.batches.examples import Examples, known_positives
 from whet.types import Negatives, Positives, Qrels
 
 

@@ -8,10 +8,10 @@ import pytest
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
-from whet.config import FitConfig
-from whet.train.run import _trainer
-from whet.train.saving import InPlace
-from whet.train.strategy import Joined
+from whet.config.schema import FitConfig
+from whet.training.run import _trainer
+from whet.training.saving import InPlace
+from whet.training.strategy import Joined
 
 ALLOCATIONS = {
     "salloc -n 4": {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "x", "SLURM_PROCID": "1"},

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import whet
-from whet.config import DataConfig, FitConfig, MiningConfig, ModelConfig, RefreshConfig
+from whet.config.schema import DataConfig, FitConfig, MiningConfig, ModelConfig, RefreshConfig
 from whet.data.load import load_dataset
 from whet.errors import ConfigError
-from whet.job import opened
-from whet.mine import overlap
+from whet.mining.report import overlap
 from whet.model.encoder import Encoder
 from whet.refresh import Refresher
+from whet.run.job import opened
 
 
 @pytest.fixture

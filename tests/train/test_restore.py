@@ -11,11 +11,11 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import whet
-from whet.checkpoint import commit_folder
-from whet.config import FitConfig
+from whet.config.recorded import deciding
+from whet.config.schema import FitConfig
 from whet.errors import CheckpointError
-from whet.recorded import deciding
-from whet.train.restore import check_resume, find_resume
+from whet.storage.commit import commit_folder
+from whet.training.restore import check_resume, find_resume
 from whet_launch.cli import main
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from whet.config import DataConfig, FitConfig, MiningConfig, ModelConfig, StrategyConfig
-from whet.mine import mine
+from whet.config.schema import DataConfig, FitConfig, MiningConfig, ModelConfig, StrategyConfig
+from whet.mining.miner import mine
+from whet.processes.world import share, together, world
 from whet.types import CorpusShard
-from whet.world import share, together, world
 
 
 def fitted(data: str, model: str, strategy: dict, folder: str, options: dict) -> dict[str, float]:
     """The tuned model's measures after `fit_job` in the folder that `begin` made."""
-    from whet.fitting import fit_job
+    from whet.verbs.fit import fit_job
 
     return {row.measure: row.tuned for row in fit_job(config_of(**locals())).comparison.rows}
 
@@ -60,7 +60,7 @@ def outcome(found):
 def search_with_nan(corpus) -> str:
     """The message of a mining whose corpus holds NaN in one process's part."""
     from whet.errors import MiningError
-    from whet.mine.search import windowed_search
+    from whet.mining.search import windowed_search
 
     part = share(len(corpus))
     shard = CorpusShard(corpus.ids, corpus.vectors[part], part.start)

@@ -18,7 +18,13 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SERVER = get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["deepspeed", "whet.fitting", "whet.train.run", "whet.train.restore", "torch.utils.tensorboard"]
+    [
+        "deepspeed",
+        "whet.verbs.fit",
+        "whet.training.run",
+        "whet.training.restore",
+        "torch.utils.tensorboard",
+    ]
 )
 
 
@@ -38,7 +44,7 @@ def _child(scratch: str, environment: dict[str, str], rank: int) -> None:
     import torch
     import torch.distributed as dist
 
-    from whet.world import joined
+    from whet.processes.world import joined
 
     torch.set_num_threads(1)
     (module, name), arguments = pickle.loads(Path(scratch, "job").read_bytes())

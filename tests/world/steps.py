@@ -10,16 +10,16 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from whet.config import DataConfig, FitConfig, LossConfig, ModelConfig, StrategyConfig
+from whet.config.schema import DataConfig, FitConfig, LossConfig, ModelConfig, StrategyConfig
 from whet.data.load import load_dataset
-from whet.data.order import Order
 from whet.data.positives import positives_of
+from whet.data.splits import training_qrels
 from whet.model.encoder import Encoder
-from whet.stages import training_qrels
-from whet.train.examples import Examples
-from whet.train.module import Contrastive
-from whet.train.run import _Ticks, _trainer
-from whet.train.whole import Whole
+from whet.training.batches.examples import Examples
+from whet.training.batches.order import Order
+from whet.training.module import Contrastive
+from whet.training.run import _Ticks, _trainer
+from whet.training.whole import Whole
 from whet.types import Negatives
 
 

@@ -9,7 +9,7 @@ import pytest
 from jobs import config_of
 from processes import Processes
 
-from whet.fitting import begin
+from whet.verbs.fit import begin
 
 STEPS = 1200  # of some milliseconds each: the miner starts in a few seconds
 OPTIONS = {

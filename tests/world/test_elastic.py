@@ -12,7 +12,7 @@ import pytest
 from jobs import config_of
 from processes import Processes
 
-from whet.fitting import begin
+from whet.verbs.fit import begin
 
 STEPS = 14
 OPTIONS = {

@@ -7,7 +7,7 @@ import pytest
 from jobs import config_of
 from processes import in_processes
 
-from whet.fitting import begin
+from whet.verbs.fit import begin
 
 OPTIONS = {
     "trainer": {"batch_size": 16, "max_steps": 12, "learning_rate": 1e-3, "log_every_n_steps": 1},

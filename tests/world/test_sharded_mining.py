@@ -5,8 +5,8 @@ import pytest
 from jobs import outcome
 from processes import in_processes
 
-from whet.config import MiningConfig
-from whet.mine import mine
+from whet.config.schema import MiningConfig
+from whet.mining.miner import mine
 from whet.types import Embeddings, Positives
 
 POLICIES = [

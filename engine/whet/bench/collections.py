@@ -14,8 +14,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from whet.checkpoint import commit_folder
 from whet.errors import DataError
+from whet.storage.commit import commit_folder
 
 Rows = list[list[str]]  # of a qrels file: query id, document id, relevance
 

@@ -20,17 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from whet.config import EncodeConfig, EvalConfig, FitConfig, ModelConfig
+from whet.config.schema import EncodeConfig, EvalConfig, FitConfig, ModelConfig
 from whet.data.holdout import eval_split_name
 from whet.data.load import Dataset, load_dataset
+from whet.data.splits import eval_qrels
 from whet.errors import ConfigError, DataError, EnvironmentRefused
-from whet.evaluate import Evaluation, Scores, judgments_of
+from whet.evaluation.judge import Evaluation, judgments_of
+from whet.evaluation.measures import Scores
 from whet.model.encoder import Encoder
 from whet.model.folder import UnsupportedModel, find_folder
 from whet.model.inference import encode_texts
 from whet.model.towers import Towers, open_model, tell_vectors_alone
 from whet.progress import track
-from whet.stages import eval_qrels
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from whet.claim import applies, verdict
-from whet.config import BM25, ClaimConfig
+from whet.bench.claim import applies, verdict
+from whet.config.schema import BM25, ClaimConfig
 from whet.errors import CheckpointError
-from whet.evaluate import read_qrels, read_run, score
-from whet.evaluate.significance import bootstrap_interval, randomisation_test
-from whet.run_folder import DRAFT
+from whet.evaluation.measures import score
+from whet.evaluation.significance import bootstrap_interval, randomisation_test
+from whet.evaluation.trec import read_qrels, read_run
+from whet.run.folder import DRAFT
 
 SYSTEMS = ("tuned", "model")  # whose run is the result: of a fit, of an evaluation
 BASE = "base"
@@ -121,7 +122,7 @@ class Result:
 
 
 def mean(scores: dict[str, float]) -> float:
-    """The mean over queries, summed without rounding as in whet.evaluate."""
+    """The mean over queries, summed without rounding as in whet.evaluation."""
     return math.fsum(scores.values()) / len(scores)
 
 

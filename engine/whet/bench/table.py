@@ -11,11 +11,11 @@ from typing import Any
 
 from whet.bench.results import Result, told_model
 from whet.bench.suites import Suite
-from whet.checkpoint import write_atomically
 from whet.report.charts import dot_rows
 from whet.report.render import page
 from whet.report.words import duration, p_text, signed
-from whet.run_folder import versions, write_json
+from whet.run.folder import versions
+from whet.storage.commit import write_atomically, write_json
 
 Column = tuple[str, list[str]]  # heading, a cell a row
 

@@ -7,7 +7,7 @@ from typing import Any
 from whet.bundle.facts import Facts
 from whet.bundle.licences import Licence, front_matter_licence
 from whet.bundle.openness import Openness
-from whet.card import USE, measures_table
+from whet.run.model_card import USE, measures_table
 
 CARD = """---
 library_name: sentence-transformers

@@ -7,7 +7,7 @@ from typing import Any
 
 from whet.bundle.spread import means_of, read_scores
 from whet.printable import printable
-from whet.readable import readable_json, readable_text, readable_yaml
+from whet.storage.readable import readable_json, readable_text, readable_yaml
 
 ROUNDING = 1e-9  # a mean is written with all its digits
 AGAIN = "Get the bundle again."

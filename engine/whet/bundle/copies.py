@@ -14,15 +14,15 @@ from whet.bundle.licences import Licence
 from whet.bundle.names import clash, is_beside_data, refusal
 from whet.bundle.openness import CODE_LICENCE, may_pass_on
 from whet.bundle.schema import BASE, CODE, DATA
-from whet.checkpoint import MANIFEST, file_sha256, verify_folder
-from whet.config import BundleConfig, ModelConfig
-from whet.data.detect import find_source
+from whet.config.schema import BundleConfig, ModelConfig
+from whet.data.readers.detect import find_source
 from whet.errors import ConfigError, DataError
 from whet.model.folder import find_folder
-from whet.origin import code_folder
 from whet.printable import printable
 from whet.progress import say
-from whet.readable import readable_json
+from whet.run.origin import code_folder
+from whet.storage.commit import MANIFEST, file_sha256, verify_folder
+from whet.storage.readable import readable_json
 
 KEPT = ("metrics.json", "per_query.jsonl", "train_log.jsonl")  # ids and numbers, no texts
 NOT_COPIED = ("README.md", MANIFEST)  # the bundle has a card and a record of its own

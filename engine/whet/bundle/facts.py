@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from whet.bundle.schema import Misshapen, check_fields
-from whet.config import LaunchConfig
+from whet.config.schema import LaunchConfig
 from whet.errors import CheckpointError
-from whet.origin import FILE
 from whet.printable import printable
-from whet.readable import readable_json, readable_text, readable_yaml
+from whet.run.origin import FILE
+from whet.storage.readable import readable_json, readable_text, readable_yaml
 
 AGAIN = "Run the fit again."
 NEEDED = ("config.yaml", FILE, "environment.json", "metrics.json", "comparison.json")

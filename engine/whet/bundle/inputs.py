@@ -6,15 +6,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import whet
+import whet.version
 from whet.bundle.names import refusal
 from whet.bundle.provenance import BASE, DATA, about_input, copied, made_by
-from whet.config import ModelConfig
-from whet.data.hub import NAME
+from whet.config.schema import ModelConfig
+from whet.data.readers.hub import NAME
 from whet.errors import DataError
 from whet.model.folder import MINILM_PACKAGE, find_folder
-from whet.origin import OURS, code_folder, commit_here
 from whet.printable import printable
+from whet.run.origin import OURS, code_folder, commit_here
 
 
 def data_root(bundle: Path, statement: dict[str, Any], given: str | None) -> Path | None:
@@ -94,6 +94,6 @@ def code_roots(statement: dict[str, Any]) -> dict[str, Path]:
     """Our packages here by name, where they are of the version and commit that made the bundle."""
     version, commit = made_by(statement)
     here = commit_here()
-    if version != whet.__version__ or (commit and here and commit != here):
+    if version != whet.version.VERSION or (commit and here and commit != here):
         return {}
     return {package: code_folder(package) for package in OURS if find_spec(package)}

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from whet.printable import printable
-from whet.statements import states_licence
+from whet.run.licences_found import states_licence
 
 LONGEST, LONGEST_PART = 1024, 255  # bytes of a name, and of one of its parts
 TEXTS = (".md", ".txt")  # what data of the kind "text files" are read from

@@ -18,7 +18,7 @@ from whet.bundle.licences import (
     permitted,
     together,
 )
-from whet.config import BundleConfig
+from whet.config.schema import BundleConfig
 
 PRESENT, REFERENCED, WITHHELD = "present", "referenced with hash", "withheld"
 CODE_LICENCE = "Apache-2.0"

@@ -12,11 +12,11 @@ from whet.bundle.facts import WEIGHTS
 from whet.bundle.provenance import BASE, CODE, about_input, made_by
 from whet.bundle.spread import MOST, bound_of, means_of, read_scores
 from whet.bundle.verify import Row
-from whet.checkpoint import file_sha256
 from whet.errors import CheckpointError
-from whet.origin import FILE
 from whet.printable import printable
-from whet.readable import readable_json, readable_text
+from whet.run.origin import FILE
+from whet.storage.commit import file_sha256
+from whet.storage.readable import readable_json, readable_text
 
 BIT_EQUAL, WITHIN, OTHER = "bit-equal", "within the spread", "another result"
 SPREAD = f"half the 95 % interval of the repeat's own mean over its queries, at most {MOST}"

@@ -11,7 +11,7 @@ from whet.bundle.names import refusal
 from whet.bundle.schema import CODE, DATA
 from whet.errors import CheckpointError
 from whet.model.folder import ROUTER
-from whet.readable import readable_json
+from whet.storage.readable import readable_json
 
 MODULES, INDEX = "modules.json", ".index.json"
 AGAIN = "Get the bundle again."

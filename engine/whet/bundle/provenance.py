@@ -27,10 +27,10 @@ from whet.bundle.schema import (
     Misshapen,
     check_shape,
 )
-from whet.checkpoint import file_sha256
 from whet.errors import CheckpointError
 from whet.printable import printable
-from whet.readable import readable_json, readable_text
+from whet.storage.commit import file_sha256
+from whet.storage.readable import readable_json, readable_text
 
 NAME = "provenance.json"
 SIGNATURE = f"{NAME}.sig"  # made by whoever signs it, so not among what is signed

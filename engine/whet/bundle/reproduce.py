@@ -17,15 +17,16 @@ from whet.bundle.inputs import base_root, check_base_name, data_path
 from whet.bundle.outcome import OTHER, compared
 from whet.bundle.provenance import BASE, DATA, NAME, about_input
 from whet.bundle.verify import NOT_HERE, Row, check_bundle, check_inputs, first_bad
-from whet.config import FitConfig, LaunchConfig, ReproduceConfig
+from whet.config.recorded import TRUST, fill, spelled_record
+from whet.config.schema import FitConfig, LaunchConfig, ReproduceConfig
 from whet.data.load import Dataset, load_dataset
 from whet.errors import CheckpointError, ConfigError, DataError
-from whet.origin import FILE
 from whet.printable import printable
 from whet.progress import say
-from whet.readable import readable_json
-from whet.recorded import TRUST, fill, spelled_record
-from whet.run_folder import new_folder, write_json
+from whet.run.folder import new_folder
+from whet.run.origin import FILE
+from whet.storage.commit import write_json
+from whet.storage.readable import readable_json
 
 MOST_THREADS = 64  # or eight a core, on a machine with more: a bundle may name any number
 

@@ -17,7 +17,7 @@ from whet.bundle.contents import HUB_FOLDERS
 from whet.bundle.provenance import MODEL_SIGNATURE, NAME, SIGNATURE
 from whet.errors import CheckpointError, ConfigError, EnvironmentRefused
 from whet.printable import printable
-from whet.readable import readable_json, readable_text
+from whet.storage.readable import readable_json, readable_text
 
 PASSWORD = "WHET_SIGN_PASSWORD"  # of the environment, so that it is in no list of processes
 LONGEST_KEY = 64 << 10  # bytes; a key has some hundred

@@ -13,9 +13,9 @@ import numpy as np
 from whet.bundle.facts import Facts, read_run
 from whet.bundle.schema import is_score
 from whet.errors import CheckpointError, ConfigError
-from whet.evaluate.significance import bootstrap_interval
+from whet.evaluation.significance import bootstrap_interval
 from whet.printable import printable
-from whet.readable import readable_text
+from whet.storage.readable import readable_text
 
 SEEDS, QUERIES = "two standard deviations over seeds", "half the 95 % interval of the queries' mean"
 MOST = 0.05  # what a repeat may be off by at most, however few queries were judged

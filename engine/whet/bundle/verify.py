@@ -27,9 +27,9 @@ from whet.bundle.provenance import (
     read_statement,
 )
 from whet.bundle.signing import check_signature, verifier_of
-from whet.checkpoint import file_sha256
-from whet.config import VerifyConfig
+from whet.config.schema import VerifyConfig
 from whet.printable import printable
+from whet.storage.commit import file_sha256
 
 SAME, DIFFERS, MISSING, STRAY, NOT_HERE = "same", "DIFFERS", "MISSING", "NOT LISTED", "not here"
 NO_INPUT, BESIDE, ASTRAY = "NO INPUT", "no input, states the licence", "LEADS ASTRAY"

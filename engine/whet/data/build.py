@@ -22,16 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from whet.checkpoint import seal, verify_folder
 from whet.data.blocks import JUDGMENTS, BlockWriter
 from whet.data.findings import Findings, shown
 from whet.data.judgments import resolve
-from whet.data.records import Judgment, Reading, Source, Text
+from whet.data.readers.records import Judgment, Reading, Source, Text
 from whet.data.table import TableWriter, TextTable, keep_groups, repeated_rows, save_array
-from whet.disk import disk_errors_name
 from whet.errors import CheckpointError, DataError, EnvironmentRefused
 from whet.printable import printable
 from whet.progress import say
+from whet.storage.commit import seal, verify_folder
+from whet.storage.disk import disk_errors_name
 from whet.types import Qrels
 
 READER_VERSION = "2"  # raise it whenever the same files would be read differently

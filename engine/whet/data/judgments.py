@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from whet.data.findings import SHOWN_OF_A_KIND, shown
-from whet.data.records import Reading, Source
+from whet.data.readers.records import Reading, Source
 from whet.data.table import TextTable
 from whet.types import Qrels
 

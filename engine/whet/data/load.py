@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from whet.data.build import converted
-from whet.data.detect import find_source
 from whet.data.findings import Findings
+from whet.data.readers.detect import find_source
 from whet.data.table import TextTable
 from whet.errors import ConfigError, DataError
 from whet.printable import printable
-from whet.store import cache_folder
+from whet.storage.places import cache_folder
 from whet.types import Qrels
 
 

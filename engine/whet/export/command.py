@@ -10,8 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from whet.config import DataConfig, ExportConfig, ModelConfig
+from whet.config.ranges import check_options
+from whet.config.schema import DataConfig, ExportConfig, ModelConfig
 from whet.data.load import Dataset, load_dataset
+from whet.data.splits import eval_qrels
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.export.checks import LlamaCheck, check_llama, check_same, llama_is_here
 from whet.export.gguf_file import TYPES, check_gguf, write_gguf
@@ -23,11 +25,10 @@ from whet.export.texts import probe_texts
 from whet.model.encoder import Encoder
 from whet.model.folder import ROUTER, find_folder
 from whet.model.towers import SIDES
-from whet.options import check_options
-from whet.output import facts_of, whole_output
 from whet.progress import say, track
-from whet.run_folder import versions, write_json
-from whet.stages import eval_qrels
+from whet.run.folder import versions
+from whet.run.output import facts_of, whole_output
+from whet.storage.commit import write_json
 
 NEEDS = {
     "onnx": ("onnx", ("onnx", "onnxruntime", "onnxscript")),

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from whet.config import EncodeConfig, EvaluateConfig
+from whet.config.schema import EncodeConfig, EvaluateConfig
 from whet.data.load import Dataset
+from whet.data.splits import eval_qrels
+from whet.encoding.store import embeddings_folder
+from whet.evaluation.judge import judge
 from whet.export.checks import KIND, cosines, mixed_vectors
 from whet.model.encoder import Encoder
-from whet.stages import eval_qrels, judge
-from whet.store import embeddings_folder
 
 MEASURE = "nDCG@10"
 TIMED = 64  # texts

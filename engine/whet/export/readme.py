@@ -57,10 +57,12 @@ def readme(
     name: str, table: str, recipe: Recipe, *, inputs: list[str], pad: int, files: list[str]
 ) -> str:
     """Its text; `files` are those written, as paths in the folder."""
-    import whet
+    import whet.version
 
     onnx = [file for file in files if file.endswith(".onnx")]
-    parts = [HEAD.format(name=name, version=whet.__version__, table=table, prompts=_said(recipe))]
+    parts = [
+        HEAD.format(name=name, version=whet.version.VERSION, table=table, prompts=_said(recipe))
+    ]
     if onnx:
         said = ", ".join(inputs)
         parts.append(ONNX.format(inputs=said, length=recipe.max_length, pad=pad, file=onnx[0]))

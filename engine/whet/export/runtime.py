@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whet.checkpoint import file_sha256
-from whet.config import ModelConfig
+from whet.config.schema import ModelConfig
 from whet.export.graph import OUTPUTS, TOKEN_TYPES
 from whet.model.encoder import Encoder
 from whet.model.folder import read_recipe
 from whet.model.loading import load_tokenizer
+from whet.storage.commit import file_sha256
 
 LONGEST = 1 << 20  # tokens; the folder itself says how many it reads
 

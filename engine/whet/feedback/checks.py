@@ -9,19 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whet.config import EncodeConfig, EvaluateConfig
+from whet.config.schema import EncodeConfig, EvaluateConfig
 from whet.data.holdout import eval_split_name
 from whet.data.load import Dataset, load_dataset
-from whet.encode import encode_table
+from whet.encoding.store import embeddings_folder
+from whet.encoding.table import encode_table
 from whet.errors import DataError
-from whet.evaluate import evaluate_run
-from whet.evaluate.hybrid import HybridSearch
-from whet.evaluate.lexical import Words, words_of
+from whet.evaluation.hybrid import HybridSearch
+from whet.evaluation.judge import evaluate_run
+from whet.evaluation.lexical import Words, words_of
 from whet.feedback.lessons import Lessons
 from whet.feedback.searcher import sentences_of
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
-from whet.store import embeddings_folder
 from whet.types import Embeddings
 
 MEASURE = "nDCG@10"

@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from whet.config import LabelConfig
+from whet.config.ranges import check_options
+from whet.config.schema import LabelConfig
 from whet.data.load import Dataset, load_dataset
 from whet.errors import CheckpointError, ConfigError, DataError, EnvironmentRefused, WhetError
 from whet.feedback.browser import has_screen, redirect_file, send_on
@@ -22,10 +23,9 @@ from whet.feedback.session import Session
 from whet.feedback.store import EventStore
 from whet.feedback.tuning import EVENTS, Tuner
 from whet.feedback.versions import Versions
-from whet.options import check_options
 from whet.progress import say
-from whet.readable import readable_yaml
-from whet.run_folder import write_config
+from whet.run.folder import write_config
+from whet.storage.readable import readable_yaml
 
 PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "bm25s": "bm25s", "Stemmer": "PyStemmer"}
 

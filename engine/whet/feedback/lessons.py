@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whet.config import MiningConfig
+from whet.config.schema import MiningConfig
 from whet.data.table import TextTable
-from whet.evaluate.hybrid import highest
-from whet.evaluate.lexical import Words
+from whet.evaluation.hybrid import highest
+from whet.evaluation.lexical import Words
 from whet.feedback.judgments import Judged
-from whet.mine.miner import mine
+from whet.mining.miner import mine
 from whet.types import Embeddings, Positives
 
 HARD = 64  # hard negatives a query that the miner adds to the pool; as many by words

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from whet.config import EncodeConfig
+from whet.config.schema import EncodeConfig
 from whet.data.load import Dataset
-from whet.encode import encode_table
-from whet.evaluate import HybridSearch, Words, words_of
-from whet.mine.search import search
+from whet.encoding.store import embeddings_folder
+from whet.encoding.table import encode_table
+from whet.evaluation.hybrid import HybridSearch
+from whet.evaluation.lexical import Words, words_of
+from whet.mining.search import search
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
-from whet.store import embeddings_folder
 
 # One query in 60,000 x 384 on two cores: blas 46 ms, faiss 44, int8 42 after 8 s of compiling.
 BACKEND = "blas"

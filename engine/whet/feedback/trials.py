@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from whet.config import TuneConfig
+from whet.config.schema import TuneConfig
 from whet.errors import ConfigError
-from whet.evaluate import Words
+from whet.evaluation.lexical import Words
 from whet.feedback.adapt import (
     MATRIX_STEPS,
     Weights,

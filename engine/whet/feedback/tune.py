@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from whet.config import TuneConfig
+from whet.config.schema import TuneConfig
 from whet.errors import DataError
-from whet.evaluate import HybridSearch, Words
+from whet.evaluation.hybrid import HybridSearch
+from whet.evaluation.lexical import Words
 from whet.feedback.adapt import blend, changed
 from whet.feedback.checks import MEASURE, Check
 from whet.feedback.lessons import Lessons
@@ -34,7 +35,7 @@ from whet.feedback.trials import (
     best,
     methods_for,
 )
-from whet.mine.search import search
+from whet.mining.search import search
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
 from whet.types import Embeddings

@@ -15,12 +15,14 @@ from multiprocessing import get_context, parent_process, reduction
 from pathlib import Path
 from typing import Any
 
-from whet.checkpoint import in_use, locked, write_atomically
-from whet.config import LabelConfig, TuneConfig, TuneJobConfig
+from whet.config.ranges import check_options
+from whet.config.recorded import fill, refuse_trust, spelled_record
+from whet.config.schema import LabelConfig, TuneConfig, TuneJobConfig
 from whet.data.load import load_dataset
-from whet.encode import encode_table
+from whet.encoding.store import embeddings_folder
+from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError, WhetError
-from whet.evaluate import words_of
+from whet.evaluation.lexical import words_of
 from whet.feedback.checks import guard_check
 from whet.feedback.judgments import judgments
 from whet.feedback.lessons import lessons_of
@@ -28,12 +30,11 @@ from whet.feedback.store import EventStore
 from whet.feedback.trials import Told
 from whet.feedback.tune import tune
 from whet.feedback.versions import Versions
-from whet.options import check_options
 from whet.printable import printable, printable_lines
 from whet.progress import say, track
-from whet.readable import readable_json, readable_yaml
-from whet.recorded import fill, refuse_trust, spelled_record
-from whet.store import embeddings_folder
+from whet.storage.commit import write_atomically
+from whet.storage.lock import in_use, locked
+from whet.storage.readable import readable_json, readable_yaml
 
 EVENTS = "events.sqlite"
 STATE = "tuning.json"

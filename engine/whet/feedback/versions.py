@@ -12,15 +12,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from whet.card import tuned_card
-from whet.checkpoint import commit_folder, verify_folder, write_atomically
-from whet.config import ModelConfig
+from whet.config.schema import ModelConfig
 from whet.errors import CheckpointError, ConfigError
 from whet.feedback.tune import Tuned
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers, open_model
-from whet.readable import readable_json, readable_text
-from whet.run_folder import write_json
+from whet.run.model_card import tuned_card
+from whet.storage.commit import commit_folder, verify_folder, write_atomically, write_json
+from whet.storage.readable import readable_json, readable_text
 
 FACTS = "version.json"
 NUMBERED = "[0-9]" * 4  # the name of a version's folder, in a pattern

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whet.checkpoint import commit_folder
-from whet.config import EncodeConfig, ModelConfig
+from whet.config.ranges import check_options
+from whet.config.schema import EncodeConfig, ModelConfig
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.model import folder as folders
 from whet.model.contained import check_files
@@ -31,8 +31,8 @@ from whet.model.loading import (
     odd_tensor,
 )
 from whet.model.pooling import POOLINGS, to_unit_length
-from whet.options import check_options
 from whet.printable import printable
+from whet.storage.commit import commit_folder
 
 
 class Encoder(nn.Module):

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whet.config import BM25, ModelConfig
+from whet.config.schema import BM25, ModelConfig
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.model.contained import inner_path, stays_inside
 from whet.model.tensors import AGAIN, shapes_in
 from whet.printable import printable
 from whet.progress import say
-from whet.readable import readable_json
+from whet.storage.readable import readable_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,7 @@ from whet.errors import ConfigError
 from whet.model.contained import check_files
 from whet.model.tensors import AGAIN, Shapes, shapes_of_model
 from whet.printable import printable
-from whet.readable import readable_json
+from whet.storage.readable import readable_json
 
 CONFIG = "config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from whet.config import EncodeConfig
+from whet.config.schema import EncodeConfig
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.model.loading import check_known
 from whet.printable import printable
-from whet.world import world
+from whet.processes.world import world
 
 if TYPE_CHECKING:
     from whet.model.encoder import Encoder

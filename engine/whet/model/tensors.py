@@ -18,7 +18,7 @@ from typing import Any
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.model.contained import inner_path
 from whet.printable import printable
-from whet.readable import readable_json
+from whet.storage.readable import readable_json
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

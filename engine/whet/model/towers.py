@@ -15,8 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whet.checkpoint import commit_folder
-from whet.config import EncodeConfig, ModelConfig
+from whet.config.schema import EncodeConfig, ModelConfig
 from whet.errors import CheckpointError, ConfigError
 from whet.model.contained import check_files, inner_path
 from whet.model.encoder import Encoder
@@ -31,7 +30,8 @@ from whet.model.folder import (
 from whet.model.tensors import AGAIN
 from whet.printable import printable
 from whet.progress import say
-from whet.readable import readable_json
+from whet.storage.commit import commit_folder
+from whet.storage.readable import readable_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,7 @@ WORDS = "words.json"  # beside the model: how much words count in a search
 class Towers:
     """An encoder a side. Both give vectors of one space and dimension.
 
-    `words` is how much words in common count in a search (whet.evaluate.hybrid), 0 for not at all;
+    `words` is how much words in common count in a search (evaluation/hybrid.py), 0 for not at all;
     vectors know nothing of it.
     """
 

@@ -2,184 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+import time
 
-from whet.config import FitConfig
-from whet.data.load import Dataset
-from whet.determinism import base_store
-from whet.model.encoder import Encoder
-from whet.plan.estimate import Estimate, Processes, estimate, step_cost
-from whet.plan.footprint import (
-    FLOAT,
-    Footprint,
-    Setting,
-    calibrated,
-    every_strategy,
-    footprint,
-    setting_of,
-    strategy_label,
+from whet.config.schema import (
+    FitConfig,
 )
-from whet.plan.machine import Machine, this_machine
-from whet.plan.prices import Price, price_of
-from whet.plan.probe import Rates, probe, training_device
-from whet.plan.workload import Split, Workload, workload_of
-from whet.run_folder import write_json
-from whet.store import cache_folder
-
-UNKNOWN_LINK = 1.2e9  # bytes a second where the price list does not know the device: 10 Gbit/s
-NOT_RESULTS = ("output", "resume")
-NOT_RESULTS_OF_LAUNCH = ("address", "name", "insecure", "prices", "max_failures", "hang_timeout_s")
+from whet.data.load import load_dataset
+from whet.data.positives import positives_of
+from whet.data.splits import splits_of
+from whet.errors import EnvironmentRefused
+from whet.model.encoder import Encoder
+from whet.progress import say
+from whet.run.refusals import check_fit
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a job will take. `footprints` are those of every strategy, `chosen` names one."""
+def plan_command(config: FitConfig) -> int:
+    """`whet plan`: print what the fit would take. Returns 4 if it would not fit, else 0."""
+    start = time.monotonic()
+    check_fit(config)
+    from whet.plan.make import keep_plan, make_plan  # loads Lightning
+    from whet.plan.table import spelled
+    from whet.plan.workload import Split
 
-    name: str
-    work: Workload
-    rates: Rates
-    machine: Machine
-    setting: Setting
-    estimate: Estimate
-    footprints: dict[str, Footprint]
-    chosen: str
-    price: Price | None
-    load_s: float
-    notes: tuple[str, ...]
-
-    @property
-    def held(self) -> Footprint:
-        """The footprint of the chosen strategy."""
-        return self.footprints[self.chosen]
-
-    @property
-    def seconds(self) -> float:
-        """Of the whole job, from the command to the report."""
-        return self.load_s + self.estimate.seconds
-
-    @property
-    def device_hours(self) -> float:
-        """Hours of all devices together."""
-        return self.setting.processes * self.seconds / 3600
-
-    @property
-    def usd(self) -> float | None:
-        """Its price, None where the list has no such device."""
-        return None if self.price is None else self.device_hours * self.price.usd_an_hour
-
-    def fits(self, held: Footprint) -> bool:
-        """Whether a process with such a footprint fits this machine."""
-        return (
-            held.device_bytes <= self.machine.device_bytes
-            and held.host_bytes <= self.machine.host_bytes
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON: what plan.json of a run compares itself with."""
-        held = self.held
-        return {
-            "seconds": round(self.seconds, 2),
-            "stages": {name: round(s, 2) for name, s in self.estimate.stages.items()},
-            "load_s": round(self.load_s, 2),
-            "steps": self.work.steps,
-            "step_s": self.estimate.step.seconds,
-            "peak_bytes": round(held.device_bytes),
-            "fits": self.fits(held),
-            "strategy": self.chosen,
-            "processes": self.setting.processes,
-            "sent_bytes_a_step": round(held.sent_bytes),
-            "device": self.machine.device,
-            "device_hours": self.device_hours,
-            "usd": self.usd,
-            "probe_s": round(self.rates.seconds, 2),
-        }
-
-
-def make_plan(
-    data: Dataset, split: Split, encoder: Encoder, config: FitConfig, *, load_s: float
-) -> Plan:
-    """Count, probe and estimate; `load_s` is how long data and model took to load."""
-    device = training_device(config)
-    store = base_store(config, data.digest)
-    store.mkdir(parents=True, exist_ok=True)
-    machine = this_machine(device, store)
-    work = workload_of(data, split, encoder, config, store=store)
-    setting = setting_of(encoder, config, work, base=0.0, gpu=machine.has_gpu)
-    as_it_will = replace(config.loss, cache="always" if setting.cached else "never")
-    rates = probe(data, split, encoder, replace(config, loss=as_it_will), work)
-    held_model = 0 if machine.has_gpu else FLOAT * setting.shape.weights
-    setting = calibrated(
-        replace(setting, base=rates.base_bytes - held_model),
-        rates.step.grown_bytes,
-        rates.step.most_tokens,
-    )
-    price = price_of(machine.device, config.launch.prices)
-    link = price.link_bytes_s if price else UNKNOWN_LINK
-    chosen = strategy_label(config.strategy, setting.processes)
-    strategies = {**every_strategy(setting.processes), chosen: config.strategy}
-    footprints = {name: footprint(one, setting) for name, one in strategies.items()}
-    step = step_cost(rates.step, setting, footprints[chosen], machine=machine, link_bytes_s=link)
-    processes = Processes(setting.processes, link)
-    found = estimate(work, rates.encode, rates.search, config, step=step, processes=processes)
-    return Plan(
-        name=data.name,
-        work=work,
-        rates=rates,
-        machine=machine,
-        setting=setting,
-        estimate=found,
-        footprints=footprints,
-        chosen=chosen,
-        price=price,
-        load_s=load_s,
-        notes=tuple(_notes(config, work, rates, price, found)),
-    )
-
-
-def _notes(
-    config: FitConfig, work: Workload, rates: Rates, price: Price | None, found: Estimate
-) -> list[str]:
-    """What the figures leave out, or take as given."""
-    notes = []
-    if rates.step.pairs < work.step.pairs:
-        notes.append(
-            f"The step was measured on {rates.step.pairs} of {work.step.pairs} pairs and scaled."
-        )
-    if config.launch.num_workers > 1:
-        notes.append("Each process is taken to be on a device like this one, alone on it.")
-    if config.refresh.policy == "continuous":
-        steps = found.refresh_s / found.step.seconds
-        notes.append(
-            f"A refresh beside the training takes {found.refresh_s:.0f} s on a device of its own, "
-            f"{steps:,.0f} steps: so old are negatives when they are swapped in."
-        )
-    if config.mining.cross_encoder:
-        notes.append("Not counted: the cross-encoder, whose time grows with the candidates.")
-    if config.strategy.offload != "none":
-        notes.append("Not counted: the time to move what is offloaded.")
-    if price is None:
-        notes.append("The price list does not know this device: launch.prices=FILE names another.")
-    return notes
-
-
-def keep_plan(plan: Plan, config: FitConfig, digest: str) -> Path:
-    """Write the plan where a fit of the same job will find it."""
-    path = plan_path(config, digest)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, plan.to_dict())
-    return path
-
-
-def plan_path(config: FitConfig, digest: str) -> Path:
-    """The file in the cache for jobs with this configuration and these data."""
-    options = asdict(config)
-    for name in NOT_RESULTS:
-        options.pop(name)
-    for name in NOT_RESULTS_OF_LAUNCH:
-        options["launch"].pop(name)
-    spelled = json.dumps([options, digest], sort_keys=True)
-    return cache_folder() / "plans" / f"{hashlib.sha256(spelled.encode()).hexdigest()[:32]}.json"
+    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    train, judged = splits_of(data, config)
+    split = Split(train, judged, positives_of(train, data.queries, data.corpus))
+    encoder = Encoder.load(config.model)
+    plan = make_plan(data, split, encoder, config, load_s=time.monotonic() - start)
+    kept = keep_plan(plan, config, data.digest)
+    print(spelled(plan))
+    say(f"Kept for the fit to compare itself with: {kept}")
+    return 0 if plan.fits(plan.held) else EnvironmentRefused.exit_code

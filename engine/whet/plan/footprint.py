@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from whet.config import FitConfig, StrategyConfig
-from whet.encode import MEMORY_BYTES
+from whet.config.schema import FitConfig, StrategyConfig
+from whet.encoding.table import MEMORY_BYTES
 from whet.model.encoder import Encoder
 from whet.plan.workload import Workload
-from whet.train.module import BYTES_A_UNIT, CHUNK_TOKENS, tokens_that_fit
+from whet.training.module import BYTES_A_UNIT, CHUNK_TOKENS, tokens_that_fit
 
 FLOAT = 4
 BUCKET = {"cpu": 5_000_000, "cuda": 200_000_000}  # elements DeepSpeed reduces at once

@@ -6,20 +6,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from whet.config import FitConfig
+from whet.config.schema import FitConfig
 from whet.data.load import Dataset
-from whet.determinism import base_store
 from whet.errors import CheckpointError
 from whet.model.encoder import Encoder
-from whet.plan.command import UNKNOWN_LINK, plan_path
 from whet.plan.estimate import STATE_BYTES, Processes, StepCost, estimate, save_s
 from whet.plan.machine import disk_bytes_s, peak_bytes
+from whet.plan.make import UNKNOWN_LINK, plan_path
 from whet.plan.probe import probe_encode, probe_search, training_device
 from whet.plan.table import duration
 from whet.plan.workload import Split, workload_of
 from whet.progress import say
-from whet.readable import readable_json
-from whet.run_folder import write_json
+from whet.run.determinism import base_store
+from whet.storage.commit import write_json
+from whet.storage.readable import readable_json
 
 STEPS = 3  # measured after the first one, which also allocates what later ones find
 ENCODING_S = 1.0  # spent on measuring how fast texts are encoded

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from whet.config import EncodeConfig, FitConfig
+from whet.config.schema import EncodeConfig, FitConfig
 from whet.data.load import Dataset
 from whet.data.table import TextTable
-from whet.evaluate.judge import evaluate_run
-from whet.mine.miner import mine
+from whet.evaluation.judge import evaluate_run
+from whet.mining.miner import mine
 from whet.model.encoder import Encoder
 from whet.model.inference import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, choose_device, token_batches
 from whet.plan.machine import forget_peak, held_bytes, peak_bytes
@@ -211,7 +211,7 @@ def _probe_step(
     limit_s: float,
 ) -> StepRates:
     """The configured step if one takes at most half the time, else one of fewer pairs."""
-    from whet.train.probe import timed_steps
+    from whet.training.probe import timed_steps
 
     likely_s = BACKWARD * encode.document_s * work.step.tokens
     share = min(1.0, 0.6 * limit_s / likely_s)

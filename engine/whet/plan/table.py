@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from whet.plan.command import Plan
 from whet.plan.footprint import Footprint
+from whet.plan.make import Plan
 
 MIB = 1 << 20
 

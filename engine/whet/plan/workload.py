@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from whet.config import FitConfig
+from whet.config.schema import FitConfig
 from whet.data.load import Dataset
-from whet.data.order import Order
 from whet.data.table import TextTable
+from whet.encoding.store import EmbeddingStore, text_keys
 from whet.model.encoder import Encoder
 from whet.model.inference import choose_device, choose_precision
-from whet.store import EmbeddingStore, text_keys
-from whet.train.examples import Examples
+from whet.training.batches.examples import Examples
+from whet.training.batches.order import Order
 from whet.types import Negatives, Positives, Qrels
 
 SAMPLED = 2048  # texts whose tokens are counted

@@ -10,15 +10,16 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from whet.determinism import base_store
-from whet.job import SCRATCH, Job, write_mined
-from whet.mine import Mined
+from whet.mining.miner import Mined
 from whet.model.encoder import Encoder
+from whet.processes.world import from_leader
 from whet.refresh.probe import Probe
 from whet.refresh.scopes import SCOPES, All, Found
 from whet.refresh.vectors import Vectors
+from whet.run.determinism import base_store
+from whet.run.job import SCRATCH, Job
+from whet.run.negatives import write_mined
 from whet.types import Negatives
-from whet.world import from_leader
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from whet.checkpoint import write_atomically
-from whet.job import Job, negatives_path
-from whet.mine import overlap
-from whet.mine.part import candidates_of, check_for_part, chosen_rows, positives_within
+from whet.mining.part import candidates_of, check_for_part, chosen_rows, positives_within
+from whet.mining.report import overlap
+from whet.mining.rows import mine_rows
 from whet.model.encoder import Encoder
+from whet.processes.world import from_leader, together
 from whet.refresh.scopes import Found
 from whet.refresh.vectors import Vectors
-from whet.stages import mine_rows
+from whet.run.job import Job
+from whet.run.negatives import negatives_path
+from whet.storage.commit import write_atomically
 from whet.types import Negatives
-from whet.world import from_leader, together
 
 QUERIES = 128  # with 16 documents each some 6 % of 50,000 documents; 256 took 11 %
 DEPTH, DEEPER = 16, 4  # documents a query, at least, and times the negatives asked

@@ -12,18 +12,18 @@ from typing import Protocol
 
 import numpy as np
 
-from whet.encode import room_for
+from whet.encoding.table import room_for
 from whet.errors import ConfigError
-from whet.job import Job
-from whet.mine import Mined
-from whet.mine.linear import fit_linear
-from whet.mine.part import candidates_of, check_for_part, chosen_rows
+from whet.mining.linear import fit_linear
+from whet.mining.miner import Mined
+from whet.mining.part import candidates_of, check_for_part, chosen_rows
+from whet.mining.rows import mine_rows
 from whet.model.encoder import Encoder
+from whet.processes.world import concatenated
 from whet.progress import say
 from whet.refresh.vectors import Corpus, Vectors, own_rows, places
-from whet.stages import mine_rows
+from whet.run.job import Job
 from whet.types import Embeddings, Negatives
-from whet.world import concatenated
 
 FEW = 4  # documents a query and negative; with 6 it found 83 % of the negatives, with 2 70 %
 FITTED = 0.2  # of what may be encoded: the sample that the linear map is fitted on

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from whet.job import Job
+from whet.encoding.corpus import embed, embed_documents, embed_queries
 from whet.model.encoder import Encoder
-from whet.stages import embed, embed_documents, embed_queries
+from whet.processes.world import share, world
+from whet.run.job import Job
 from whet.types import CorpusShard, Embeddings
-from whet.world import share, world
 
 Corpus = Embeddings | CorpusShard
 

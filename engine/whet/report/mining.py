@@ -1,7 +1,7 @@
 """The mining report as things to show: facts, what became of the documents, histograms, rows to
 read.
 
-It reads the dict form of `whet.mine.report.MiningReport`; whatever is missing is left out.
+It reads the dict form of `whet.mining.report.MiningReport`; whatever is missing is left out.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from markupsafe import Markup
 
+from whet.data.load import Dataset
+from whet.mining.miner import Mined
 from whet.report.charts import histogram, number
 from whet.report.words import duration, is_number, label
+from whet.storage.commit import write_json
 
 MOST_SAMPLES = 6
 TEXT_LIMIT = 2_000  # characters of a text that are kept
@@ -29,7 +33,7 @@ STATISTICS = ("mean", "std", "min", "25%", "median", "75%", "max")
 
 
 class Texts(Protocol):
-    """What is needed of a `whet.data.TextTable`."""
+    """What is needed of a `whet.data.table.TextTable`."""
 
     def id(self, row: int) -> str:
         """The id of a row."""
@@ -135,7 +139,7 @@ def _statistics(one: Mapping[str, float | None]) -> list[str]:
 
 def _histograms(mining: Mapping[str, Any]) -> list[Markup]:
     """Where the negatives stand in the ranking, and how far below the positive they score."""
-    from whet.mine.report import GAP_EDGES, RANK_EDGES
+    from whet.mining.report import GAP_EDGES, RANK_EDGES
 
     ranks = [str(a) if b == a + 1 else f"{a:,}-{b - 1:,}" for a, b in pairwise(RANK_EDGES)]
     ranks += [f"{RANK_EDGES[-1]:,}+", "unknown"]
@@ -171,3 +175,8 @@ def _sample(row: Mapping[str, Any]) -> tuple[Item, list[Item], list[Item]]:
 def _note(one: Mapping[str, Any]) -> str:
     rank = f"rank {one['rank']:,} · " if one["rank"] >= 0 else ""
     return f"{one['id']} · {rank}score {one['score']:.3f}"
+
+
+def write_mining_report(path: Path, mined: Mined, data: Dataset) -> None:
+    """Write the report as JSON, with a few rows' texts to read."""
+    write_json(path, with_texts(mined.report.to_dict(), data.queries, data.corpus))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from whet.checkpoint import write_atomically
 from whet.report.charts import change_chart, interval, line_chart, number
 from whet.report.folder import ReportInput, read_run_folder
 from whet.report.mining import STATISTICS, view_mining
 from whet.report.words import duration, is_number, label, p_text, short, signed, value_text
+from whet.storage.commit import write_atomically
 
 if TYPE_CHECKING:
     from jinja2 import Environment

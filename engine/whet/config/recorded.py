@@ -1,0 +1,187 @@
+"""What a configuration that lies in a folder may set: a run's, a bundle's, a recipe's, or that of a
+folder of feedback.
+
+Such a folder may be somebody else's. It may say what is computed, since whoever goes on with it
+asks for just that. Where a job is sent, what is written or gone on with, whose code is trusted and
+how many processes and threads there are is for the command line alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, is_dataclass
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from whet.config.schema import MISSING
+from whet.errors import CheckpointError, ConfigError
+from whet.printable import printable
+
+Config = TypeVar("Config")
+
+TRUST = "model.trust_remote_code"
+# Every option is in one of the two sets (a test walks them all), so a new one has to be judged.
+RECORDED = frozenset(
+    """
+    data.path data.train_split data.eval_split data.on_problem
+    model.name model.revision model.pooling model.normalize model.max_length model.query_prompt
+    model.document_prompt model.dropout model.lora_rank model.lora_alpha
+    encode.batch_tokens encode.precision encode.device
+    mining.num_negatives mining.range_min mining.range_max mining.rank_window mining.max_score
+    mining.min_score mining.absolute_margin mining.relative_margin mining.reference mining.sampling
+    mining.on_short mining.cross_encoder mining.backend mining.seed
+    loss.temperature loss.symmetric loss.matryoshka_dims loss.chunk_tokens loss.cache
+    loss.cache_tokens loss.fused
+    trainer.max_epochs trainer.max_steps trainer.batch_size trainer.learning_rate
+    trainer.warmup_ratio trainer.weight_decay trainer.gradient_clip_val trainer.precision
+    trainer.accelerator trainer.deterministic trainer.checkpoint_every_steps
+    trainer.checkpoint_every_s trainer.log_every_n_steps
+    refresh.policy refresh.every_n_steps refresh.min_overlap refresh.scope refresh.max_share
+    refresh.candidates
+    evaluate.measures evaluate.depth evaluate.examples
+    strategy.name strategy.stage strategy.offload
+    claim.value claim.measure claim.model claim.tolerance claim.source claim.reason claim.digest
+    tune.method tune.words tune.guard tune.unmarked_negative tune.seed
+    seed baseline formats kind
+    """.split()
+)
+COMMAND_LINE = frozenset(
+    f"""
+    {TRUST} trust_remote_code
+    launch.mode launch.num_workers launch.min_workers launch.use_gpu launch.max_failures
+    launch.hang_timeout_s launch.address launch.name launch.prices launch.insecure launch.image
+    launch.claim launch.dry_run
+    trainer.num_workers refresh.miners strategy.nvme_path
+    output resume
+    host port open_browser
+    folder ship use
+    suite collections only seeds change
+    run include data_licence base_licence data_source spread_of bundle sign key
+    address insecure name
+    """.split()
+)
+# What may differ when a run goes on: where things are and how fast they go, not what is computed.
+# The data and the base model are held to their digests instead, wherever they lie.
+MAY_DIFFER = (
+    "data.path",
+    "model.name",
+    "model.revision",
+    "encode.",
+    "trainer.checkpoint_",
+    "trainer.log_",
+)
+
+
+def fill(config: Any, record: Any, source: str) -> dict[str, Any]:
+    """Set in `config` (a dataclass) what `record` may set: plain values, groups as mappings.
+
+    Returns the options that are for the command line alone and that the record sets to something
+    else than their default, by key; they are left as they are in `config`. Raises CheckpointError,
+    which begins with `source`, for an option that is unknown or whose value is of a wrong type.
+    """
+    left: dict[str, Any] = {}
+    _fill(config, record, source, "", left)
+    return left
+
+
+def _fill(config: Any, record: Any, source: str, prefix: str, left: dict[str, Any]) -> None:
+    if not isinstance(record, Mapping):
+        raise CheckpointError(
+            f"{source}: {prefix.rstrip('.') or 'it'} should hold options by name. It was changed: "
+            "bring back a copy."
+        )
+    hints = get_type_hints(type(config))
+    for name, value in record.items():
+        key = f"{prefix}{name}"
+        if name not in hints:
+            raise CheckpointError(
+                f"{source}: there is no option {printable(key)}. Another version of Whet wrote it, "
+                "or it was changed: take that version, or take the option out."
+            )
+        current = getattr(config, name)
+        if is_dataclass(current):
+            _fill(current, value, source, f"{key}.", left)
+        elif value != MISSING and not _fits(value, hints[name]):
+            raise CheckpointError(
+                f"{source}: {key} cannot be {printable(repr(value)[:60])}. It was changed: bring "
+                "back a copy, or write a right value."
+            )
+        elif key in RECORDED:
+            setattr(config, name, value)
+        elif value != current:
+            left[key] = value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value is of an annotation's type; a whole number is a float, too."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is list:
+        return isinstance(value, list) and all(_fits(item, inner[0]) for item in value)
+    if hint in (int, float):
+        return type(value) in ((int,) if hint is int else (int, float))
+    return isinstance(value, hint)
+
+
+def options_of(config: Any) -> Iterator[tuple[str, Any]]:
+    """Every option of a configuration (a dataclass) with its value: ("mining.seed", 0), ..."""
+    return flat(asdict(config))
+
+
+def flat(plain: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The same of plain values: nested mappings as dotted keys."""
+    for name, value in plain.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def deciding(config: Any) -> dict[str, Any]:
+    """The options that decide what a run computes, with their values: a run that goes on has the
+    same.
+    """
+    return {
+        key: value
+        for key, value in options_of(config)
+        if key in RECORDED and not key.startswith(MAY_DIFFER)
+    }
+
+
+def refuse_other_options(begun: Mapping[str, Any], config: Any, source: str) -> None:
+    """CheckpointError, which begins with `source`, where an option that decides the result is not
+    as it was when the run began: somebody changed its config.yaml since.
+    """
+    for key, now in deciding(config).items():
+        if begun.get(key, now) != now:
+            raise CheckpointError(
+                f"{source} was begun with {key}={spelled(begun[key])}, and its config.yaml says "
+                f"{spelled(now)} now. Set it back, or start a new run."
+            )
+
+
+def refuse_trust(left: Mapping[str, Any], source: str, option: str = TRUST) -> None:
+    """ConfigError where a record trusts a model's code: `option` on the command line says so."""
+    if left.get(TRUST):
+        raise ConfigError(
+            f"{source} trusts code that comes with a model, and that is for the command line "
+            f"alone. If you trust it, add {option}=true."
+        )
+
+
+def spelled(value: Any) -> str:
+    """A value as one would type it."""
+    words = {None: "null", True: "true", False: "false"}
+    plain = value is None or isinstance(value, bool)
+    return words[value] if plain else printable(value)
+
+
+def spelled_record(config: Any) -> str:
+    """What a record set, in one line: the data, the model and every option not at its default."""
+    standard = dict(options_of(type(config)()))
+    return ", ".join(
+        f"{key}={spelled(value)}"
+        for key, value in options_of(config)
+        if key in RECORDED and (key in ("data.path", "model.name") or value != standard[key])
+    )

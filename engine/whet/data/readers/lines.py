@@ -1,0 +1,117 @@
+"""Lines of a text file, plain or gzip, in bounded memory; bad ones are noted and passed over."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from whet.data.findings import shown
+from whet.data.readers.records import Reading
+from whet.errors import DataError
+from whet.printable import printable
+
+LINE_LIMIT = 16 << 20  # bytes
+_BUFFER = 1 << 20
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """Open a file for reading, unpacking gzip, which is told by its first bytes. DataError if it
+    cannot be opened.
+    """
+    try:
+        handle = io.BufferedReader(io.FileIO(path), _BUFFER)
+        if handle.peek(2)[:2] != b"\x1f\x8b":
+            return handle
+        handle.close()
+        return cast(BinaryIO, io.BufferedReader(cast(Any, gzip.open(path)), _BUFFER))
+    except OSError as error:
+        raise DataError(
+            f"{printable(path)}: {error.strerror}. Check the path and its permissions."
+        ) from error
+
+
+def read_some(path: Path, size: int) -> bytes:
+    """The first `size` bytes, unpacked; fewer at the end of the file."""
+    with open_bytes(path) as handle:
+        try:
+            return handle.read(size)
+        except (EOFError, OSError, zlib.error) as error:
+            raise _torn(path, error) from error
+
+
+def numbered_lines(path: Path, reading: Reading, base: int) -> Iterator[tuple[int, str]]:
+    """(place, line without its end) for each line that is UTF-8 and at most LINE_LIMIT bytes.
+
+    DataError for a torn file. CRLF and a byte-order mark are accepted. Anything else goes to the
+    findings with its line number.
+    """
+    place = base
+    with open_bytes(path) as handle:
+        while True:
+            place += 1
+            try:
+                raw = handle.readline(LINE_LIMIT + 2)
+                if len(raw) > LINE_LIMIT and len(raw.rstrip(b"\r\n")) > LINE_LIMIT:
+                    _skip_rest_of_line(handle, raw)
+                    reading.add("line too long", place, "over 16 MiB")
+                    continue
+            except (EOFError, OSError, zlib.error) as error:
+                raise _torn(path, error) from error
+            if not raw:
+                return
+            if place == base + 1:
+                raw = raw.removeprefix(b"\xef\xbb\xbf")
+            try:
+                yield place, raw.decode().rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                reading.add("bad UTF-8", place, bad_bytes(raw, error.start))
+
+
+def json_rows(path: Path, reading: Reading, base: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(place, object) for each line that holds a JSON object; blank lines are passed over."""
+    decoder = json.JSONDecoder()
+    decode, scan = decoder.decode, decoder.scan_once  # type: ignore[attr-defined]
+    for place, line in numbered_lines(path, reading, base):
+        if not line or line.isspace():
+            continue
+        try:
+            # decode() wraps this in two searches for blanks, as dear as a short row itself
+            row, end = scan(line, 0) if line[0] == "{" else (None, 0)
+            if end != len(line):
+                row = decode(line)
+        except json.JSONDecodeError as error:
+            what = f"column {error.colno:,}: {error.msg}, near {shown(line[error.pos :], 20)}"
+            reading.add("bad JSON", place, what)
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # a number of 5,000 digits; brackets 10,000 deep
+            reading.add("bad JSON", place, str(error).split(";")[0])
+        else:
+            if isinstance(row, dict):
+                yield place, row
+            else:
+                reading.add("bad JSON", place, f"not an object but {shown(row)}")
+
+
+def _torn(path: Path, error: Exception) -> DataError:
+    """Not dropped like a bad line: how many rows are lost cannot be known."""
+    return DataError(
+        f"{printable(path)}: cannot be read to its end ({error}). Fetch or compress it again."
+    )
+
+
+def _skip_rest_of_line(handle: BinaryIO, raw: bytes) -> None:
+    while raw and not raw.endswith(b"\n"):
+        raw = handle.readline(_BUFFER)
+
+
+def bad_bytes(raw: bytes, at: int) -> str:
+    """Which byte is bad, with about 20 bytes around it."""
+    hint = " (UTF-16?)" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+    return f"byte {at + 1:,} is {raw[at]:#04x}{hint}, in {shown(raw[max(0, at - 10) : at + 10])}"

@@ -1,0 +1,103 @@
+"""The embedding store: vectors addressed by what made them, so none is stale and none is computed
+twice.
+
+A store is one folder an encoder (its fingerprint, prompt and precision in the folder's name). It
+holds segments: `keys.npy` (16-byte hash of each text), `vectors.npy` (float32) and `manifest.json`
+with the files' hashes. A segment appears by one rename after its files are on disk, so a killed job
+leaves whole segments or none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+
+from whet.errors import CheckpointError
+from whet.progress import say
+from whet.storage.commit import commit_folder, verify_folder
+from whet.storage.places import cache_folder
+
+KEY = np.dtype("S16")
+
+
+def embeddings_folder() -> Path:
+    """The store every job shares."""
+    return cache_folder() / "embeddings"
+
+
+def text_keys(texts: Sequence[str]) -> np.ndarray:
+    """A 16-byte hash of each text."""
+    hashes = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
+    return np.frombuffer(b"".join(hashes), dtype=KEY)
+
+
+class EmbeddingStore:
+    """Vectors of one encoder, found by text."""
+
+    def __init__(
+        self, root: Path, fingerprint: str, *, prompt: str, precision: str, dimension: int
+    ):
+        spelled = json.dumps([fingerprint, prompt, precision, dimension])
+        self.folder = root / hashlib.sha256(spelled.encode()).hexdigest()[:32]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.dimension = dimension
+        self._keys: list[np.ndarray] = []  # of each segment, sorted, with the rows they stand in
+        self._rows: list[np.ndarray] = []
+        self._vectors: list[np.ndarray] = []
+        for segment in sorted(self.folder.glob("segment-*")):
+            if segment.suffix != ".tmp":
+                self._open(segment)
+
+    def _open(self, segment: Path) -> None:
+        try:
+            verify_folder(segment)
+        except CheckpointError as error:  # rather compute again than search damaged vectors
+            say(f"{error} Its texts are encoded again.")
+            shutil.rmtree(segment)
+            return
+        self._take(segment)
+
+    def _take(self, segment: Path) -> None:
+        keys = np.load(segment / "keys.npy")
+        order = np.argsort(keys, kind="stable")
+        self._keys.append(keys[order])
+        self._rows.append(order)
+        self._vectors.append(np.load(segment / "vectors.npy", mmap_mode="r"))
+
+    def find(self, keys_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Segment and row of each key, int64 [N] each, -1 where the store has none."""
+        segment_N = np.full(len(keys_N), -1, np.int64)
+        row_N = np.full(len(keys_N), -1, np.int64)
+        for number, (known, rows) in enumerate(zip(self._keys, self._rows, strict=True)):
+            place_N = np.minimum(np.searchsorted(known, keys_N), len(known) - 1)
+            hit_N = known[place_N] == keys_N
+            segment_N[hit_N], row_N[hit_N] = number, rows[place_N[hit_N]]
+        return segment_N, row_N
+
+    def add(self, keys_N: np.ndarray, vector_ND: np.ndarray) -> None:
+        """Commit one segment. CheckpointError, and nothing is written, for NaN or infinity."""
+        if not np.isfinite(vector_ND).all():
+            raise CheckpointError(
+                "Vectors with NaN or infinity are not stored. Check the model that made them."
+            )
+        number = len(list(self.folder.glob("segment-*")))
+        # Two jobs may write at once, also from two machines.
+        target = self.folder / f"segment-{number:06d}-{uuid4().hex[:12]}"
+        with commit_folder(target) as draft:
+            np.save(draft / "keys.npy", keys_N)
+            np.save(draft / "vectors.npy", np.asarray(vector_ND, np.float32))
+        self._take(target)
+
+    def gather(self, keys_N: np.ndarray, out_ND: np.ndarray) -> None:
+        """Copy the vectors of the keys into `out_ND`; every key must be there."""
+        segment_N, row_N = self.find(keys_N)
+        assert (segment_N >= 0).all(), "gather before add"
+        for number, vectors in enumerate(self._vectors):
+            mine = np.flatnonzero(segment_N == number)
+            out_ND[mine] = vectors[row_N[mine]]

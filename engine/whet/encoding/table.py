@@ -1,0 +1,144 @@
+"""Encode a table of texts into vectors, resumable, never the same text twice.
+
+Shape suffixes: N texts, D dimensions.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from whet.config.schema import EncodeConfig
+from whet.encoding.store import EmbeddingStore, text_keys
+from whet.model.inference import choose_device, choose_precision, encode_texts
+from whet.progress import track
+from whet.storage.disk import disk_errors_name
+from whet.types import Embeddings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from whet.model.encoder import Encoder
+    from whet.model.towers import Towers
+
+BLOCK = 8192  # texts a segment: what a kill can cost
+MEMORY_BYTES = 2 << 30  # more vectors than this are kept in a file and memory-mapped
+
+
+class Texts(Protocol):
+    """What is encoded: a table of ids and texts (whet.data.table.TextTable)."""
+
+    def __len__(self) -> int: ...
+    @property
+    def ids(self) -> Sequence[str]: ...
+    def texts(self, rows: np.ndarray | Sequence[int]) -> list[str]: ...
+
+
+def encode_table(
+    model: Encoder | Towers,
+    table: Texts,
+    *,
+    kind: str,
+    store: Path,
+    config: EncodeConfig | None = None,
+    rows: np.ndarray | None = None,
+) -> Embeddings:
+    """Vectors float32 [N, D] of the table's texts (or of the given rows of it), in order.
+
+    Texts already in the store are read from it; new ones are committed in segments of 8,192, so
+    that an interrupted call goes on where it was. Over 2 GiB the result is a memory map inside the
+    store.
+    """
+    config = config or EncodeConfig()
+    encoder = model.side(kind)
+    rows = np.arange(len(table)) if rows is None else np.asarray(rows)
+    vectors = open_store(encoder, kind=kind, store=store, config=config)
+    keys_N = _keys(table, rows)
+    missing, distinct = _missing(keys_N, vectors)
+    title = f"Encoding {'queries' if kind == 'query' else 'documents'}"
+    with track(title, distinct, "texts", done=distinct - len(missing)) as advance:
+        for start in range(0, len(missing), BLOCK):
+            block = missing[start : start + BLOCK]
+            new_ND = _encoded(encoder, table, rows[block], kind=kind, config=config, done=advance)
+            vectors.add(keys_N[block], new_ND)
+    out_ND = room_for(len(rows), encoder.dimension, vectors.folder)
+    for start in range(0, len(rows), BLOCK):
+        vectors.gather(keys_N[start : start + BLOCK], out_ND[start : start + BLOCK])
+    ids = table.ids
+    return Embeddings(ids if len(rows) == len(table) else [ids[int(row)] for row in rows], out_ND)
+
+
+def open_store(encoder: Encoder, *, kind: str, store: Path, config: EncodeConfig) -> EmbeddingStore:
+    """The part of a store that holds this encoder's vectors of texts of a kind."""
+    return EmbeddingStore(
+        store,
+        encoder.fingerprint(),
+        prompt=encoder.recipe.prompt(kind),
+        precision=choose_precision(config, choose_device(config)),
+        dimension=encoder.dimension,
+    )
+
+
+def fill_store(
+    encoder: Encoder,
+    table: Texts,
+    rows: np.ndarray,
+    *,
+    kind: str,
+    vectors: EmbeddingStore,
+    config: EncodeConfig,
+) -> int:
+    """Encode what of these rows the store does not hold, as one segment; how many that were."""
+    keys_N = _keys(table, rows)
+    missing = _missing(keys_N, vectors)[0]
+    if len(missing):
+        new_ND = _encoded(encoder, table, rows[missing], kind=kind, config=config)
+        vectors.add(keys_N[missing], new_ND)
+    return len(missing)
+
+
+def _encoded(
+    encoder: Encoder,
+    table: Texts,
+    rows: np.ndarray,
+    *,
+    kind: str,
+    config: EncodeConfig,
+    done: Callable[[int], None] = lambda count: None,
+) -> np.ndarray:
+    """Vectors float32 [R, D] of rows of a table, whose ids an error names."""
+    texts = table.texts(rows)
+    return encode_texts(
+        encoder, texts, kind, config, done, ids=lambda row: table.ids[int(rows[row])]
+    )
+
+
+def _missing(keys_N: np.ndarray, vectors: EmbeddingStore) -> tuple[np.ndarray, int]:
+    """Where texts stand first that the store lacks, and how many distinct texts there are."""
+    first_N = np.zeros(len(keys_N), bool)
+    first_N[np.unique(keys_N, return_index=True)[1]] = True
+    return np.flatnonzero(first_N & (vectors.find(keys_N)[0] < 0)), int(first_N.sum())
+
+
+def _keys(table: Texts, rows: np.ndarray) -> np.ndarray:
+    parts = [
+        text_keys(table.texts(rows[start : start + BLOCK])) for start in range(0, len(rows), BLOCK)
+    ]
+    return np.concatenate(parts) if parts else text_keys([])
+
+
+def room_for(count: int, dimension: int, folder: Path) -> np.ndarray:
+    """An array for so many vectors: in memory, or in a nameless file of the folder."""
+    if count * dimension * 4 <= MEMORY_BYTES:
+        return np.empty((count, dimension), np.float32)
+    import tempfile
+
+    # The name is gone at once; the pages live as long as the array.
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp") as file:
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and a SIGBUS later
+            with disk_errors_name(folder):
+                os.posix_fallocate(file.fileno(), 0, count * dimension * 4)
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=(count, dimension))

@@ -1,0 +1,190 @@
+"""Base against tuned: the table of the terminal and the report, and the one sentence that sums it
+up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from whet.errors import ConfigError, DataError
+from whet.evaluation.measures import Scores, parse_measure
+from whet.evaluation.significance import (
+    bootstrap_interval,
+    paired_t_test,
+    randomisation_test,
+    wins_ties_losses,
+)
+from whet.evaluation.trec import write_text
+
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure: means, their difference with its 95 % interval, p-values, queries by outcome."""
+
+    measure: str
+    base: float
+    tuned: float
+    difference: float
+    low: float  # of the difference, bootstrap
+    high: float
+    p_value: float  # Fisher randomisation test
+    t_test_p_value: float
+    wins: int
+    ties: int
+    losses: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both systems on the same queries; `right_first`: share with a relevant document on top."""
+
+    main_measure: str
+    queries: int
+    rows: list[Row]
+    right_first: tuple[float, float] | None  # base, tuned; None without a measure of the RR family
+
+    @property
+    def main(self) -> Row:
+        """The row that decides; the other p-values are for reading, not corrected for being
+        several.
+        """
+        return next(row for row in self.rows if row.measure == self.main_measure)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; the verdict's sentence is among them."""
+        first = list(self.right_first) if self.right_first else None
+        return {**asdict(self), "right_first": first, "verdict": self.verdict()}
+
+    def verdict(self) -> str:
+        """The outcome in one or two plain sentences."""
+        main = self.main
+        change = f"{main.measure} is {main.tuned:.3f}, was {main.base:.3f}"
+        if self.right_first:
+            shares = tuple(f"{100 * share:.0f} %" for share in self.right_first)
+            first = f"Finds a right document first for {shares[1]} of queries, was {shares[0]}"
+            change = f"{first}; {change}"
+        return f"{change}. {_judgement(main, self.queries)}"
+
+    def __str__(self) -> str:
+        """A table for the terminal, with the verdict below it."""
+        head = ("measure", "base", "tuned", "change", "95 % interval", "p", "won", "same", "lost")
+        cells = [head, *(_cells(row) for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [
+            "  ".join(
+                f"{cell:<{width}}" if i == 0 else f"{cell:>{width}}"
+                for i, (cell, width) in enumerate(pairs)
+            )
+            for pairs in (list(zip(row, widths, strict=True)) for row in cells)
+        ]
+        return "\n".join([*lines, self.verdict()])
+
+
+def compare(
+    base: Scores, tuned: Scores, main_measure: str, *, draws: int = 10_000, seed: int = 0
+) -> Comparison:
+    """Compare two systems query by query; the same seed gives the same numbers.
+
+    Raises DataError when they were not scored on the same queries and measures, ConfigError when
+    `main_measure` is not among these.
+    """
+    main_measure = str(parse_measure(main_measure))
+    if list(base.per_query) != list(tuned.per_query):
+        raise DataError(
+            f"base was scored with {', '.join(base.per_query)}, "
+            f"tuned with {', '.join(tuned.per_query)}. Score both with the same evaluate.measures."
+        )
+    if main_measure not in base.per_query:
+        raise ConfigError(
+            f"{main_measure} was not scored, only {', '.join(base.per_query)}. "
+            "Add it to evaluate.measures."
+        )
+    rows = [_row(name, base, tuned, draws=draws, seed=seed) for name in base.per_query]
+    queries = len(base.per_query[main_measure])
+    return Comparison(main_measure, queries, rows, _right_first(base, tuned))
+
+
+def differences(base: Mapping[str, float], tuned: Mapping[str, float]) -> dict[str, float]:
+    """Query id -> tuned minus base, in base's order. Raises DataError when their queries differ."""
+    odd = base.keys() ^ tuned.keys()
+    if odd or not base:
+        raise DataError(
+            f"base and tuned must be scored on the same queries: {len(base)} and {len(tuned)} are, "
+            f"{len(odd)} are in one only (such as {sorted(odd)[:1]}). Use the same split."
+        )
+    return {query: tuned[query] - value for query, value in base.items()}
+
+
+def write_per_query(path: str | Path, base: Scores, tuned: Scores) -> None:
+    """Write a JSON line a query: `{"query_id": ..., "base": {measure: value}, "tuned": {...}}`."""
+    query_ids = next(iter(base.per_query.values()))
+    rows = (
+        {
+            "query_id": query_id,
+            "base": {name: found[query_id] for name, found in base.per_query.items()},
+            "tuned": {name: found[query_id] for name, found in tuned.per_query.items()},
+        }
+        for query_id in query_ids
+    )
+    write_text(path, (json.dumps(row, ensure_ascii=False) for row in rows))
+
+
+def _row(name: str, base: Scores, tuned: Scores, *, draws: int, seed: int) -> Row:
+    change = differences(base.per_query[name], tuned.per_query[name])
+    change_Q = np.fromiter(change.values(), np.float64)
+    low, high = bootstrap_interval(change_Q, draws=draws, seed=seed)
+    wins, ties, losses = wins_ties_losses(change_Q)
+    return Row(
+        measure=name,
+        base=base.means[name],
+        tuned=tuned.means[name],
+        difference=tuned.means[name] - base.means[name],
+        low=low,
+        high=high,
+        p_value=randomisation_test(change_Q, draws=draws, seed=seed),
+        t_test_p_value=paired_t_test(change_Q),
+        wins=wins,
+        ties=ties,
+        losses=losses,
+    )
+
+
+def _right_first(base: Scores, tuned: Scores) -> tuple[float, float] | None:
+    """From any RR, P@1 or Success@1: there 1.0 means that the first document is relevant."""
+    for name in base.per_query:
+        if name in ("RR", "P@1", "Success@1") or name.startswith("RR@"):
+            both = [scores.per_query[name].values() for scores in (base, tuned)]
+            before, after = (sum(value == 1.0 for value in values) / len(values) for values in both)
+            return before, after
+    return None
+
+
+def _judgement(row: Row, queries: int) -> str:
+    """How far the change can be trusted."""
+    counts = f"{row.wins:,} of {queries:,} queries won, {row.losses:,} lost"
+    if row.wins == row.losses == 0:
+        return "No query changed."
+    if row.p_value >= SIGNIFICANT:
+        return f"The change may be chance (p = {row.p_value:.2f}; {counts})."
+    better = "better" if row.difference > 0 else "worse"
+    return f"That is {better}, and more than chance ({p_text(row.p_value)}; {counts})."
+
+
+def p_text(p_value: float) -> str:
+    """`p = 0.012`, or `p < 0.001`."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    p_value = "<0.001" if row.p_value < 0.001 else f"{row.p_value:.3f}"
+    interval = f"{row.low:+.4f} to {row.high:+.4f}"
+    numbers = (f"{row.base:.4f}", f"{row.tuned:.4f}", f"{row.difference:+.4f}", interval, p_value)
+    return (row.measure, *numbers, f"{row.wins:,}", f"{row.ties:,}", f"{row.losses:,}")

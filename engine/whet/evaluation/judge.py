@@ -1,0 +1,103 @@
+"""From vectors to scores in one call: what `whet eval` and the end of `whet fit` do with a
+model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from whet.config.schema import EncodeConfig, EvaluateConfig
+from whet.data.load import Dataset
+from whet.encoding.corpus import Pace, embed
+from whet.errors import DataError
+from whet.evaluation.hybrid import HybridSearch
+from whet.evaluation.lexical import words_of
+from whet.evaluation.measures import Scores, check_measures, score
+from whet.evaluation.retrieval import Search, retrieve, run_of
+from whet.evaluation.trec import Judgments, Run
+from whet.model.encoder import Encoder
+from whet.model.towers import Towers
+from whet.types import CorpusShard, Embeddings, Qrels
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One system on one split: its run and how it scores."""
+
+    run: Run
+    scores: Scores
+
+
+def evaluate_run(
+    queries: Embeddings,
+    corpus: Embeddings | CorpusShard,
+    judgments: Judgments,
+    config: EvaluateConfig,
+    *,
+    ignore_identical_ids: bool = False,
+    search: Search | None = None,
+) -> Evaluation:
+    """Retrieve `config.depth` documents for every query and score them with `config.measures`.
+
+    Keywords are those of `retrieve`. Raises ConfigError and DataError as `check_measures`,
+    `retrieve` and `score`.
+    """
+    measures = check_measures(config.measures, config.depth)
+    scores_QK, rows_QK = retrieve(
+        queries, corpus, config.depth, ignore_identical_ids=ignore_identical_ids, search=search
+    )
+    run = run_of(scores_QK, rows_QK, queries.ids, corpus.ids)
+    return Evaluation(run, score(run, judgments, measures))
+
+
+def judgments_of(qrels: Qrels, query_ids: Sequence[str], doc_ids: Sequence[str]) -> Judgments:
+    """Judgments by row as judgments by id.
+
+    Raises DataError for a relevance that is no whole number.
+    """
+    judgments: Judgments = {}
+    columns_M = (qrels.query_rows_M, qrels.doc_rows_M, qrels.relevance_M)
+    for query_row, doc_row, relevance in zip(*map(np.ndarray.tolist, columns_M), strict=True):
+        query_id, doc_id = query_ids[query_row], doc_ids[doc_row]
+        if int(relevance) != relevance:
+            raise DataError(
+                f"qrels: relevance {relevance} of document {doc_id!r} for query {query_id!r} is no "
+                "whole number, and measures need grades such as 0, 1, 2. Multiply or round it."
+            )
+        judgments.setdefault(query_id, {})[doc_id] = int(relevance)
+    return judgments
+
+
+def judge(
+    encoder: Encoder | Towers,
+    data: Dataset,
+    qrels: Qrels,
+    *,
+    store: Path,
+    config: EvaluateConfig,
+    encode: EncodeConfig | None = None,
+    pace: Pace | None = None,
+) -> Evaluation:
+    """Search all documents for every judged query, by words too where the model counts them, and
+    score the result.
+    """
+    queries, corpus = embed(encoder, data, qrels, store=store, config=encode, pace=pace)
+    search = None
+    if isinstance(encoder, Towers) and encoder.words:
+        texts = data.queries.texts(qrels.query_rows)
+        search = HybridSearch(texts, words_of(data.corpus), encoder.words)
+    judgments = judgments_of(qrels, data.queries.ids, data.corpus.ids)
+    return evaluate_run(queries, corpus, judgments, config, search=search)
+
+
+def judge_words(data: Dataset, qrels: Qrels, config: EvaluateConfig) -> Evaluation:
+    """The same by BM25, which has no vectors."""
+    measures = check_measures(config.measures, config.depth)
+    queries, documents, asked = data.queries, data.corpus, qrels.query_rows
+    found = words_of(documents).best(queries.texts(asked), config.depth)
+    run = run_of(*found, queries.ids_of(asked), documents.ids)
+    return Evaluation(run, score(run, judgments_of(qrels, queries.ids, documents.ids), measures))

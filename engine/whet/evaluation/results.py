@@ -1,0 +1,47 @@
+"""What judging leaves in a folder: runs in TREC's format, measures, and two systems compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from whet.config.schema import EvaluateConfig
+from whet.data.load import Dataset
+from whet.evaluation.comparison import Comparison, compare, write_per_query
+from whet.evaluation.examples import changed_queries
+from whet.evaluation.judge import Evaluation, judgments_of
+from whet.evaluation.trec import write_qrels, write_run
+from whet.storage.commit import write_json
+from whet.types import Qrels
+
+
+def write_judged(folder: Path, data: Dataset, qrels: Qrels, runs: dict[str, Evaluation]) -> None:
+    """Write trec/qrels and trec/NAME.run.gz of each system."""
+    write_qrels(folder / "trec" / "qrels", judgments_of(qrels, data.queries.ids, data.corpus.ids))
+    for name, found in runs.items():
+        write_run(folder / "trec" / f"{name}.run.gz", found.run, tag=name)
+    write_json(folder / "metrics.json", {name: run.scores.means for name, run in runs.items()})
+
+
+def write_comparison(
+    folder: Path,
+    data: Dataset,
+    qrels: Qrels,
+    base: Evaluation,
+    tuned: Evaluation,
+    *,
+    config: EvaluateConfig,
+) -> Comparison:
+    """Compare two systems query by query and write comparison.json and per_query.jsonl."""
+    comparison = compare(base.scores, tuned.scores, config.measures[0])
+    examples = changed_queries(
+        base,
+        tuned,
+        judgments_of(qrels, data.queries.ids, data.corpus.ids),
+        queries=data.queries,
+        corpus=data.corpus,
+        measure=comparison.main_measure,
+        count=config.examples,
+    )
+    write_per_query(folder / "per_query.jsonl", base.scores, tuned.scores)
+    write_json(folder / "comparison.json", {**comparison.to_dict(), "examples": examples})
+    return comparison

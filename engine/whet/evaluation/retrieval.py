@@ -1,0 +1,110 @@
+"""Full-corpus retrieval: every judged query against every document, as a run.
+
+Shape suffixes: Q queries, N documents of the corpus, K documents a query, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from whet.errors import ConfigError, DataError
+from whet.evaluation.trec import Run, check_finite, ranked
+from whet.types import CorpusShard, Embeddings
+
+Search = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+
+
+def retrieve(
+    queries: Embeddings,
+    corpus: Embeddings | CorpusShard,
+    depth: int,
+    *,
+    ignore_identical_ids: bool = False,
+    search: Search | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The `depth` best documents of each query by inner product, best first.
+
+    Returns scores_QK (float32) and rows_QK (int64) of the corpus, K = min(depth, N), ties by row;
+    where a backend returns fewer, rows are -1 and scores NaN.
+    `ignore_identical_ids` (BEIR's name) leaves out the document whose id is the query's own, for
+    data where queries are documents too; else it is a document like any other. `search(query_QD,
+    corpus_ND, k)` defaults to the exact `whet.mining.search.search`. Raises ConfigError for a depth
+    below 1, DataError for an empty side or dimensions that differ.
+    """
+    _check(queries, corpus, depth)
+    wanted = depth + 1 if ignore_identical_ids else depth
+    k = min(wanted, len(corpus))
+    if search is None or isinstance(corpus, CorpusShard):
+        scores_QK, rows_QK = _exact_search()(queries, corpus, k)
+    else:
+        scores_QK, rows_QK = search(queries.vectors, corpus.vectors, k)
+    if ignore_identical_ids:
+        return _without_own(scores_QK, rows_QK, _own_rows(queries.ids, corpus.ids), depth)
+    return scores_QK, rows_QK
+
+
+def run_of(
+    scores_QK: np.ndarray, rows_QK: np.ndarray, query_ids: Sequence[str], doc_ids: Sequence[str]
+) -> Run:
+    """What `retrieve` found, by ids and in TREC order; padded places (row -1) are left out.
+
+    Raises DataError for a score that is not finite.
+    """
+    run: Run = {}
+    for query_id, scores_K, rows_K in zip(
+        query_ids, scores_QK.tolist(), rows_QK.tolist(), strict=True
+    ):
+        found = {
+            doc_ids[row]: value for row, value in zip(rows_K, scores_K, strict=True) if row >= 0
+        }
+        for doc_id, value in found.items():
+            check_finite(value, query_id, doc_id)
+        run[query_id] = ranked(found)
+    return run
+
+
+def _exact_search() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    from whet.mining.search import search
+
+    return search
+
+
+def _check(queries: Embeddings, corpus: Embeddings | CorpusShard, depth: int) -> None:
+    if depth < 1:
+        raise ConfigError(f"evaluate.depth is {depth}. Set it to 1 or more, such as 100.")
+    for name, side in (("queries", queries), ("corpus", corpus)):
+        if not len(side):
+            raise DataError(f"there are no {name} to evaluate. Check the data's path and split.")
+    if queries.vectors.shape[1] != corpus.vectors.shape[1]:
+        raise DataError(
+            f"query vectors have {queries.vectors.shape[1]} dimensions, "
+            f"corpus vectors {corpus.vectors.shape[1]}. Encode both with the same model."
+        )
+
+
+def _own_rows(query_ids: Sequence[str], doc_ids: Sequence[str]) -> np.ndarray:
+    """Per query the row of the document with the same id, or -1 (holds the queries' ids, never the
+    corpus's).
+    """
+    own = dict.fromkeys(query_ids, -1)
+    for row, doc_id in enumerate(doc_ids):
+        if doc_id in own:
+            own[doc_id] = row
+    return np.array([own[query_id] for query_id in query_ids], np.int64)
+
+
+def _without_own(
+    scores_QK: np.ndarray, rows_QK: np.ndarray, own_Q: np.ndarray, depth: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Move each query's own document, if found, to the end as padding; keep the first `depth`
+    places.
+    """
+    own_QK = (rows_QK == own_Q[:, None]) & (rows_QK >= 0)
+    order_QK = np.argsort(own_QK, axis=1, kind="stable")[:, :depth]
+    scores_QK = np.where(own_QK, np.float32("nan"), scores_QK)
+    rows_QK = np.where(own_QK, -1, rows_QK)
+    return np.take_along_axis(scores_QK, order_QK, axis=1), np.take_along_axis(
+        rows_QK, order_QK, axis=1
+    )

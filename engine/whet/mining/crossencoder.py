@@ -1,0 +1,134 @@
+"""A cross-encoder reads query and document together: slower and better than a dot product, for
+rescoring candidates.
+
+Shape suffixes: M pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from whet.config.schema import MiningConfig, ModelConfig
+from whet.errors import ConfigError
+from whet.mining.propose import Rescore
+from whet.model.folder import find_folder
+from whet.model.loading import (
+    check_vocabulary,
+    library_errors,
+    load_tokenizer,
+    load_transformer,
+    odd_tensor,
+)
+from whet.printable import printable
+from whet.processes.world import concatenated, share, together
+
+BATCH_TOKENS = 16_384  # tokens a forward pass, padding counted
+BLOCK_PAIRS = 16_384  # pairs tokenised at a time
+
+
+class Texts(Protocol):
+    """Texts by row (whet.data.table.TextTable)."""
+
+    def texts(self, rows: np.ndarray | Sequence[int]) -> list[str]: ...
+
+
+class CrossEncoder:
+    """A Hugging Face sequence classifier with one output (a score) or two (the second is
+    "relevant").
+
+    One output goes through a sigmoid, as sentence-transformers does, unless the model's config says
+    Identity; of two, the score is the probability of the second. So scores are mostly 0 to 1 and
+    margins mean what they mean for cosines.
+    """
+
+    def __init__(self, name: str, *, device: str | None = None) -> None:
+        """Load it from a folder or a Hugging Face name, as `Encoder.load` does; code of its own it
+        never runs. Raises ConfigError and EnvironmentRefused as that does.
+        """
+        import torch
+        from transformers import AutoModelForSequenceClassification
+
+        folder = find_folder(ModelConfig(name=name), "mining.cross_encoder")
+        self._model: Any = load_transformer(folder, AutoModelForSequenceClassification)
+        self._tokenizer: Any = load_tokenizer(folder)
+        odd = odd_tensor(self._model)
+        if odd:
+            raise ConfigError(
+                f"mining.cross_encoder={printable(name)}: its weights hold NaN or infinity, first "
+                f"in {printable(odd)}. Fetch the model again, or give another."
+            )
+        outputs = self._model.config.num_labels
+        if outputs not in (1, 2):
+            raise ConfigError(
+                f"mining.cross_encoder={printable(name)} has {outputs} outputs, a reranker has 1 "
+                "or 2. Give another."
+            )
+        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._model.to(self._device).eval()
+        with library_errors(folder):
+            said = getattr(self._model.config, "sentence_transformers", None) or {}
+            self._raw = str(said.get("activation_fn", "")).endswith("Identity")
+            limit = getattr(self._model.config, "max_position_embeddings", 512)
+            self._max_length = min(self._tokenizer.model_max_length, limit)
+            rows = len(self._model.get_input_embeddings().weight)
+            check_vocabulary(self._tokenizer, rows, folder)
+            self.scores(["a first text"], ["another"])  # what fails at all fails here
+
+    def scores(self, queries: list[str], documents: list[str]) -> np.ndarray:
+        """Float32 [M] of the pairs (queries[m], documents[m]), in batches of like length."""
+        import torch
+
+        encoded = self._tokenizer(
+            queries, documents, truncation="longest_first", max_length=self._max_length
+        )
+        length_M = np.array([len(ids) for ids in encoded["input_ids"]])
+        score_M = np.empty(len(queries), np.float32)
+        order = np.argsort(-length_M, kind="stable")
+        while len(order):
+            batch = order[: max(1, BATCH_TOKENS // int(length_M[order[0]]))]
+            order = order[len(batch) :]
+            inputs = {name: [values[int(m)] for m in batch] for name, values in encoded.items()}
+            padded = self._tokenizer.pad(inputs, return_tensors="pt").to(self._device)
+            with torch.inference_mode():
+                logits_BO = self._model(**padded).logits.float()
+            score_M[batch] = self._activate(logits_BO).cpu().numpy()
+        return score_M
+
+    def _activate(self, logits_BO: Any) -> Any:
+        if logits_BO.shape[1] == 2:
+            return logits_BO.softmax(-1)[:, 1]
+        return logits_BO[:, 0] if self._raw else logits_BO[:, 0].sigmoid()
+
+
+def mining_rescorer(
+    policy: MiningConfig,
+    queries: Texts,
+    corpus: Texts,
+    query_rows_Q: np.ndarray,
+    *,
+    device: str | None = None,
+) -> Rescore | None:
+    """The `rescore` that `mine` takes under this policy; None where it names no cross-encoder.
+
+    Query i of the mining is row `query_rows_Q[i]` of the table `queries`.
+    """
+    if policy.cross_encoder is None:
+        return None
+    model = CrossEncoder(policy.cross_encoder, device=device)
+
+    def rescore(query_M: np.ndarray, doc_rows_M: np.ndarray) -> np.ndarray:
+        own = share(len(query_M))  # every process has the same pairs before it
+        return concatenated(together(lambda: scores_of(query_M[own], doc_rows_M[own])))
+
+    def scores_of(query_M: np.ndarray, doc_rows_M: np.ndarray) -> np.ndarray:
+        score_M = np.empty(len(query_M), np.float32)
+        for at in range(0, len(query_M), BLOCK_PAIRS):
+            block = slice(at, at + BLOCK_PAIRS)
+            query_texts = queries.texts(query_rows_Q[query_M[block]])
+            score_M[block] = model.scores(query_texts, corpus.texts(doc_rows_M[block]))
+        return score_M
+
+    return rescore

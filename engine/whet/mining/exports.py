@@ -1,0 +1,210 @@
+"""Negatives in the files other tools read: sentence-transformers, FlagEmbedding, Tevatron, TREC.
+
+Every file is whole or absent. Rows a format cannot hold are left out, counted and told.
+
+Shape suffixes: R rows of negatives, K negatives a row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from whet.data.trec_ids import TrecIds
+from whet.errors import ConfigError
+from whet.mining.files import Table, whole_file
+from whet.progress import say
+from whet.types import Negatives, Positives
+
+BLOCK = 4096  # rows of texts in memory at a time
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of negatives, resolved to rows of the tables."""
+
+    query: int
+    positives: np.ndarray
+    positive: np.ndarray  # those this row is for: all, or with reference=each the one
+    negatives: np.ndarray
+    scores: np.ndarray
+    positive_score: float
+
+
+@dataclass(frozen=True)
+class Export:
+    """The rows a format can hold, and the tables they are of."""
+
+    rows: list[Row]
+    queries: Table
+    corpus: Table
+    width: int
+
+
+def export_negatives(
+    folder: Path,
+    name: str,
+    negatives: Negatives,
+    *,
+    queries: Table,
+    corpus: Table,
+    positives: Positives,
+) -> list[Path]:
+    """Write negatives in the named format into a folder; gives the files.
+
+    Formats: sentence-transformers, flagembedding, tevatron, trec. `query_rows_R` are rows of
+    `queries` and of `positives`. Says how many rows were left out and why.
+    """
+    if name not in FORMATS:
+        raise ConfigError(f"formats={name} is not known. Choose from {', '.join(FORMATS)}.")
+    writer, full = FORMATS[name]
+    width = negatives.doc_rows_RK.shape[1]
+    least = width if full else 1
+    rows = list(_rows(negatives, positives))
+    held = [row for row in rows if len(row.negatives) >= least and len(row.positives)]
+    if len(held) < len(rows):
+        say(
+            f"{name}: {len(rows) - len(held):,} of {len(rows):,} rows left out: the format needs a "
+            f"positive and {least} negatives in each. mining.on_short=random fills short rows."
+        )
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return writer(Path(folder), Export(held, queries, corpus, width))
+
+
+def _rows(negatives: Negatives, positives: Positives) -> Iterator[Row]:
+    """Rows in order; of several of a query the n-th is for its n-th positive (each)."""
+    _, first, count = np.unique(negatives.query_rows_R, return_index=True, return_counts=True)
+    several = {int(negatives.query_rows_R[i]): i for i in first[count > 1]}
+    for r, found in enumerate(negatives.found_R.tolist()):
+        query = int(negatives.query_rows_R[r])
+        every = positives.of(query)
+        one = every[r - several[query] : r - several[query] + 1] if query in several else every
+        yield Row(
+            query,
+            every,
+            one,
+            negatives.doc_rows_RK[r, :found],
+            negatives.scores_RK[r, :found],
+            float(negatives.positive_scores_R[r]),
+        )
+
+
+def sentence_transformers(folder: Path, export: Export) -> list[Path]:
+    """Parquet columns `anchor, positive, negative_1 ... negative_n`, one row for each positive."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = ["anchor", "positive", *(f"negative_{i + 1}" for i in range(export.width))]
+    schema = pa.schema([(name, pa.string()) for name in names])
+    path = folder / "sentence_transformers.parquet"
+    with whole_file(path) as draft, pq.ParquetWriter(draft, schema) as writer:
+        for start in range(0, len(export.rows), BLOCK):
+            records = [
+                [*export.queries.texts([row.query]), positive, *export.corpus.texts(row.negatives)]
+                for row in export.rows[start : start + BLOCK]
+                for positive in export.corpus.texts(row.positive)
+            ]
+            columns = [pa.array(column, pa.string()) for column in zip(*records, strict=True)]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+    return [path]
+
+
+def flag_embedding(folder: Path, export: Export) -> list[Path]:
+    """Jsonl `query, pos[], neg[], pos_scores[], neg_scores[]`; each positive's score is the row's
+    s+.
+    """
+    records = (
+        {
+            "query": export.queries.texts([row.query])[0],
+            "pos": export.corpus.texts(row.positive),
+            "neg": export.corpus.texts(row.negatives),
+            "pos_scores": [row.positive_score] * len(row.positive),
+            "neg_scores": row.scores.tolist(),
+        }
+        for row in export.rows
+    )
+    return [_write_jsonl(folder / "flag_embedding.jsonl", records)]
+
+
+def tevatron(folder: Path, export: Export) -> list[Path]:
+    """Jsonl of ids (query_id, query_text, positive_ and negative_document_ids), and the corpus."""
+    records = (
+        {
+            "query_id": export.queries.ids_of([row.query])[0],
+            "query_text": export.queries.texts([row.query])[0],
+            "positive_document_ids": export.corpus.ids_of(row.positive),
+            "negative_document_ids": export.corpus.ids_of(row.negatives),
+        }
+        for row in export.rows
+    )
+    return [
+        _write_jsonl(folder / "tevatron.jsonl", records),
+        _write_jsonl(folder / "tevatron_corpus.jsonl", _documents(export.corpus)),
+    ]
+
+
+def _documents(corpus: Table) -> Iterator[dict[str, str]]:
+    for start in range(0, len(corpus), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(corpus)))
+        for docid, text in zip(corpus.ids_of(rows), corpus.texts(rows), strict=True):
+            yield {"docid": docid, "document_text": text}
+
+
+def trec(folder: Path, export: Export) -> list[Path]:
+    """A run of the negatives (`qid Q0 docid rank score tag`) and qrels of the positives.
+
+    With reference=each a query's rows are merged. White space in ids is percent-encoded.
+    """
+    scored: dict[int, dict[int, float]] = {}
+    positives: dict[int, np.ndarray] = {}
+    for row in export.rows:
+        found = zip(row.negatives.tolist(), row.scores.tolist(), strict=True)
+        scored.setdefault(row.query, {}).update(found)
+        positives[row.query] = row.positives
+
+    def names(table: Table) -> Callable[[int], str]:
+        written = TrecIds()
+        return lambda row: written[table.ids_of([row])[0]]
+
+    def run() -> Iterator[str]:
+        query_name, doc_name = names(export.queries), names(export.corpus)
+        for query, scores in scored.items():
+            ranked = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
+            qid = query_name(query)
+            for rank, (doc, score) in enumerate(ranked, 1):
+                yield f"{qid} Q0 {doc_name(doc)} {rank} {score!r} whet-mine"
+
+    def qrels() -> Iterator[str]:
+        query_name, doc_name = names(export.queries), names(export.corpus)
+        for query, docs in positives.items():
+            for doc in docs.tolist():
+                yield f"{query_name(query)} 0 {doc_name(doc)} 1"
+
+    return [
+        _write_lines(folder / "negatives.run", run()),
+        _write_lines(folder / "positives.qrels", qrels()),
+    ]
+
+
+def _write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> Path:
+    return _write_lines(path, (json.dumps(record, ensure_ascii=False) for record in records))
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> Path:
+    with whole_file(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(line + "\n" for line in lines)
+    return path
+
+
+# The writer of each format, and whether it needs every row full.
+FORMATS: dict[str, tuple[Callable[[Path, Export], list[Path]], bool]] = {
+    "sentence-transformers": (sentence_transformers, True),
+    "flagembedding": (flag_embedding, False),
+    "tevatron": (tevatron, False),
+    "trec": (trec, False),
+}

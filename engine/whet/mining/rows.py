@@ -1,0 +1,83 @@
+"""Hard negatives for rows of a data set's query table.
+
+Shape suffixes: Q queries, R rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from whet.config.schema import EncodeConfig, MiningConfig
+from whet.data.load import Dataset
+from whet.encoding.corpus import embed
+from whet.mining.crossencoder import mining_rescorer
+from whet.mining.miner import Mined, mine
+from whet.mining.part import mine_part
+from whet.model.encoder import Encoder
+from whet.types import CorpusShard, Embeddings, Negatives, Positives, Qrels
+
+
+def mine_with(
+    encoder: Encoder,
+    data: Dataset,
+    train: Qrels,
+    positives: Positives,
+    *,
+    store: Path,
+    policy: MiningConfig,
+    encode: EncodeConfig | None,
+) -> Mined:
+    """Hard negatives of every query with a relevant document; rows of the result are the query
+    table's.
+    """
+    relevant = train.relevant()
+    queries, corpus = embed(encoder, data, relevant, store=store, config=encode)
+    rows = relevant.query_rows
+    return mine_rows(queries, corpus, rows, data, positives.take(rows), policy=policy)
+
+
+def mine_rows(
+    queries: Embeddings,
+    corpus: Embeddings | CorpusShard,
+    query_rows_Q: np.ndarray,
+    data: Dataset,
+    positives: Positives,
+    *,
+    policy: MiningConfig,
+    among: np.ndarray | None = None,
+    refresh: int = 0,
+    previous: Negatives | None = None,
+) -> Mined:
+    """`mine` for some rows of the query table, by whose numbers the result speaks, as does
+    `previous` (the refresh before). `positives` are those of the rows. `among` are the documents of
+    which `corpus` has the vectors, if not all.
+    """
+    rescore = mining_rescorer(policy, data.queries, data.corpus, query_rows_Q)
+    if previous is not None:
+        selected = np.searchsorted(query_rows_Q, previous.query_rows_R)
+        previous = replace(previous, query_rows_R=selected)
+    if among is None:
+        mined = mine(
+            queries,
+            corpus,
+            positives,
+            policy,
+            refresh=refresh,
+            rescore=rescore,
+            previous=previous,
+        )
+    else:
+        mined = mine_part(
+            queries,
+            corpus,
+            among,
+            positives,
+            policy,
+            refresh=refresh,
+            rescore=rescore,
+            previous=previous,
+        )
+    return mined.renumbered(query_rows_Q)

@@ -1,0 +1,92 @@
+"""Search in a corpus that is divided over the processes of a job.
+
+Each process searches its part; only the k best of each query and part travel. What comes back is
+the result of one process with the whole corpus, to the bit: scores do not depend on the part, and
+ties go by row.
+
+Shape suffixes: Q queries, N corpus rows, n rows of a part, W processes, k results a query, M pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from whet.mining.search.backend import Found
+from whet.processes.world import concatenated, exchanged, summed, together, world
+from whet.types import CorpusShard, Embeddings
+from whet_kernels.exact_dot import pair_scores, slices
+from whet_kernels.topk_window import Exclude, TopK
+
+MERGED = 1 << 22  # survivors of a part that travel at a time
+
+# search(part, exclusions, hints) -> what one process finds in its own rows, numbered from 0
+SearchPart = Callable[[Embeddings, Exclude | None, np.ndarray | None], Found]
+
+
+def corpus_scores(
+    query_QD: np.ndarray,
+    corpus: Embeddings | CorpusShard,
+    query_M: np.ndarray,
+    row_M: np.ndarray,
+) -> np.ndarray:
+    """Exact scores, float32 [M], of pairs with rows anywhere in the corpus."""
+    if isinstance(corpus, Embeddings):
+        return pair_scores(query_QD, corpus.vectors, query_M, row_M)
+    held_M = corpus.holds(row_M)
+    score_M = np.zeros(len(row_M), np.float32)
+    score_M[held_M] = together(
+        lambda: pair_scores(query_QD, corpus.vectors, query_M[held_M], row_M[held_M] - corpus.start)
+    )
+    return summed(score_M)  # one part holds a row, the others add 0
+
+
+def search_shards(
+    corpus: CorpusShard,
+    k: int,
+    search: SearchPart,
+    *,
+    exclude: Exclude | None,
+    hint_QC: np.ndarray | None,
+) -> Found:
+    """The k best allowed rows of the whole corpus, by `search` in each part."""
+    ids = corpus.ids[corpus.start : corpus.start + len(corpus.vectors)]
+    part = Embeddings(ids, corpus.vectors)
+    found = together(lambda: search(part, _own(exclude, corpus), _own_hints(hint_QC, corpus)))
+    top = _merged(found.top, corpus.start, k)
+    unseen_Q = None if found.unseen_Q is None else summed(found.unseen_Q)
+    why = f"{found.why}; {world().size} parts of the corpus"
+    return Found(top, found.backend, why, unseen_Q)
+
+
+def _own(exclude: Exclude | None, corpus: CorpusShard) -> Exclude | None:
+    if exclude is None:
+        return None
+    held_E = corpus.holds(exclude.rows_E)
+    before_E1 = np.concatenate([[0], np.cumsum(held_E)])
+    return Exclude(before_E1[exclude.offsets_Q1], exclude.rows_E[held_E] - corpus.start)
+
+
+def _own_hints(hint_QC: np.ndarray | None, corpus: CorpusShard) -> np.ndarray | None:
+    if hint_QC is None:
+        return None
+    return np.where(corpus.holds(hint_QC), hint_QC - corpus.start, -1)
+
+
+def _merged(own: TopK, start: int, k: int) -> TopK:
+    """The k best of all parts, and the counts of all.
+
+    Each process merges its share of the queries; only what it found goes to all.
+    """
+    own_rows_Qk = np.where(own.rows_Qk >= 0, own.rows_Qk + start, -1)
+    scores, rows = [np.empty((0, k), np.float32)], [np.empty((0, k), np.int64)]
+    for at in slices(len(own_rows_Qk), max(1, MERGED // k)):
+        rows_qW = np.concatenate(list(exchanged(own_rows_Qk[at])), axis=1)
+        scores_qW = np.concatenate(list(exchanged(own.scores_Qk[at])), axis=1)
+        order = np.lexsort((rows_qW, -scores_qW, rows_qW < 0), axis=1)[:, :k]
+        rows.append(concatenated(np.take_along_axis(rows_qW, order, 1)))
+        scores.append(concatenated(np.take_along_axis(scores_qW, order, 1)))
+    scores_Qk, rows_Qk = np.concatenate(scores), np.concatenate(rows)
+    counts = summed(np.stack([own.excluded_Q, own.above_Q, own.below_Q]))
+    return TopK(scores_Qk, rows_Qk, *counts)

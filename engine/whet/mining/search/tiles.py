@@ -1,0 +1,58 @@
+"""Our own tiles on a CPU: float32 by BLAS everywhere, int8 where the CPU has the instructions."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from whet.mining.search.backend import Answer, Backend, Task, progress
+from whet_kernels.mine_topk import mine_topk
+
+FEW_ROWS = 8192  # a smaller corpus is searched before int8 pays for its preparation
+FEW_PRODUCTS = 1 << 36  # fewer multiplications are through before numba is loaded
+WORTH_INT8 = 1.5  # times the float32 rate
+
+
+def _run(task: Task, *, int8: bool) -> Answer:
+    with progress(task, len(task.corpus_ND), "documents") as seen:
+        top = mine_topk(
+            task.query_QD,
+            task.corpus_ND,
+            task.k,
+            ceiling_Q=task.window.ceiling_Q,
+            floor_Q=task.window.floor_Q,
+            exclude=task.window.exclude,
+            int8=int8,
+            hint_QC=task.hint_QC,
+            seen=seen,
+        )
+    return Answer(top)
+
+
+def _suits_int8(task: Task) -> tuple[bool, str]:
+    from whet_kernels.int8_pass import int8_gain
+
+    if find_spec("numba") is None:
+        return False, "numba is not installed"
+    if task.has_floor:
+        return False, "min_score needs every score"
+    rows = len(task.corpus_ND)
+    if rows < FEW_ROWS or rows * task.query_QD.size < FEW_PRODUCTS:
+        return False, f"{len(task.query_QD):,} queries times {rows:,} documents are few"
+    gain = int8_gain()
+    if gain < WORTH_INT8:
+        return False, f"int8 products run at {gain:.1f} times the float32 rate here"
+    return True, f"int8 products run at {gain:.1f} times the float32 rate here; exact all the same"
+
+
+blas = Backend(
+    "blas",
+    missing=lambda: "",
+    suits=lambda task: (True, "needs nothing but torch, and counts every score"),
+    run=lambda task: _run(task, int8=False),
+)
+int8 = Backend(
+    "int8",
+    missing=lambda: "" if find_spec("numba") else "numba (pip install numba)",
+    suits=_suits_int8,
+    run=lambda task: _run(task, int8=True),
+)

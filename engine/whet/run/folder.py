@@ -1,0 +1,137 @@
+"""What a job leaves: one folder with its configuration, its environment, its results.
+
+config.yaml, origin.json, environment.json, train_log.jsonl, tb/, checkpoints/ (until the job is
+done), negatives/, mining_report.json, model/, trec/, metrics.json, comparison.json,
+per_query.jsonl, report.html.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from whet.errors import CheckpointError, ConfigError
+from whet.printable import printable
+from whet.processes.world import world
+from whet.run.energy import EnergyMeter
+from whet.storage.commit import write_atomically, write_json
+from whet.storage.readable import readable_json
+
+ENVIRONMENT = "environment.json"
+PACKAGES = (
+    "whet",
+    "torch",
+    "lightning",
+    "transformers",
+    "tokenizers",
+    "faiss-cpu",
+    "faiss-gpu",
+    "numpy",
+    "bm25s",
+)
+
+
+DRAFT = ".draft.tmp"  # in a folder that whet/run/output.py fills; it counts for nothing
+
+
+def new_folder(output: str | None, name: str, or_else: str = "move it away") -> Path:
+    """Make the folder asked for, or runs/<date>_<time>_<name>. ConfigError if it holds something
+    already: choose another, `or_else`.
+    """
+    if output is None:
+        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        base = Path("runs") / f"{stamp}_{name}"
+        folder = base
+        number = 2
+        while folder.exists():
+            folder = base.with_name(f"{base.name}_{number}")
+            number += 1
+    else:
+        folder = Path(output)
+        if folder.exists() and (not folder.is_dir() or _held(folder)):
+            raise ConfigError(
+                f"output={printable(output)} holds something already. Choose another folder, or "
+                f"{or_else}."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _held(folder: Path) -> bool:
+    """Whether a folder holds more than what a job leaves that was killed in its first moments."""
+    names = [path.name for path in folder.iterdir()]
+    return any(not (name.startswith(".") and name.endswith(".tmp")) for name in names)
+
+
+def write_config(folder: Path, config: Any) -> None:
+    """Write the resolved configuration as YAML."""
+    import yaml
+
+    assert is_dataclass(config) and not isinstance(config, type)
+    text = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
+    write_atomically(folder / "config.yaml", text)
+
+
+def versions() -> dict[str, str]:
+    """The versions that may change a result, of those packages that are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """What is kept of a run's surroundings, empty where nothing is yet. CheckpointError where it
+    cannot be read.
+    """
+    path = folder / ENVIRONMENT
+    if not path.exists():
+        return {}
+    remedy = "Bring back a copy, or start a new run."
+    record = readable_json(path, remedy=remedy)
+    spent = [record.get(name, {}) for name in ("seconds", "joules")]
+    facts = [record.get(name, {}) for name in ("data", "model", "config")]
+    figures = all(isinstance(part, dict) for part in [*spent, *facts]) and all(
+        isinstance(value, int | float) for part in spent for value in part.values()
+    )
+    if not figures:
+        raise CheckpointError(f"{path} is not as it was written. {remedy}")
+    return record
+
+
+class Stopwatch:
+    """Seconds a stage, and joules where they can be read, kept in environment.json across
+    interruptions.
+    """
+
+    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
+        self.path = folder / ENVIRONMENT
+        before = read_environment(folder)
+        self.facts = {**facts, "versions": versions(), "seconds": before.get("seconds", {})}
+        self.facts["joules"] = before.get("joules", {})
+        self.start = time.monotonic()
+        self.meter = EnergyMeter()
+        self._write()
+
+    def stage(self, name: str) -> None:
+        """The stage that ran until now is over."""
+        now = time.monotonic()
+        seconds = self.facts["seconds"]
+        seconds[name] = round(seconds.get(name, 0.0) + now - self.start, 2)
+        self.start = now
+        joules = self.facts["joules"]
+        for device, spent in self.meter.joules().items():
+            joules[device] = round(joules.get(device, 0.0) + spent, 1)
+        self._write()
+
+    def _write(self) -> None:
+        if world().leader:
+            write_json(self.path, self.facts)

@@ -1,0 +1,69 @@
+"""What a fit is refused for, before any work is begun."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from whet.config.ranges import check_options, check_strategy
+from whet.config.recorded import refuse_other_options
+from whet.config.schema import FitConfig
+from whet.data.load import Dataset
+from whet.errors import CheckpointError, ConfigError
+from whet.evaluation.measures import check_measures
+from whet.mining.policy import check_policy
+from whet.mining.search import check_backend
+from whet.processes.world import world
+from whet.run.folder import read_environment
+from whet.run.job import Job
+from whet.run.origin import read_origin
+
+
+def check_fit(config: FitConfig) -> None:
+    """Refuse options that contradict each other or this machine, before anything is loaded."""
+    check_options(config)
+    check_strategy(config.strategy, max(config.launch.num_workers, world().size))
+    check_measures(config.evaluate.measures, config.evaluate.depth)
+    if config.mining.num_negatives:
+        check_policy(config.mining)
+        check_backend(config.mining.backend)
+    if config.refresh.policy != "off" and config.mining.num_negatives == 0:
+        raise ConfigError(
+            f"refresh.policy={config.refresh.policy} needs negatives to refresh, and "
+            "mining.num_negatives is 0. Raise it, or set refresh.policy=off."
+        )
+
+
+def check_resume(folder: Path, config: FitConfig, data: Dataset) -> None:
+    """Refuse to go on with a run that is finished, damaged, or was begun with other data or options
+    that decide its result.
+    """
+    if not (folder / "config.yaml").exists():
+        raise CheckpointError(
+            f"resume={folder}: no run folder, config.yaml is missing. Give the folder of a fit."
+        )
+    if (folder / "model").exists():
+        raise ConfigError(
+            f"resume={folder}: that run is finished, its model is in {folder / 'model'}. "
+            "Start a new run to train again."
+        )
+    read_origin(folder)  # both records: what is damaged is better known before any work
+    begun = read_environment(folder)
+    if begun.get("data", {}).get("digest", data.digest) != data.digest:
+        raise CheckpointError(
+            f"{folder} was begun with other data: {data.path} has changed since. "
+            "Restore the data, or start a new run."
+        )
+    if "config" in begun:
+        refuse_other_options(begun["config"], config, str(folder))
+
+
+def check_base(job: Job, fingerprint: str) -> None:
+    """Refuse a base model that is not the one a resumed run began with: the negatives and the
+    result would be of two models.
+    """
+    begun = read_environment(job.folder).get("model", {})
+    if begun.get("fingerprint", fingerprint) != fingerprint:
+        raise CheckpointError(
+            f"{job.folder} was begun with other weights: model.name={job.config.model.name} has "
+            "changed since. Restore the model, or start a new run."
+        )

@@ -1,0 +1,1 @@
+"""Which pairs a step sees, as token ids of the queries, positives and negatives."""

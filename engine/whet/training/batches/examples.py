@@ -1,0 +1,135 @@
+"""From pair numbers to what a step computes on: unique texts, and which similarities may count as
+negative.
+
+Shape suffixes: P pairs in all, B pairs a step, K negatives a pair, C candidate documents of a step,
+N corpus, M known positives of a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from whet.loss.infonce import Targets
+from whet.training.exchange import own_texts
+from whet.types import Negatives, Positives, Qrels
+
+if TYPE_CHECKING:
+    from whet.data.table import TextTable
+    from whet.model.encoder import Encoder
+
+
+JUDGED_AT_MOST = 8  # documents judged not relevant that join a pair's mined negatives
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step: its distinct texts (queries first, then documents), and how they belong together.
+
+    `tokens` are those of the texts this process encodes (exchange.own_texts). `query_B` says which
+    of the queries each pair has; candidates are the documents in order.
+    """
+
+    tokens: list[list[int]]
+    texts: int
+    queries: int
+    query_B: torch.Tensor
+    targets: Targets
+    pair_ids: list[str]
+
+
+def known_positives(
+    positives: Positives, query_rows_B: np.ndarray, candidate_groups_C: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The candidates that are known positives of each query, or duplicates of one.
+
+    CSR: offsets [B + 1] and candidate numbers [M]. `candidate_groups_C` are ascending group
+    numbers; they may come from any number of devices.
+    """
+    groups = [positives.group_of_N[positives.of(int(row))] for row in query_rows_B]
+    row_X = np.repeat(np.arange(len(groups)), [len(part) for part in groups])
+    group_X = np.concatenate(groups) if groups else np.empty(0, np.int64)
+    column_X = np.minimum(
+        np.searchsorted(candidate_groups_C, group_X), max(0, len(candidate_groups_C) - 1)
+    )
+    hit_X = candidate_groups_C[column_X] == group_X
+    offsets_B1 = np.searchsorted(row_X[hit_X], np.arange(len(groups) + 1))
+    return offsets_B1, column_X[hit_X]
+
+
+def _judged_negatives(qrels: Qrels, query_rows_P: np.ndarray) -> np.ndarray:
+    """The first few documents judged not relevant to each pair's query, -1 where there are
+    fewer.
+    """
+    judged = qrels.only(qrels.relevance_M < 1)
+    first_P = np.searchsorted(judged.query_rows_M, query_rows_P, side="left")
+    last_P = np.searchsorted(judged.query_rows_M, query_rows_P, side="right")
+    width = min(JUDGED_AT_MOST, int((last_P - first_P).max(initial=0)))
+    place_PJ = first_P[:, None] + np.arange(width)
+    padded = np.append(judged.doc_rows_M, -1)
+    return padded[np.where(place_PJ < last_P[:, None], place_PJ, len(judged))].astype(np.int64)
+
+
+class Examples:
+    """The training pairs of a split, each with its current hard negatives."""
+
+    def __init__(
+        self, qrels: Qrels, positives: Positives, *, queries: TextTable, corpus: TextTable
+    ) -> None:
+        judged = qrels.relevant()
+        self.query_rows_P = np.asarray(judged.query_rows_M)
+        self.doc_rows_P = np.asarray(judged.doc_rows_M)
+        self.judged_PJ = _judged_negatives(qrels, self.query_rows_P)
+        self.positives = positives
+        self.queries = queries
+        self.corpus = corpus
+        self.negatives_PK = np.empty((len(self), 0), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.query_rows_P)
+
+    def set_negatives(self, negatives: Negatives) -> None:
+        """Train against these from now on; a query's row serves each of its pairs, or each pair its
+        own.
+
+        `negatives.query_rows_R` are rows of the query table, ascending. Several rows a query are
+        its positives in ascending order.
+        """
+        first_P = np.searchsorted(negatives.query_rows_R, self.query_rows_P, side="left")
+        last_P = np.searchsorted(negatives.query_rows_R, self.query_rows_P, side="right")
+        nth_P = np.arange(len(self)) - np.searchsorted(self.query_rows_P, self.query_rows_P)
+        row_P = np.minimum(first_P + nth_P, last_P - 1)
+        has_P = last_P > first_P
+        padded_RK = np.vstack([negatives.doc_rows_RK, np.full(negatives.doc_rows_RK.shape[1], -1)])
+        self.negatives_PK = padded_RK[np.where(has_P, row_P, len(negatives))]
+
+    def batch(self, pairs_B: np.ndarray, encoder: Encoder) -> Batch:
+        """Tokens and targets of a global batch's pairs; every distinct text is encoded once, by one
+        process.
+        """
+        group_of_N = self.positives.group_of_N
+        query_rows_B = self.query_rows_P[pairs_B]
+        query_rows, query_B = np.unique(query_rows_B, return_inverse=True)
+        positive_B = group_of_N[self.doc_rows_P[pairs_B]]
+        negative_rows = np.hstack([self.negatives_PK[pairs_B], self.judged_PJ[pairs_B]]).ravel()
+        negative_groups = group_of_N[negative_rows[negative_rows >= 0]]
+        group_C = np.unique(np.concatenate([positive_B, negative_groups]))
+        own = own_texts(len(query_rows) + len(group_C))
+        own_queries, own_docs = np.split(own, [np.searchsorted(own, len(query_rows))])
+        tokens = encoder.tokenize(self.queries.texts(query_rows[own_queries]), "query")
+        # A group's number is the row of its first document, so it also finds the text.
+        own_groups = group_C[own_docs - len(query_rows)]
+        tokens += encoder.tokenize(self.corpus.texts(own_groups), "document")
+        known = known_positives(self.positives, query_rows_B, group_C)
+        targets = Targets(
+            torch.from_numpy(np.searchsorted(group_C, positive_B)), *map(torch.from_numpy, known)
+        )
+        ids = [
+            f"{self.queries.id(int(q))} -> {self.corpus.id(int(d))}"
+            for q, d in zip(query_rows_B[:5], self.doc_rows_P[pairs_B][:5], strict=True)
+        ]
+        texts = len(query_rows) + len(group_C)
+        return Batch(tokens, texts, len(query_rows), torch.from_numpy(query_B), targets, ids)

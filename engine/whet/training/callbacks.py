@@ -1,0 +1,305 @@
+"""What happens around the steps: log lines, fresh negatives, checkpoints, and stopping when
+asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import lightning as L
+import numpy as np
+
+from whet.config.recorded import deciding
+from whet.config.schema import FitConfig, RefreshConfig
+from whet.errors import CheckpointError
+from whet.printable import printable
+from whet.processes.world import from_leader, stacked, world
+from whet.progress import say
+from whet.storage.checkpoints import keep_newest
+from whet.storage.commit import commit_together, sync, write_atomically
+from whet.types import Negatives
+
+if TYPE_CHECKING:
+    from whet.model.encoder import Encoder
+
+STATE = "state.ckpt"
+
+
+class Remined(NamedTuple):
+    """Fresh negatives, their overlap with those before, the share of the corpus encoded for
+    them.
+    """
+
+    negatives: Negatives
+    overlap: float
+    encoded_share: float
+
+
+Remine = Callable[[int, "Encoder"], Remined]
+Probe = Callable[[int, "Encoder"], float]
+
+
+def facts_of_order(module: Any) -> dict[str, Any]:
+    """What decides which pairs a step sees and at what rate: a resume needs the same."""
+    return {"order": asdict(module.order), "steps": module.total_steps}
+
+
+class Log(L.Callback):
+    """One JSON line every few steps in `train_log.jsonl`, and progress on the screen."""
+
+    def __init__(self, path: Path, every: int, advance: Callable[..., None]) -> None:
+        self.path = path
+        self.every = every
+        self.advance = advance
+        self.figures: dict[str, float | str] = {}  # of the last refresh, once
+        self.mined_at = 0
+        self.size = 0  # bytes of whole lines in the file
+        self.waiting: list[str] = []  # lines the disk had no room for
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Drop lines of steps that will be done again, and what a kill left of the last one."""
+        if not world().leader:
+            return
+        lines = self.path.read_text().split("\n")[:-1] if self.path.exists() else []
+        kept = [line for line in lines if self._step_of(line) <= trainer.global_step]
+        text = "".join(line + "\n" for line in kept)
+        write_atomically(self.path, text)
+        self.size = len(text.encode())
+
+    def _step_of(self, line: str) -> int:
+        try:
+            return int(json.loads(line)["step"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise CheckpointError(
+                f"{self.path} is damaged: {printable(line)[:60]!r} is no line of it. Move it away "
+                "to go on with a new one."
+            ) from error
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write the step's figures."""
+        step = trainer.global_step
+        place = (step - 1) % module.order.steps_per_epoch
+        pairs = min(module.order.batch_size, module.order.pairs - place * module.order.batch_size)
+        self.advance(pairs, loss=module.last_loss)
+        if step % self.every and step != module.total_steps and not self.figures:
+            return
+        row = {
+            "step": step,
+            "epoch": round(step / module.order.steps_per_epoch, 4),
+            "loss": module.last_loss,
+            "lr": module.lr_schedulers().get_last_lr()[0],
+            "negatives_age_steps": step - self.mined_at,
+            **self.figures,
+        }
+        self.figures = {}
+        if not world().leader:
+            return
+        self.waiting.append(json.dumps(row) + "\n")
+        with suppress(OSError):  # no room for it now: `flush` tries again, and may fail
+            self._write()
+
+    def _write(self) -> None:
+        with self.path.open("ab") as file:
+            file.truncate(min(self.size, file.tell()))  # without what a full disk left of a line
+            file.write("".join(self.waiting).encode())
+            self.size = file.tell()
+        self.waiting = []
+
+    def flush(self) -> None:
+        """Have every line so far on the disk, before a checkpoint that comes after them."""
+        if self.waiting:
+            self._write()
+        if self.path.exists():
+            sync(self.path)
+
+
+class Refresh(L.Callback):
+    """Mine again with the weights as they are, and swap the negatives between two steps.
+
+    `remine(step, encoder)` encodes, mines and saves. `probe(mined_at, encoder)` is the share of the
+    negatives in use that the encoder would choose again, by a sample: policy=overlap mines when it
+    is low. `whole()` is the encoder as it is, with all its weights on this process. Optimizer and
+    learning rate go on untouched.
+    """
+
+    def __init__(
+        self,
+        config: RefreshConfig,
+        remine: Remine,
+        probe: Probe,
+        whole: Callable[[], Encoder],
+        train_log: Log,
+    ) -> None:
+        self.config = config
+        self.remine = remine
+        self.probe = probe
+        self.whole = whole
+        self.train_log = train_log
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Before step t, where t is a multiple of the period."""
+        step = trainer.global_step
+        policy = self.config.policy
+        every = module.order.steps_per_epoch if policy == "epoch" else self.config.every_n_steps
+        if policy == "off" or step == 0 or step % every:
+            return
+        encoder = self.whole()
+        if policy == "overlap" and self._still_good(encoder, step):
+            return
+        fresh = self.remine(step, encoder)
+        module.examples.set_negatives(fresh.negatives)
+        age = step - self.train_log.mined_at
+        self.train_log.mined_at = step
+        self.train_log.figures |= {
+            "refresh_overlap": fresh.overlap,
+            "refresh_age_steps": age,
+            "refresh_scope": self.config.scope,
+            "refresh_encoded_share": fresh.encoded_share,
+        }
+        say(
+            f"Step {step}: new negatives; {fresh.overlap:.0%} of them are those of {age} steps "
+            f"ago. {fresh.encoded_share:.0%} of the corpus was encoded again."
+        )
+
+    def _still_good(self, encoder: Encoder, step: int) -> bool:
+        overlap = self.probe(self.train_log.mined_at, encoder)
+        self.train_log.figures = {"probe_overlap": overlap}
+        say(f"Step {step}: of a sample, {overlap:.0%} of the negatives would be chosen again.")
+        return overlap >= self.config.min_overlap
+
+
+class Clock(L.Callback):
+    """Tells the seconds of each step, from when its negatives are there to when the device is
+    done. Once `enough_s` seconds went into one step, training stops.
+    """
+
+    def __init__(self, told: Callable[[float], None], enough_s: float = float("inf")) -> None:
+        self.told = told
+        self.enough_s = enough_s
+        self.start = 0.0
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """The step begins; callbacks named before this one have done theirs."""
+        self.start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """The step is over: its loss is a number, so the device has computed it."""
+        seconds = time.perf_counter() - self.start
+        self.told(seconds)
+        if seconds >= self.enough_s:
+            trainer.should_stop = True
+
+
+class Checkpoints(L.Callback):
+    """Commit what a resume needs, every so many steps or seconds, and when the user interrupts."""
+
+    def __init__(self, folder: Path, config: FitConfig, train_log: Log, base: str) -> None:
+        self.folder = folder
+        self.begun = {"config": deciding(config), "base": base}
+        self.every_steps = config.trainer.checkpoint_every_steps
+        self.every_s = config.trainer.checkpoint_every_s
+        self.train_log = train_log
+        self.saved_at = time.monotonic()
+        self.asked = 0  # the signal this process got
+        self.stop_signal = 0  # the same for all processes
+        self.failing = False
+        self.previous: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        """From now on Ctrl-C finishes the step and saves; a second one ends at once."""
+        self.saved_at = time.monotonic()
+        self.previous = {
+            number: signal.signal(number, self._asked_to_stop)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def _asked_to_stop(self, number: int, frame: Any) -> None:
+        if self.asked:
+            os._exit(130)
+        self.asked = number
+        say("Stopping after this step; once more to stop at once.")
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time."""
+        step = trainer.global_step
+        due = bool(self.every_steps) and step % self.every_steps == 0
+        late = world().leader and time.monotonic() - self.saved_at >= self.every_s
+        late = self._agreed(late)
+        if (due or late) and step < module.total_steps:
+            self._save_if_it_fits(trainer, module)
+        if self.stop_signal:
+            trainer.should_stop = True
+
+    def _agreed(self, late: bool) -> bool:
+        """Whether some process finds that it is late; all also hear whether one was asked to stop.
+
+        A signal that comes after this is heard of at the next step: all stop at the same one.
+        """
+        heard = np.max(stacked(np.array([late, self.asked])), axis=0)
+        self.stop_signal = int(heard[1])
+        return bool(heard[0])
+
+    def _save_if_it_fits(self, trainer: L.Trainer, module: Any) -> None:
+        """Save, or say that the disk does not take it and try again when it is time again."""
+        try:
+            self._save(trainer, module)
+        except OSError as error:
+            if world().size > 1:  # the others are waiting in the midst of theirs
+                raise
+            if not self.failing:
+                say(
+                    f"Step {trainer.global_step}: no checkpoint, {error.strerror or error}. "
+                    f"Training goes on, and the next are tried; make room in {self.folder.parent}."
+                )
+            self.failing = True
+            self.saved_at = time.monotonic()
+
+    def _save(self, trainer: L.Trainer, module: Any) -> None:
+        step = trainer.global_step
+        facts = {
+            "step": step,
+            "negatives_step": self.train_log.mined_at,
+            "processes": world().size,
+            **self.begun,
+            **facts_of_order(module),
+        }
+        from_leader(self.train_log.flush)
+        with commit_together(self.folder / f"step_{step:08d}", facts) as draft:
+            trainer.save_checkpoint(draft / STATE)
+        from_leader(lambda: keep_newest(self.folder, 2))
+        self.saved_at = time.monotonic()
+        if self.failing:
+            say(f"Step {step}: checkpoints are written again.")
+        self.failing = False
+
+    def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
+        """Save what was reached, so that judging can be interrupted too; give signals back."""
+        self._save(trainer, module)
+        self._agreed(False)
+        self._restore_signals()
+
+    def _restore_signals(self) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def on_exception(self, trainer: L.Trainer, module: Any, exception: BaseException) -> None:
+        """Give the signals back."""
+        self._restore_signals()

@@ -1,0 +1,213 @@
+"""The training step as a LightningModule.
+
+Shape suffixes: U texts of the batch, B pairs, C candidates, D dimensions.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from whet.config.schema import FitConfig
+from whet.errors import WhetError
+from whet.loss.gradcache import backward_of, chunked_vectors
+from whet.loss.infonce import Targets, matryoshka_info_nce, uses_tiles
+from whet.model.encoder import Encoder
+from whet.model.inference import token_batches
+from whet.processes.world import world
+from whet.progress import say
+from whet.training.batches.ahead import Ahead
+from whet.training.batches.examples import Batch, Examples
+from whet.training.batches.order import Order
+from whet.training.exchange import all_vectors, most, own_gradient
+from whet.training.strategy import gradient_norm, norm_of_step, shard_for_fsdp, strategy_name
+from whet_kernels.fused_infonce import choose_backend
+
+MEMORY_SHARE = 0.3  # of the device, for the activations of one backward
+BYTES_A_UNIT = (
+    68  # activations a token, layer and hidden unit in float32 (Korthikanti et al., 2205.05198)
+)
+# A CPU's caches hold no more: a step took 1.1 times as long at 2,048, 2.6 times at 16,384.
+CHUNK_TOKENS = {"cpu": 512, "cuda": 16_384}
+
+
+class Contrastive(L.LightningModule):
+    """InfoNCE on an encoder. Which pairs a step sees, and its dropout, depend on (seed, step)
+    alone.
+    """
+
+    def __init__(
+        self, encoder: Encoder, examples: Examples, order: Order, config: FitConfig
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.encoder = encoder
+        self.examples = examples
+        self.order = order
+        self.config = config
+        self.ahead = Ahead(
+            examples,
+            encoder,
+            order.step,
+            steps=self.total_steps,
+            workers=config.trainer.num_workers,
+        )
+        self.last_loss = float("nan")
+        self.told_of_tiles = False
+        self.sharded = False
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        steps = self.order.steps_per_epoch * self.config.trainer.max_epochs
+        limit = self.config.trainer.max_steps
+        return steps if limit < 0 else min(steps, limit)
+
+    def training_step(self, _: Any, batch_idx: int) -> None:
+        """One optimizer step; its pairs follow from `global_step`, so the loader only counts."""
+        step = self.global_step
+        torch.manual_seed(step_seed(self.config.seed, step, world().rank))
+        self.encoder.train()
+        batch = self.ahead.batch(step)
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad(set_to_none=True)
+        loss = self._backward(batch)
+        limit = self.config.trainer.gradient_clip_val
+        norm = gradient_norm(self.trainer, self, limit or float("inf"))
+        self._check_finite(step, loss, norm, batch)
+        optimizer.step()
+        norm = norm_of_step(self.trainer, norm)
+        self._check_finite(step, loss, norm, batch)
+        scheduler: Any = self.lr_schedulers()
+        scheduler.step()
+        self.last_loss = float(loss)
+        self.log_dict(
+            {"loss": loss, "gradient_norm": norm, "data_epoch": float(self.order.epoch_of(step))}
+        )
+
+    def _check_finite(self, step: int, loss: Tensor, norm: Tensor, batch: Batch) -> None:
+        if torch.isfinite(loss) and torch.isfinite(norm):
+            return
+        raise WhetError(
+            f"Step {step}: the loss ({loss:.4g}) or its gradient ({norm:.4g}) is not finite; "
+            f"the weights are as before the step. Its first pairs: "
+            f"{', '.join(batch.pair_ids)}. Look at these texts, or lower "
+            "trainer.learning_rate."
+        )
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Gradients of the global batch's loss in the parameters; returns the loss, detached."""
+        chunks = self._chunks(batch)
+        device = self.encoder.device
+        targets = batch.targets.to(device)
+        query_B = batch.query_B.to(device)
+        # Where weights are sharded each forward gathers them: all processes must do as many.
+        cached = self._cached(most(sum(map(len, batch.tokens))))
+        forwards = most(max(1, len(chunks)))
+        filler = self.encoder.tokenize(["."], "document")
+
+        def forward(number: int) -> Tensor:
+            rows: Any = chunks[number] if number < len(chunks) else []
+            return self.encoder.forward_tokens([batch.tokens[row] for row in rows] or filler)
+
+        own_ND = chunked_vectors(forward, forwards, cached=cached)
+        place_N = np.argsort(np.concatenate(chunks)) if chunks else np.empty(0, np.int64)
+        ordered_ND = own_ND[torch.from_numpy(place_N).to(device)]
+        vector_UD = all_vectors(ordered_ND.detach(), batch.texts).requires_grad_()
+        loss = self._loss(vector_UD, batch.queries, query_B, targets)
+        loss.backward()
+        assert vector_UD.grad is not None
+        gradient_ND = torch.zeros_like(own_ND)
+        gradient_ND[torch.from_numpy(place_N).to(device)] = own_gradient(vector_UD.grad, ordered_ND)
+        backward_of(own_ND, gradient_ND, self.manual_backward)
+        return loss.detach()
+
+    def _chunks(self, batch: Batch) -> list[np.ndarray]:
+        default = CHUNK_TOKENS.get(self.encoder.device.type, 16_384)
+        lengths = [len(ids) for ids in batch.tokens]
+        return list(token_batches(lengths, self.config.loss.chunk_tokens or default))
+
+    def _loss(self, vector_UD: Tensor, queries: int, query_B: Tensor, targets: Targets) -> Tensor:
+        self._tell_of_tiles(len(query_B) * (len(vector_UD) - queries), vector_UD)
+        with torch.autocast(vector_UD.device.type, enabled=False):
+            return matryoshka_info_nce(
+                vector_UD[:queries][query_B],
+                vector_UD[queries:],
+                targets,
+                dims=self.config.loss.matryoshka_dims,
+                temperature=self.config.loss.temperature,
+                symmetric=self.config.loss.symmetric,
+                fused=self.config.loss.fused,
+            )
+
+    def _tell_of_tiles(self, similarities: int, vector_UD: Tensor) -> None:
+        """Say once when the similarities are not held at once, and what computes instead."""
+        if self.told_of_tiles or not uses_tiles(self.config.loss.fused, similarities):
+            return
+        backend, why = choose_backend("auto", vector_UD.device, vector_UD.dtype)
+        say(f"The loss goes by tiles of the {similarities:,} similarities ({backend}: {why}).")
+        self.told_of_tiles = True
+
+    def _cached(self, tokens: int) -> bool:
+        mode = self.config.loss.cache
+        if mode in ("always", "never"):
+            return mode == "always"
+        return tokens > (self.config.loss.cache_tokens or tokens_that_fit(self.encoder))
+
+    def on_fit_end(self) -> None:
+        """The last step is done (Lightning calls this)."""
+        self.ahead.close()
+
+    def configure_model(self) -> None:
+        """Shard the encoder's weights where the strategy is FSDP (Lightning calls this)."""
+        if strategy_name(self.config.strategy) == "fsdp" and not self.sharded:
+            assert self.device_mesh is not None
+            shard_for_fsdp(self.encoder, self.device_mesh["data_parallel"])
+            self.sharded = True
+
+    def configure_optimizers(self) -> Any:
+        """AdamW without decay of biases and norms; linear warm-up, then linear decay to 0."""
+        trainer = self.config.trainer
+        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for _, p in trained if p.ndim > 1], "weight_decay": trainer.weight_decay},
+            {"params": [p for _, p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=trainer.learning_rate, fused=True)
+        warm = max(1, round(trainer.warmup_ratio * self.total_steps))
+        total = self.total_steps
+
+        def share(step: int) -> float:
+            return min((step + 1) / warm, max(0.0, (total - step) / max(1, total - warm)))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """The seed of a step's dropout: a pure function, so that a resumed step draws what it would
+    have drawn. Each process draws its own.
+    """
+    words = [seed, step, rank] if rank else [seed, step]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
+
+
+def tokens_that_fit(encoder: Encoder) -> int:
+    """How many tokens' activations fit in a third of the device's memory (its size, not what is
+    free now).
+    """
+    settings: Any = encoder.backbone.config
+    unit = settings.num_hidden_layers * settings.hidden_size * BYTES_A_UNIT
+    if encoder.device.type == "cuda":
+        total = torch.cuda.get_device_properties(encoder.device).total_memory
+    else:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(total * MEMORY_SHARE / unit)

@@ -1,0 +1,47 @@
+"""The encoder as one process needs it to encode and to save: with all its weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+
+from whet.config.schema import ModelConfig
+from whet.model.encoder import Encoder
+from whet.training.strategy import whole_weights
+
+
+class Whole(L.Callback):
+    """Call it between two steps for the encoder with its weights of now, on every process at once.
+
+    Where the strategy leaves each process the whole weights it is the trained encoder itself, else
+    a second one that gets copies.
+    """
+
+    def __init__(self, encoder: Encoder, config: ModelConfig) -> None:
+        self.encoder = encoder
+        self.config = config
+        self.strategy: Any = None
+        self.copy: Encoder | None = None
+        self.at_end: Encoder | None = None
+
+    def __call__(self) -> Encoder:
+        """The encoder, whole."""
+        weights = whole_weights(self.strategy, self.encoder)
+        if weights is None:
+            return self.encoder
+        if self.copy is None:
+            self.copy = Encoder.load(self.config)
+        self.copy.load_state_dict(weights)
+        return self.copy
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Remember who knows where the weights are."""
+        self.strategy = trainer.strategy
+
+    def on_fit_end(self, trainer: L.Trainer, module: Any) -> None:
+        """Gather the trained weights while the processes are still joined; also of a training that
+        was resumed at its last step, which has no start and no end.
+        """
+        self.strategy = trainer.strategy
+        self.at_end = self()

@@ -1,0 +1,1 @@
+"""What each verb does, in order: one module a verb."""

@@ -1,0 +1,55 @@
+"""`whet encode`: vectors of a data set's documents or queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from whet.config.ranges import check_options
+from whet.config.schema import (
+    EncodeJobConfig,
+)
+from whet.data.load import Dataset, load_dataset
+from whet.data.table import TextTable
+from whet.encoding.store import embeddings_folder
+from whet.encoding.table import encode_table
+from whet.errors import DataError
+from whet.model.towers import open_model, tell_vectors_alone
+from whet.printable import printable
+from whet.run.output import facts_of, whole_output
+
+
+def encode_command(config: EncodeJobConfig, fill: Callable[[], None] = lambda: None) -> None:
+    """`whet encode`: vectors.npy (float32 [N, D]) and ids.txt, row by row. `fill` may encode into
+    the store, elsewhere, what it lacks.
+    """
+    data, table = _data_and_table(config)
+    encoder = open_model(config.model)
+    tell_vectors_alone(encoder)
+    facts = facts_of("encode", config, data.digest, encoder.fingerprint())
+    with whole_output(config.output, f"{data.name}_encode", facts) as output:
+        fill()
+        store = embeddings_folder()
+        found = encode_table(encoder, table, kind=config.kind, store=store, config=config.encode)
+        vectors = output.draft / "vectors"
+        vectors.mkdir()
+        np.save(vectors / "vectors.npy", found.vectors)
+        names = "".join(f"{name}\n" for name in found.ids)
+        (vectors / "ids.txt").write_text(names, encoding="utf-8")
+    place = output.folder / "vectors"
+    print(f"{printable(place)}: {len(found):,} vectors of {encoder.dimension} dimensions")
+
+
+def table_to_encode(config: EncodeJobConfig) -> TextTable:
+    """The texts of the kind asked for. DataError if there are none."""
+    return _data_and_table(config)[1]
+
+
+def _data_and_table(config: EncodeJobConfig) -> tuple[Dataset, TextTable]:
+    check_options(config)
+    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    table = data.queries if config.kind == "query" else data.corpus
+    if not len(table):
+        raise DataError(f"{data.path} holds no text of kind {config.kind}. Nothing to encode.")
+    return data, table

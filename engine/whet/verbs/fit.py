@@ -1,0 +1,311 @@
+"""The whole story of `whet fit`: judge the base model, mine, train, judge again, write it all down.
+
+Shape suffixes: Q queries, N documents, D dimensions.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import whet.version
+from whet.bench.claim import check_data
+from whet.config.recorded import deciding
+from whet.config.schema import FitConfig
+from whet.data.load import Dataset, load_dataset
+from whet.data.splits import splits_of
+from whet.errors import CheckpointError, EnvironmentRefused
+from whet.evaluation.comparison import Comparison
+from whet.evaluation.judge import Evaluation, judge
+from whet.evaluation.results import write_comparison, write_judged
+from whet.mining.report import overlap
+from whet.model.encoder import Encoder
+from whet.processes.heartbeat import watched
+from whet.processes.world import from_leader, together, world
+from whet.progress import say
+from whet.refresh import Refresher
+from whet.report.render import write_report
+from whet.run.determinism import base_store, fixed_order
+from whet.run.folder import Stopwatch, new_folder, write_config
+from whet.run.job import SCRATCH, Job, opened, shared_dataset
+from whet.run.model_card import model_card
+from whet.run.negatives import negatives_path, stored_negatives
+from whet.run.origin import record_origin
+from whet.run.refusals import check_base, check_fit, check_resume
+from whet.storage.disk import disk_errors_name, is_of_disk, of_disk
+from whet.storage.lock import locked
+from whet.types import Negatives
+
+if TYPE_CHECKING:
+    from whet.plan.forecast import Forecast
+    from whet.training.continuous import BackgroundMiner
+
+    MakeMiner = Callable[[FitConfig, Path], BackgroundMiner]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished job: where everything lies, and how the model did."""
+
+    folder: Path
+    comparison: Comparison
+
+    @property
+    def model(self) -> Path:
+        """The tuned model's folder."""
+        return self.folder / "model"
+
+
+def fit_job(config: FitConfig, miner: MakeMiner | None = None) -> Run:
+    """Do the job, or go on with the one in `config.resume`; the results lie in the run folder.
+
+    Every process of the job calls it alike; the leader alone writes the run folder, but for
+    checkpoints. `miner` makes who mines beside the training for refresh.policy=continuous, by
+    default a process on this machine.
+
+    Raises DataError, ConfigError or CheckpointError for what the user can mend, and
+    KeyboardInterrupt (whose argument is the run folder) when interrupted with a checkpoint written.
+    """
+    check_fit(config)
+    with watched(config.launch.hang_timeout_s):
+        data = shared_dataset(config)
+        from_leader(lambda: check_data(config.claim, data))
+        folder = from_leader(lambda: _folder_for(config, data))
+        with locked(folder) if world().leader else nullcontext():
+            job = opened(config, folder, data)
+            say(f"Run folder: {folder}")
+            with _broken_disk_told(folder), fixed_order(config):
+                return _stages(job, miner)
+
+
+@contextmanager
+def _broken_disk_told(folder: Path) -> Iterator[None]:
+    try:
+        with disk_errors_name(folder):
+            yield
+    except OSError as error:
+        if not is_of_disk(error):
+            raise
+        raise CheckpointError(
+            f"{of_disk(error)}. When the disk takes files again, go on with: "
+            f"whet fit resume={folder}"
+        ) from error
+
+
+def begin(config: FitConfig) -> Path:
+    """Make the run folder of a job that other processes will do: each then calls `fit_job` with
+    `resume` set to it.
+
+    Raises what `fit_job` raises for options and data; no model is loaded.
+    """
+    check_fit(config)
+    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    splits_of(data, config)
+    return _folder_for(config, data)
+
+
+def _folder_for(config: FitConfig, data: Dataset) -> Path:
+    if config.resume is not None:
+        check_resume(Path(config.resume), config, data)
+        return Path(config.resume)
+    goes_on = f"add resume={config.output} if it is an interrupted run"
+    folder = new_folder(config.output, data.name, goes_on)
+    write_config(folder, config)
+    return folder
+
+
+def _stages(job: Job, miner: MakeMiner | None) -> Run:
+    import torch
+
+    if job.config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise EnvironmentRefused(
+            "trainer.accelerator=gpu: torch finds no GPU here. Use auto or cpu, or install a CUDA "
+            "build of torch."
+        )
+    torch.manual_seed(job.config.seed)  # decides the start of a LoRA
+    encoder = together(lambda: Encoder.load(job.config.model))
+    fingerprint = encoder.fingerprint()
+    from_leader(lambda: check_base(job, fingerprint))
+    from_leader(lambda: record_origin(job.folder, job.config, job.data, fingerprint))
+    forecast = _forecast(job, encoder) if world().leader else None
+    watch = Stopwatch(job.folder, _facts(job, fingerprint))
+    base = _judge(job, encoder, base_store(job.config, job.data.digest), "base")
+    watch.stage("judge the base model")
+    refresher = Refresher(job)
+    first = _first_negatives(job, encoder, refresher)
+    if job.config.refresh.policy != "continuous":  # there another process mines
+        refresher.start(encoder)
+    watch.stage("mine")
+    told = forecast.step_done if forecast else lambda seconds: None
+    encoder = _train(job, encoder, first, refresher, base=fingerprint, miner=miner, step_done=told)
+    watch.stage("train")
+    tuned = _judge(job, encoder, job.folder / SCRATCH, "tuned")
+    watch.stage("judge the tuned model")
+    if forecast is not None:
+        forecast.close(watch.facts["seconds"])
+    return from_leader(lambda: _finish(job, encoder, fingerprint, base, tuned))
+
+
+def _finish(
+    job: Job, encoder: Encoder, fingerprint: str, base: Evaluation, tuned: Evaluation
+) -> Run:
+    """Compare, and write the results down."""
+    comparison = write_comparison(
+        job.folder, job.data, job.eval, base, tuned, config=job.config.evaluate
+    )
+    write_judged(job.folder, job.data, job.eval, {"base": base, "tuned": tuned})
+    report = write_report(job.folder)
+    run = Run(job.folder, comparison)
+    # Last of all: a run folder that holds a model is finished.
+    encoder.save(run.model, _card(job, encoder, comparison, fingerprint))
+    for done in (SCRATCH, "checkpoints"):
+        shutil.rmtree(job.folder / done, ignore_errors=True)
+    say(f"\n{comparison}\n\nModel:  {run.model}\nReport: {report}")
+    return run
+
+
+def _facts(job: Job, fingerprint: str) -> dict[str, Any]:
+    data = job.data
+    return {
+        "data": {
+            "name": data.name,
+            "path": data.path,
+            "digest": data.digest,
+            "documents": len(data.corpus),
+            "queries": len(data.queries),
+            "train pairs": len(job.train.relevant()),
+            "judged queries": len(job.eval.query_rows),
+        },
+        "model": {"name": job.config.model.name, "fingerprint": fingerprint},
+        "config": deciding(job.config),
+    }
+
+
+def _judge(job: Job, encoder: Encoder, store: Path, name: str) -> Evaluation:
+    config = job.config
+    found = judge(
+        encoder,
+        job.data,
+        job.eval,
+        store=store,
+        config=config.evaluate,
+        encode=config.encode,
+        pace=job.pace,
+    )
+    main, value = next(iter(found.scores.means.items()))
+    say(f"{name}: {main} {value:.4f} on {len(job.eval.query_rows):,} queries")
+    return found
+
+
+def _first_negatives(job: Job, encoder: Encoder, refresher: Refresher) -> Negatives | None:
+    if job.config.mining.num_negatives == 0:
+        return None
+    if from_leader(negatives_path(job, 0).exists):
+        return stored_negatives(job, 0)
+    mined = refresher.first(encoder)
+    say(str(mined.report))
+    return mined.negatives
+
+
+def _forecast(job: Job, encoder: Encoder) -> Forecast:
+    from whet.plan.forecast import Forecast
+    from whet.plan.workload import Split
+
+    split = Split(job.train, job.eval, job.positives)
+    return Forecast(job.folder, job.data, split, encoder, job.config)
+
+
+def _train(
+    job: Job,
+    encoder: Encoder,
+    first: Negatives | None,
+    refresher: Refresher,
+    *,
+    base: str,
+    miner: MakeMiner | None,
+    step_done: Callable[[float], None],
+) -> Encoder:
+    from whet.training.batches.examples import Examples
+    from whet.training.callbacks import Remined
+    from whet.training.restore import find_resume
+    from whet.training.run import Refreshes, train
+
+    resume = find_resume(job.folder / "checkpoints")
+    examples = Examples(job.train, job.positives, queries=job.data.queries, corpus=job.data.corpus)
+    current = first
+    if resume is not None and resume.negatives_step:
+        current = stored_negatives(job, resume.negatives_step)
+    if current is not None:
+        examples.set_negatives(current)
+
+    def remine(step: int, trained: Encoder) -> Remined:
+        nonlocal current
+        before, fresh = current, refresher.again(trained, step, current)
+        current = fresh.mined.negatives
+        shared = overlap(before, current) if before is not None else 0.0
+        return Remined(current, shared, fresh.encoded_share)
+
+    def probe(mined_at: int, trained: Encoder) -> float:
+        return 0.0 if current is None else refresher.overlap_now(trained, mined_at, current)
+
+    def published(step: int) -> tuple[Negatives, float]:
+        nonlocal current
+        before, current = current, stored_negatives(job, step)
+        return current, overlap(before, current) if before is not None else 0.0
+
+    trained = train(
+        encoder,
+        examples,
+        job.config,
+        folder=job.folder,
+        base=base,
+        refreshes=Refreshes(
+            remine, probe, published, lambda: (miner or _child)(job.config, job.folder)
+        ),
+        resume=resume,
+        step_done=step_done,
+    )
+    if trained is None:
+        raise KeyboardInterrupt(str(job.folder))
+    return trained
+
+
+def _child(config: FitConfig, folder: Path) -> BackgroundMiner:
+    from whet.refresh.beside import ChildMiner
+
+    return ChildMiner(config, folder)
+
+
+def _card(job: Job, encoder: Encoder, comparison: Comparison, fingerprint: str) -> str:
+    config, mining = job.config, job.config.mining
+    pairs = len(job.train.relevant())
+    epochs = -(-pairs // config.trainer.batch_size) * config.trainer.max_epochs
+    steps = epochs if config.trainer.max_steps < 0 else min(epochs, config.trainer.max_steps)
+    window = f"relative margin {mining.relative_margin}, absolute margin {mining.absolute_margin}"
+    facts = {
+        "name": config.model.name,
+        "data": job.data.name,
+        "version": whet.version.VERSION,
+        "pairs": pairs,
+        "docs": len(job.data.corpus),
+        "steps": steps,
+        "batch_size": config.trainer.batch_size,
+        "queries": len(job.eval.query_rows),
+        "verdict": comparison.verdict(),
+        "digest": job.data.digest,
+        "fingerprint": fingerprint,
+        "dimension": encoder.dimension,
+        "pooling": encoder.recipe.pooling,
+        "max_length": encoder.recipe.max_length,
+        "negatives": f"{mining.num_negatives} a query, {window}"
+        if mining.num_negatives
+        else "in batch",
+        "temperature": config.loss.temperature,
+        "learning_rate": config.trainer.learning_rate,
+        "seed": config.seed,
+    }
+    return model_card(facts, comparison.to_dict()["rows"])

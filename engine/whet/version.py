@@ -1,0 +1,3 @@
+"""Which Whet this is."""
+
+VERSION = "0.1.0"

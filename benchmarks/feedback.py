@@ -111,7 +111,7 @@ def opened(name: str, options: argparse.Namespace) -> Collection:
     from whet.encoding.store import embeddings_folder
     from whet.encoding.table import encode_table
     from whet.evaluation.lexical import words_of
-    from whet.feedback.checks import Check, guard_check
+    from whet.feedback.learn.checks import Check, guard_check
     from whet.model.encoder import Encoder
 
     folder = collection(options.data, COLLECTIONS[name], options.work)
@@ -142,9 +142,9 @@ def opened(name: str, options: argparse.Namespace) -> Collection:
 def simulate(collection: Collection, who: Person, *, baseline: bool) -> None:
     """All rounds of one person; a row each."""
     from whet.config.schema import TuneConfig
-    from whet.feedback.judgments import judgments
-    from whet.feedback.lessons import lessons_of
-    from whet.feedback.tune import tune
+    from whet.feedback.events.judgments import judgments
+    from whet.feedback.learn.lessons import lessons_of
+    from whet.feedback.learn.tune import tune
 
     if any((collection.name, who, ROUNDS) == key(row) for row in rows()):
         return
@@ -283,7 +283,7 @@ def moves(shown: list, right: list[bool], random: np.random.Generator) -> Iterat
 
 def event(text: str, shown: list, action: str, doc_id: str, place: int | None = None):
     """A gesture as the page would send it."""
-    from whet.feedback.events import Event, Shown
+    from whet.feedback.events.event import Event, Shown
 
     listed = tuple(Shown(*one) for one in shown)
     return Event(uuid4().hex, text, action, listed, doc_id=doc_id, place=place)
@@ -299,8 +299,8 @@ def baseline_of(collection: Collection, events: list) -> dict:
         losses,
     )
 
-    from whet.feedback.checks import Check
-    from whet.feedback.judgments import judgments
+    from whet.feedback.events.judgments import judgments
+    from whet.feedback.learn.checks import Check
     from whet.types import Embeddings
 
     data = collection.data

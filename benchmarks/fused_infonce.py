@@ -30,12 +30,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from whet_kernels.fused_infonce import (
-    choose_backend,
-    fused_info_nce,
-    info_nce_reference,
-    slices,
-)
+from whet_kernels.infonce.fused import choose_backend, fused_info_nce, info_nce_reference, slices
 
 RECORDS = Path(__file__).parent / "records" / "fused_infonce.jsonl"
 TEMPERATURE = 0.05
@@ -246,8 +241,8 @@ def shown(row: dict[str, Any]) -> str:
 
 def sweep(dims: int, pairs: int = 16_384) -> None:
     """CUDA: both kernels with other blocks, to choose those of the kernels' file by."""
-    from whet_kernels import fused_infonce_triton as kernels
-    from whet_kernels.fused_infonce_mask import mask_cells
+    from whet_kernels.infonce import triton_kernels as kernels
+    from whet_kernels.infonce.mask import mask_cells
 
     query, doc = (vector.detach() for vector in vectors(pairs, dims, "cuda"))
     column, known = targets(pairs, query.device)

@@ -24,7 +24,7 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
-from whet_kernels import fused_infonce_triton as kernels
+from whet_kernels.infonce import triton_kernels as kernels
 
 TYPES = {"bf16": 2, "fp16": 2, "fp32": 4}
 DIMS = (384, 768, 1024, 4096)

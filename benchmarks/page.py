@@ -30,7 +30,7 @@ from uuid import uuid4
 
 RECORDS = Path(__file__).parent / "records" / "page.jsonl"
 SEARCHES, JUDGED, SHOWN = 200, 50, 10
-RUN = "import sys; from whet_launch.cli import main; sys.exit(main(sys.argv[1:]))"
+RUN = "import sys; from whet_launch.cli.main import main; sys.exit(main(sys.argv[1:]))"
 PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
 
 

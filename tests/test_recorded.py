@@ -22,8 +22,8 @@ from whet.config.recorded import (
 )
 from whet.config.schema import FitConfig, LabelConfig
 from whet.errors import CheckpointError, ConfigError
-from whet_launch.options import keys_of
-from whet_launch.verbs import VERBS
+from whet_launch.cli.verbs import VERBS
+from whet_launch.options.catalogue import keys_of
 
 EVERY = sorted({key for verb in VERBS.values() for key in keys_of(verb.config)})
 # each would let a folder send, overwrite, run or start something

@@ -19,7 +19,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from whet_kernels import band_bits, band_exact, band_rows
+from whet_kernels.topk.gpu import (
+    band_kernel as band_bits,
+)
+from whet_kernels.topk.gpu import (
+    exact as band_exact,
+)
+from whet_kernels.topk.gpu import (
+    rounding as band_rows,
+)
 
 POINTERS = {"fp16": "*fp16", "bf16": "*bf16", "int8": "*i8"}
 COUNTED = ((False, False), (True, False), (True, True))  # above the ceiling, at the floor

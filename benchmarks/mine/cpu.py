@@ -30,9 +30,9 @@ from measure import (
     time_at_most,
 )
 
-from whet_kernels.int8_pass import int8_gain
-from whet_kernels.mine_tiled import mine_topk_tiled
-from whet_kernels.topk_window import Exclude, Window, window_of
+from whet_kernels.topk.cpu.int8 import int8_gain
+from whet_kernels.topk.cpu.search import mine_topk_tiled
+from whet_kernels.topk.window import Exclude, Window, window_of
 
 FLOOR_TILE = 8192
 FLOOR_ROWS = 1 << 17  # the floor multiplies at most this many rows, and is scaled up

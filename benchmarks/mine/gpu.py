@@ -126,7 +126,7 @@ def floor_of(given: Problem) -> tuple[Run, float]:
 
 def window_of_case(given: Problem, k: int, filters: bool) -> Any:
     """Ceiling and exclusion of the positive as whet's kernels take them."""
-    from whet_kernels.topk_window import Exclude, window_of
+    from whet_kernels.topk.window import Exclude, window_of
 
     options: dict[str, Any] = {"ceiling_Q": None, "floor_Q": None, "exclude": None}
     if filters:
@@ -139,7 +139,7 @@ def window_of_case(given: Problem, k: int, filters: bool) -> Any:
 def whet_method(given: Problem, k: int, filters: bool, first_pass: str = "auto") -> Method | None:
     """Whet's kernel, or None and a word where this version has none."""
     try:
-        from whet_kernels.mine_gpu import mine_topk_gpu
+        from whet_kernels.topk.gpu.search import mine_topk_gpu
     except ImportError as error:
         say_once(f"whet's rows are left out: {error}")
         return None

@@ -16,8 +16,8 @@ import torch
 import triton
 import triton.language as tl
 
-from whet_kernels.band_bits import Band, band_words, padding, words_of
-from whet_kernels.band_rows import room_for_rounded, round_rows
+from whet_kernels.topk.gpu.band_kernel import Band, band_words, padding, words_of
+from whet_kernels.topk.gpu.rounding import room_for_rounded, round_rows
 
 TILE_QUERIES, TILE_ROWS = 2048, 8192  # 32 MiB of bfloat16 scores
 

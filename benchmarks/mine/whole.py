@@ -195,7 +195,7 @@ SCRIPT = """
 import json, re, sys, threading
 import numpy as np
 from whet.mining.search import windowed_search
-from whet_kernels.topk_window import Exclude
+from whet_kernels.topk.window import Exclude
 
 def anonymous():
     with open("/proc/self/status") as file:

@@ -1,3 +1,3 @@
-"""Kernels of Whet, one file an operation: the obvious reference, the fast form, the wrapper. Knows
-numpy, torch, triton and numba.
+"""Kernels of Whet, one room per operation: the obvious reference, the fast forms. Knows numpy,
+torch, triton and numba.
 """

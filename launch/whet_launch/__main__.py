@@ -2,6 +2,6 @@
 
 import sys
 
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 sys.exit(main())

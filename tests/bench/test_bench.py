@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 Bench = Callable[..., tuple[int, str, str]]
 

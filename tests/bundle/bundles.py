@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import whet.bundle.make
+import whet.bundle.making.make
 from whet.bundle.provenance import spelled, tree_of
 from whet.config.schema import BundleConfig
 
@@ -48,7 +48,7 @@ def fit_words(place: Path, run: Path) -> list[str]:
 
 def make_bundle(run: Path, output: Path, **options):
     """`whet bundle` with these options: folder, openness, root."""
-    return whet.bundle.make.make_bundle(BundleConfig(str(run), str(output), **options))
+    return whet.bundle.making.make.make_bundle(BundleConfig(str(run), str(output), **options))
 
 
 def flip(path: Path, place: int | None = None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bundles import CANARY, SECRETS, fit_words, make_bundle
 
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import whet.version
 from whet.config.schema import FitConfig
 from whet.encoding.corpus import Pace
 from whet.run.determinism import base_store, fixed_order, what_stands_against
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 FILES = ("model/model.safetensors", "negatives/step_00000000.parquet", "metrics.json")
 

@@ -11,13 +11,14 @@ import socket
 import pytest
 from bundles import forge, inputs_in, list_file, sha256, write_statement
 
-from whet.bundle import contents, provenance, verify
-from whet.bundle.claims import contradiction
+from whet.bundle import contents, provenance
+from whet.bundle.checking import verify
+from whet.bundle.checking.claims import contradiction
+from whet.bundle.checking.verify import check_bundle, first_bad, verify_command
 from whet.bundle.provenance import read_statement
-from whet.bundle.verify import check_bundle, first_bad, verify_command
 from whet.config.schema import VerifyConfig
 from whet.errors import CheckpointError, WhetError
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 
 def bad_of(folder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from whet.bundle.licences import PERMITS, licence_of, permitted, read_expression, together
+from whet.bundle.making.licences import PERMITS, licence_of, permitted, read_expression, together
 from whet.run.licences_found import statements_in
 
 MIT = (

@@ -14,7 +14,7 @@ from bundles import CANARY, make_bundle
 from whet.bundle.provenance import read_statement
 from whet.errors import CheckpointError, ConfigError, DataError
 from whet.storage import commit as checkpoint
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 
 def statement_of(folder):
@@ -111,7 +111,7 @@ def test_each_part_is_present_referenced_or_withheld(run, tmp_path):
     assert (said.state, said.where) == ("referenced with hash", "https://a.b/c")
     assert parts["base weights"].state == "withheld"
     assert parts["tuned weights"].state == "present"
-    assert (tmp_path / "b/code/whet/bundle/make.py").is_file()
+    assert (tmp_path / "b/code/whet/bundle/making/make.py").is_file()
     kept = statement_of(tmp_path / "b")["predicate"]["whet_openness"]
     assert kept["parts"][0]["where"] == "https://a.b/c"
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from bundles import OPTIONS, flip, forge, inputs_in, make_bundle, whet_in_a_process
 
-from whet.bundle import outcome, reproduce
-from whet.bundle.inputs import data_path
-from whet.bundle.outcome import BIT_EQUAL, OTHER, WITHIN, compared
+from whet.bundle.checking import outcome, reproduce
+from whet.bundle.checking.inputs import data_path
+from whet.bundle.checking.outcome import BIT_EQUAL, OTHER, WITHIN, compared
 from whet.bundle.provenance import read_statement, spelled, tree_of
 from whet.bundle.spread import MOST, bound_of
 from whet.config.schema import LaunchConfig, ReproduceConfig
 from whet.errors import CheckpointError, ConfigError, DataError, WhetError
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 
 def weights(folder):

@@ -16,7 +16,7 @@ from bundles import flip, forge, make_bundle
 from whet.bundle import signing
 from whet.bundle.signing import PASSWORD, signer_of
 from whet.errors import ConfigError, EnvironmentRefused
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 pytest.importorskip("model_signing")
 

@@ -12,12 +12,12 @@ import pytest
 from bundles import flip, make_bundle
 
 import whet.version
-from whet.bundle import inputs
+from whet.bundle.checking import inputs
+from whet.bundle.checking.verify import check_bundle, check_inputs, first_bad
 from whet.bundle.provenance import read_statement, spelled
-from whet.bundle.verify import check_bundle, check_inputs, first_bad
 from whet.errors import CheckpointError
 from whet.run.origin import OURS, code_folder
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 
 def verify(capsys, *words: str) -> tuple[int, str]:

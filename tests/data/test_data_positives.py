@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whet.data.holdout import eval_split_name, hold_out
 from whet.data.load import load_dataset
 from whet.data.positives import positives_of
+from whet.data.splits import eval_split_name, hold_out
 from whet.data.table import TextTable, write_table
 from whet.data.text import normalise
 from whet.errors import DataError

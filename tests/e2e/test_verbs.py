@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import whet
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 QUICK = {"max_steps": 6, "batch_size": 16, "learning_rate": 1e-3}
 

@@ -63,7 +63,7 @@ def tiny_export(tiny_saved: Path, tiny_data: Path) -> Path:
 
     What was printed lies in `shown.txt` beside the folder.
     """
-    from whet_launch.cli import main
+    from whet_launch.cli.main import main
 
     folder = tiny_saved.parent / "out"
     with contextlib.redirect_stdout(io.StringIO()) as shown:

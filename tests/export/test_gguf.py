@@ -13,7 +13,7 @@ from whet.export.checks import check_llama
 from whet.export.gguf_file import write_gguf
 from whet.export.texts import probe_texts
 from whet.model.encoder import Encoder
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 TEXTS = probe_texts()
 runtime = pytest.mark.skipif(find_spec("llama_cpp") is None, reason="llama-cpp-python is not here")

@@ -18,7 +18,7 @@ from whet.export.runtime import OnnxEncoder
 from whet.export.texts import probe_texts
 from whet.model.encoder import Encoder
 from whet.storage.commit import verify_folder
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 TEXTS = probe_texts()
 INT8 = "onnx/model_quint8_avx2.onnx"

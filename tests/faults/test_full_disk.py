@@ -20,7 +20,7 @@ from whet.storage.commit import commit_folder, write_atomically
 from whet.storage.disk import disk_errors_name, full_places, is_full, mount_of, of_disk
 from whet.storage.lock import locked
 from whet.training.saving import InPlace
-from whet_launch.cli import guarded, main
+from whet_launch.cli.main import guarded, main
 
 
 @pytest.fixture

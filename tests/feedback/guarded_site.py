@@ -7,10 +7,10 @@ from pathlib import Path
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from whet.feedback.app import guarded, make_app
-from whet.feedback.guard import KEY_HEADER, Keys
-from whet.feedback.session import Session
-from whet.feedback.tuning import Tuner
+from whet.feedback.learn.job import Tuner
+from whet.feedback.serve.access import KEY_HEADER, Keys
+from whet.feedback.serve.app import guarded, make_app
+from whet.feedback.serve.session import Session
 
 PORT = 8765
 HOST = f"127.0.0.1:{PORT}"

@@ -22,19 +22,19 @@ from urllib.parse import urlsplit
 
 from whet.config.schema import DataConfig, LabelConfig, ModelConfig, TuneConfig
 from whet.data.load import load_dataset
-from whet.feedback.app import guarded, make_app
-from whet.feedback.connections import server_of
-from whet.feedback.guard import Keys
-from whet.feedback.label import feedback_folder, opened
-from whet.feedback.listening import hosts_of, listen
-from whet.feedback.session import Session
-from whet.feedback.store import EventStore
-from whet.feedback.tuning import EVENTS, Tuner, tune_folder
+from whet.feedback.events.store import EventStore
+from whet.feedback.learn.job import EVENTS, Tuner, tune_folder
+from whet.feedback.serve.access import Keys
+from whet.feedback.serve.app import guarded, make_app
+from whet.feedback.serve.connections import server_of
+from whet.feedback.serve.label import feedback_folder, opened
+from whet.feedback.serve.listening import hosts_of, listen
+from whet.feedback.serve.session import Session
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 WIDE = {"width": 1280, "height": 800}
 PHONE = {"width": 375, "height": 720}
-RUN = "import sys; from whet_launch.cli import main; sys.exit(main(sys.argv[1:]))"
+RUN = "import sys; from whet_launch.cli.main import main; sys.exit(main(sys.argv[1:]))"
 QUICK = TuneConfig(method="matrix")  # a second on the tiny model
 
 

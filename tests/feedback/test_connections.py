@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from whet.feedback import connections
-from whet.feedback.connections import Server, server_of
-from whet.feedback.listening import listen
+from whet.feedback.serve import connections
+from whet.feedback.serve.connections import Server, server_of
+from whet.feedback.serve.listening import listen
 
 HALVES = [
     b"",

@@ -17,16 +17,16 @@ from uuid import uuid4
 import pytest
 
 from whet.errors import CheckpointError, DataError
-from whet.feedback.events import Event, Shown
-from whet.feedback.exports import events_jsonl
-from whet.feedback.store import EventStore, read_events
+from whet.feedback.events.event import Event, Shown
+from whet.feedback.events.exports import events_jsonl
+from whet.feedback.events.store import EventStore, read_events
 
 WRITER = """
 import sys
 from uuid import uuid4
 from pathlib import Path
-from whet.feedback.events import Event
-from whet.feedback.store import EventStore
+from whet.feedback.events.event import Event
+from whet.feedback.events.store import EventStore
 store = EventStore(Path(sys.argv[1]))
 while True:
     events = [Event(uuid4().hex, "q", "relevant", doc_id="d") for _ in range(3)]
@@ -115,7 +115,7 @@ def test_a_file_that_goes_while_it_is_written_is_noticed(tmp_path, monkeypatch):
 
 
 def test_reading_waits_for_no_writer(tmp_path, monkeypatch):
-    monkeypatch.setattr("whet.feedback.store.BUSY_S", 0.3)
+    monkeypatch.setattr("whet.feedback.events.store.BUSY_S", 0.3)
     store = EventStore(tmp_path / "events.sqlite")
     store.add(some(2))
     other = sqlite3.connect(store.path, isolation_level=None)

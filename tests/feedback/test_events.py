@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whet.errors import DataError
-from whet.feedback.events import Event, Shown, event_of
-from whet.feedback.judgments import judgments, order_after, passed_by, standing
+from whet.feedback.events.event import Event, Shown, event_of
+from whet.feedback.events.judgments import judgments, order_after, passed_by, standing
 
 NAMES = [f"d{number}" for number in range(6)]
 SHOWN = tuple(Shown(name, 1 - number / 10) for number, name in enumerate(NAMES))

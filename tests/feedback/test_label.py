@@ -27,10 +27,10 @@ from labelling import (
 from whet.config.schema import DataConfig, LabelConfig, ModelConfig, TuneConfig
 from whet.data.load import load_dataset
 from whet.errors import CheckpointError, ConfigError, DataError, EnvironmentRefused
-from whet.feedback.browser import redirect_file, send_on
-from whet.feedback.label import _last_line, feedback_folder, label_command
-from whet.feedback.store import EventStore
-from whet.feedback.tuning import Tuner
+from whet.feedback.events.store import EventStore
+from whet.feedback.learn.job import Tuner
+from whet.feedback.serve.browser import redirect_file, send_on
+from whet.feedback.serve.label import _last_line, feedback_folder, label_command
 from whet.storage.lock import in_use
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from labelling import event
 
-from whet.feedback.store import EventStore
+from whet.feedback.events.store import EventStore
 
 WRITERS = 8
 EVENTS = 10_000

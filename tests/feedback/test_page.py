@@ -31,11 +31,11 @@ from labelling import (
     until,
 )
 
-from whet.feedback.browser import redirect_file, send_on
-from whet.feedback.judgments import judgments
-from whet.feedback.store import read_events
-from whet.feedback.trials import ENCODER_FROM
-from whet.feedback.tune import FEWEST
+from whet.feedback.events.judgments import judgments
+from whet.feedback.events.store import read_events
+from whet.feedback.learn.trials import ENCODER_FROM
+from whet.feedback.learn.tune import FEWEST
+from whet.feedback.serve.browser import redirect_file, send_on
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None or find_spec("playwright") is None,

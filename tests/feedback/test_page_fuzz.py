@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from labelling import Page, event, open_folder, served
 from schemathesis import GenerationMode
 
-from whet.feedback.guard import ENTER, KEY_HEADER
+from whet.feedback.serve.access import ENTER, KEY_HEADER
 
 FIELDS = ["query", "query_id", "k", "who", "doc_ids", "text", "after", "doc_id", "version", "token"]
 KNOWN = ["d1", "q1", "ba ce", "relevant", "move", "undo", "me", "\ud800", "\0", "a" * 2001]

@@ -15,8 +15,8 @@ from guarded_site import HOST, ORIGIN, PORT, Site
 from labelling import event, open_folder, served
 
 from whet.errors import ConfigError
-from whet.feedback.guard import ENTER, HELP, KEY_HEADER, LARGEST_BODY, Keys
-from whet.feedback.listening import hosts_of, listen, shown_host, warning_of
+from whet.feedback.serve.access import ENTER, HELP, KEY_HEADER, LARGEST_BODY, Keys
+from whet.feedback.serve.listening import hosts_of, listen, shown_host, warning_of
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from labelling import event, open_folder
 
+from whet.data.text import sentences_of
 from whet.errors import ConfigError, DataError
 from whet.evaluation.lexical import words_of
-from whet.feedback.searcher import sentences_of
-from whet.feedback.session import Session
-from whet.feedback.store import read_events
+from whet.feedback.events.store import read_events
+from whet.feedback.serve.session import Session
 
 QUERY = "baba cedi fogu"
 
@@ -164,12 +164,12 @@ def test_sentences_are_few_and_stand_in_the_text(text: str) -> None:
 def test_why_ends_in_time_and_goes_on_when_asked_again(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("whet.feedback.session.EXPLAIN_S", 0.0)
+    monkeypatch.setattr("whet.feedback.serve.session.EXPLAIN_S", 0.0)
     names, said = ["d1", "d2", "d3"], {}
     for count in (1, 2, 3):
         said |= session.why("ba ce", [name for name in names if name not in said])
         assert list(said) == names[:count]
-    monkeypatch.setattr("whet.feedback.session.EXPLAIN_S", 60.0)
+    monkeypatch.setattr("whet.feedback.serve.session.EXPLAIN_S", 60.0)
     assert session.why("ba ce", names) == said
 
 

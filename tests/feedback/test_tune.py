@@ -18,16 +18,16 @@ from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError, DataError
 from whet.evaluation.hybrid import HybridSearch
 from whet.evaluation.lexical import words_of
-from whet.feedback import lessons as lessons_module
-from whet.feedback import trials
-from whet.feedback import tune as tune_module
-from whet.feedback.adapt import blend, judged_losses, put, train_encoder, train_matrix
-from whet.feedback.checks import Check, guard_check
-from whet.feedback.events import Event, Shown
-from whet.feedback.judgments import Judged, judgments
-from whet.feedback.lessons import Lessons, Pool, lessons_of, pool_of
-from whet.feedback.tune import Score, Tuned, tune
-from whet.feedback.versions import Versions
+from whet.feedback.events.event import Event, Shown
+from whet.feedback.events.judgments import Judged, judgments
+from whet.feedback.learn import lessons as lessons_module
+from whet.feedback.learn import trials
+from whet.feedback.learn import tune as tune_module
+from whet.feedback.learn.adapt import blend, judged_losses, put, train_encoder, train_matrix
+from whet.feedback.learn.checks import Check, guard_check
+from whet.feedback.learn.lessons import Lessons, Pool, lessons_of, pool_of
+from whet.feedback.learn.tune import Score, Tuned, tune
+from whet.feedback.learn.versions import Versions
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers, open_model
 
@@ -247,7 +247,7 @@ def test_too_little_is_refused_with_what_is_missing(data, encoder, corpus):
 def test_a_held_out_score_is_of_weights_that_never_saw_the_query(
     data, encoder, corpus, monkeypatch
 ):
-    from whet.feedback import trials as module
+    from whet.feedback.learn import trials as module
 
     seen: list[set[str]] = []
     scored: list[set[str]] = []
@@ -355,7 +355,7 @@ def test_gestures_become_lessons(data):
 
 
 def test_what_is_told_is_of_the_share_that_the_guard_bears(data, encoder, corpus, monkeypatch):
-    from whet.feedback import trials as module
+    from whet.feedback.learn import trials as module
 
     monkeypatch.setattr(module, "GUARD_MAY_LOSE", -2.0)  # a guard that bears nothing
     lessons, _ = lessons_of(judged(data, range(12)), data.corpus)

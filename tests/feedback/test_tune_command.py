@@ -21,20 +21,20 @@ from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError
 from whet.evaluation.lexical import words_of
 from whet.evaluation.trec import read_run
-from whet.feedback.checks import guard_check
-from whet.feedback.session import Session
-from whet.feedback.store import EventStore
-from whet.feedback.tuning import EVENTS, Tuner, opened, tune_folder
-from whet.feedback.versions import KINDS, Versions
+from whet.feedback.events.store import EventStore
+from whet.feedback.learn.checks import guard_check
+from whet.feedback.learn.job import EVENTS, Tuner, opened, tune_folder
+from whet.feedback.learn.versions import KINDS, Versions
+from whet.feedback.serve.session import Session
 from whet.model.towers import open_model
 from whet.storage.lock import in_use
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 START = """
 import sys, time
 from pathlib import Path
 from whet.config.schema import TuneConfig
-from whet.feedback.tuning import Tuner
+from whet.feedback.learn.job import Tuner
 if __name__ == "__main__":
     tuner = Tuner(Path(sys.argv[1]), TuneConfig())
     tuner.start()

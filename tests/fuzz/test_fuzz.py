@@ -22,7 +22,7 @@ from harness import Page, mark
 from mutators import files_of, flipped, fresh_copy, mutate_folder, mutated_bytes, mutated_value
 
 from whet.storage.commit import file_sha256
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(900)]
 
@@ -46,7 +46,7 @@ def test_model_folders(tiny_model: Path, outside: Path, tmp_path: Path) -> None:
             np.save(target, open_model(str(folder)).encode(["ba ce di", "fo"]))
             return 0
 
-        from whet_launch.cli import guarded
+        from whet_launch.cli.main import guarded
 
         return guarded(action)
 

@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from source import FOLDERS, ROOT, sources
+from source import FOLDERS, ROOT, Source, sources
 
 ROOTS = ("engine", "kernels", "launch", "conf")
 
@@ -57,7 +57,8 @@ def test_the_rooms_keep_their_doors() -> None:
 @pytest.mark.parametrize(
     ("file", "line", "broken"),
     [
-        ("engine/whet/errors.py", "import faiss", "faiss only in whet.mining.search BROKEN"),
+        ("engine/whet/feedback/events/store.py", "import whet.feedback.serve", "feedback: what is"),
+        ("engine/whet/model/pooling.py", "import whet.model.towers", "no two rooms import each"),
         ("engine/whet/types.py", "import whet.encoding.store", "the rooms of whet"),
         ("kernels/whet_kernels/__init__.py", "import whet.types", "launch imports whet"),
         ("engine/whet/stray.py", "", "stray"),
@@ -75,15 +76,50 @@ def test_a_planted_import_is_found(tmp_path: Path, file: str, line: str, broken:
     assert broken in done.stdout
 
 
+def _strangers(source: Source, only_in: dict[str, str]) -> list[str]:
+    """What a file imports, also inside functions, that belongs to another room."""
+    path = source.path.partition("/")[2].removesuffix(".py").replace("/", ".")
+    module = path.removesuffix(".__init__")
+    return [
+        f"{module} imports {name}, which is for {only_in[name]}"
+        for name in sorted(_imported(source.tree))
+        if name in only_in and not f"{module}.".startswith(f"{only_in[name]}.")
+    ]
+
+
+def _only_in() -> dict[str, str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return project["tool"]["whet"]["only-in"]
+
+
+def test_a_library_is_imported_in_its_room_alone() -> None:
+    only_in = _only_in()
+    assert [line for source in sources() for line in _strangers(source, only_in)] == []
+    used = {name for source in sources() for name in _imported(source.tree)}
+    assert set(only_in) - used <= NAMED_ONLY, "a row for a library that nothing imports"
+
+
+def test_a_planted_library_is_found() -> None:
+    text = "def planted():\n    from faiss.contrib import x\n"
+    source = Source("engine/whet/errors.py", text, ast.parse(text))
+    wanted = ["whet.errors imports faiss, which is for whet.mining.search"]
+    assert _strangers(source, _only_in()) == wanted
+
+
+def _imported(tree: ast.AST) -> set[str]:
+    """The packages that a file imports."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
 def _third_party() -> set[str]:
     """Every package imported anywhere, also inside functions, as the name it is installed by."""
-    names = set()
-    for source in sources():
-        for node in ast.walk(source.tree):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                names.add(node.module.partition(".")[0])
+    names = {name for source in sources() for name in _imported(source.tree)}
     ours = {folder.rpartition("/")[2] for folder in FOLDERS}
     found = names - set(sys.stdlib_module_names) - ours
     return {INSTALLED_AS.get(name, name.replace("_", "-")) for name in found}

@@ -8,8 +8,8 @@ import pytest
 from source import ROOT
 
 import whet.config.schema
-from whet_launch.options import choices_of, group_names, groups_of
-from whet_launch.verbs import VERBS
+from whet_launch.cli.verbs import VERBS
+from whet_launch.options.catalogue import choices_of, group_names, groups_of
 
 YAML = sorted((ROOT / "conf" / "whet_conf").rglob("*.yaml"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from whet_kernels.topk_window import Exclude
+from whet_kernels.topk.window import Exclude
 
 KINDS = ["unit", "ties", "duplicates", "zeros", "any norm", "tiny"]
 

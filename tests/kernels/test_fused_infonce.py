@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from whet.loss.gradcache import backward_of, chunked_vectors
 from whet.loss.infonce import DENSE_AT_MOST, Targets, matryoshka_info_nce, uses_tiles
-from whet_kernels.fused_infonce import choose_backend, fused_info_nce, info_nce_reference
+from whet_kernels.infonce.fused import choose_backend, fused_info_nce, info_nce_reference
 
 pytestmark = [
     pytest.mark.kernel,
@@ -220,7 +220,7 @@ def test_tiles_do_not_matter(backend, symmetric):
 @pytest.mark.parametrize("multiprocessors", [2, 3, 100])
 def test_splits_of_the_walk_do_not_matter(monkeypatch, multiprocessors):
     """A few pairs against many documents are shared out over the whole device."""
-    from whet_kernels import fused_infonce_triton
+    from whet_kernels.infonce import triton_kernels as fused_infonce_triton
 
     case = problem(8, 20, 150, 16, share=0.2)
     monkeypatch.setattr(fused_infonce_triton, "_multiprocessors", lambda _: multiprocessors)
@@ -330,7 +330,7 @@ def test_auto_holds_no_large_matrix():
 
 MEMORY = """
 import re, torch
-from whet_kernels.fused_infonce import fused_info_nce
+from whet_kernels.infonce.fused import fused_info_nce
 
 def peak():  # KiB; not ru_maxrss, which a process takes over from the one that started it
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
@@ -359,7 +359,7 @@ def test_peak_memory_is_far_below_one_matrix():
 
 
 def test_triton_is_not_imported_before_it_is_used():
-    code = "import sys, whet_kernels.fused_infonce as f; exit('triton' in sys.modules)"
+    code = "import sys, whet_kernels.infonce.fused as f; exit('triton' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -10,13 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whet_kernels import int8_pass
-from whet_kernels.block import Tile
-from whet_kernels.exact_dot import VectorError, norms
-from whet_kernels.int8_pass import SCALED_ROWS, Int8, Int8Tile, int8_error_B
-from whet_kernels.mine_tiled import mine_topk_tiled
-from whet_kernels.mine_topk import mine_topk_reference
-from whet_kernels.topk_window import Exclude, window_of
+from whet_kernels.topk.cpu import int8 as int8_pass
+from whet_kernels.topk.cpu.block import Tile
+from whet_kernels.topk.cpu.int8 import SCALED_ROWS, Int8, Int8Tile, int8_error_B
+from whet_kernels.topk.cpu.search import mine_topk_tiled
+from whet_kernels.topk.exact import VectorError, norms
+from whet_kernels.topk.reference import mine_topk_reference
+from whet_kernels.topk.window import Exclude, window_of
 
 pytestmark = pytest.mark.kernel
 

@@ -13,8 +13,10 @@ from kernel_cases import KINDS, a_window, assert_same, exclude_of, vectors
 
 pytest.importorskip("triton")
 
-from whet_kernels import gpu_pass, mine_gpu
-from whet_kernels.band_bits import (
+from whet_kernels.topk.exact import VectorError, fold_sum, pair_scores
+from whet_kernels.topk.gpu import one_pass as gpu_pass
+from whet_kernels.topk.gpu import search as mine_gpu
+from whet_kernels.topk.gpu.band_kernel import (
     INTERPRET,
     Band,
     Counts,
@@ -23,14 +25,13 @@ from whet_kernels.band_bits import (
     best_of_bins,
     padding,
 )
-from whet_kernels.band_exact import Found, fold_places, pair_scores_torch, score_rows
-from whet_kernels.band_rows import list_rows, room_for_rounded, round_rows
-from whet_kernels.exact_dot import VectorError, fold_sum, pair_scores
-from whet_kernels.exact_scan import order_keys
-from whet_kernels.gpu_pass import score_error
-from whet_kernels.mine_gpu import GpuTiling, mine_topk_gpu
-from whet_kernels.mine_topk import mine_topk_reference
-from whet_kernels.topk_window import window_of
+from whet_kernels.topk.gpu.exact import Found, fold_places, pair_scores_torch, score_rows
+from whet_kernels.topk.gpu.one_pass import score_error
+from whet_kernels.topk.gpu.rounding import list_rows, room_for_rounded, round_rows
+from whet_kernels.topk.gpu.scan import order_keys
+from whet_kernels.topk.gpu.search import GpuTiling, mine_topk_gpu
+from whet_kernels.topk.reference import mine_topk_reference
+from whet_kernels.topk.window import window_of
 
 pytestmark = [
     pytest.mark.kernel,

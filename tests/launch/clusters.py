@@ -66,7 +66,7 @@ def processes_of(run: Path) -> list[int]:
         try:
             words = path.read_bytes().split(b"\0")
             if (
-                b"whet_launch.process" in words
+                b"whet_launch.machine.process" in words
                 and str(run).encode() in Path(os.fsdecode(words[3])).read_bytes()
             ):
                 found.append(int(path.parent.name))

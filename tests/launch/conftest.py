@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from clusters import Cluster
 
-from whet_launch.cli import main
-from whet_launch.verbs import VERBS
+from whet_launch.cli.main import main
+from whet_launch.cli.verbs import VERBS
 
 
 class Calls(list[Any]):

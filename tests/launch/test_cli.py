@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from whet.config.schema import EncodeJobConfig, EvalConfig, FitConfig, MineConfig
 from whet.errors import DataError, EnvironmentRefused
-from whet_launch.verbs import VERBS
+from whet_launch.cli.verbs import VERBS
 
 Whet = Callable[..., tuple[int, str, str]]
 

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from whet.bench.suites import SUITES
 from whet.config.schema import FitConfig, LaunchConfig
-from whet_launch.options import choices_of, group_names
-from whet_launch.verbs import VERBS
+from whet_launch.cli.verbs import VERBS
+from whet_launch.options.catalogue import choices_of, group_names
 
 Whet = Callable[..., tuple[int, str, str]]
 

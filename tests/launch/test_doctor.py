@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from whet_launch import health
-from whet_launch.doctor import spelled
-from whet_launch.doctor_nodes import _compared
-from whet_launch.health import FAIL, OK, WARN, Finding
+from whet_launch.doctor import health
+from whet_launch.doctor.command import spelled
+from whet_launch.doctor.health import FAIL, OK, WARN, Finding
+from whet_launch.doctor.nodes import _compared
 
 
 @pytest.mark.parametrize(

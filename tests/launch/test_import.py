@@ -33,10 +33,10 @@ def _python(code: str) -> str:
         "import whet",
         "import whet.config.schema, whet.errors",
         "import whet; whet.DataError; dir(whet)",
-        "from whet_launch.cli import main; main(['--help'])",
-        "from whet_launch.cli import main; main(['fit', '--help'])",
-        "from whet_launch.cli import main; main(['--version'])",
-        "from whet_launch.cli import main; assert main(['fit', 'mining=naiv']) == 2",
+        "from whet_launch.cli.main import main; main(['--help'])",
+        "from whet_launch.cli.main import main; main(['fit', '--help'])",
+        "from whet_launch.cli.main import main; main(['--version'])",
+        "from whet_launch.cli.main import main; assert main(['fit', 'mining=naiv']) == 2",
     ],
 )
 def test_nothing_heavy_is_loaded(code: str) -> None:

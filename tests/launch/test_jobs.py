@@ -15,9 +15,9 @@ import pytest
 from clusters import Cluster, ray_ip, started, wait_for_step, wait_until, whet
 
 from whet.errors import EnvironmentRefused
-from whet_launch import head
-from whet_launch.cli import main
-from whet_launch.head import asks_for_token, is_loopback
+from whet_launch.cli.main import main
+from whet_launch.remote import head
+from whet_launch.remote.head import asks_for_token, is_loopback
 
 CANARY = "hf_canary0123456789"
 

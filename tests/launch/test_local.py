@@ -95,8 +95,8 @@ def test_what_the_user_can_mend_ends_the_job_at_once(fit: list[str], tmp_path: P
 
 def test_one_process_needs_no_ray(fit: list[str], tmp_path: Path) -> None:
     words = [*fit, "trainer.max_steps=1", f"output={tmp_path}/run"]
-    code = "import sys; from whet_launch.cli import main; code = main(sys.argv[1:]); "
-    code += "print(code, 'ray' in sys.modules, 'whet_launch.local' in sys.modules)"
+    code = "import sys; from whet_launch.cli.main import main; code = main(sys.argv[1:]); "
+    code += "print(code, 'ray' in sys.modules, 'whet_launch.machine.local' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     assert done.stdout == "0 False False\n", done.stderr
 

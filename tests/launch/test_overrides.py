@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whet.errors import ConfigError
-from whet_launch.overrides import to_hydra
-from whet_launch.verbs import VERBS
+from whet_launch.cli.overrides import to_hydra
+from whet_launch.cli.verbs import VERBS
 
 
 def _read(words: list[str]) -> list[object]:

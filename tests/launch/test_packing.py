@@ -11,10 +11,10 @@ import pytest
 
 from whet.config.schema import FitConfig
 from whet.errors import ConfigError
-from whet_launch import packing
-from whet_launch.packing import files_of, look_through, pack
-from whet_launch.secret_files import is_secret_name
-from whet_launch.words import refuse_secrets, words_of
+from whet_launch.options.words import refuse_secrets, words_of
+from whet_launch.remote import packing
+from whet_launch.remote.packing import files_of, look_through, pack
+from whet_launch.remote.secret_files import is_secret_name
 
 
 def write(folder: Path, *names: str) -> None:

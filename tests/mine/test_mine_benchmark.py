@@ -26,8 +26,8 @@ def cases(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.mark.parametrize("kind", ["random", "clustered", "weak"])
 def test_the_exact_answer_is_that_of_the_reference(cases: ModuleType, kind: str) -> None:
-    from whet_kernels.mine_topk import mine_topk_reference
-    from whet_kernels.topk_window import Exclude
+    from whet_kernels.topk.reference import mine_topk_reference
+    from whet_kernels.topk.window import Exclude
 
     given = cases.problem(kind, 20, 3000, 48)
     query_QD, corpus_ND, positive_Q, ceiling_Q = (part.numpy() for part in given)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from whet_kernels.exact_dot import (
+from whet_kernels.topk.exact import (
     VectorError,
     check_range,
     fold_sum,
@@ -41,7 +41,7 @@ def test_score_is_the_folded_float64_sum(dimension):
 
 @pytest.mark.parametrize("dimension", [1, 2, 31, 47, 123, 384])
 def test_the_compiled_loop_gives_the_same_bits(dimension):
-    from whet_kernels.compiled import exact_pairs
+    from whet_kernels.topk.compiled import exact_pairs
 
     rng = np.random.default_rng(dimension)
     query, corpus = (rng.standard_normal((n, dimension)).astype(np.float32) for n in (9, 70))

@@ -10,8 +10,8 @@ from whet.mining.miner import mine
 from whet.mining.policy import policy_from
 from whet.mining.search import windowed_search
 from whet.types import Embeddings
-from whet_kernels.mine_topk import mine_topk_reference
-from whet_kernels.topk_window import Exclude
+from whet_kernels.topk.reference import mine_topk_reference
+from whet_kernels.topk.window import Exclude
 
 
 def unit(rng, count, dimension=24):

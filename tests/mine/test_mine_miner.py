@@ -12,7 +12,7 @@ from whet.errors import ConfigError, MiningError
 from whet.mining.miner import mine
 from whet.mining.policy import exclusions
 from whet.types import Embeddings
-from whet_kernels.mine_topk import mine_topk_reference
+from whet_kernels.topk.reference import mine_topk_reference
 
 POLICIES = {
     "default": MiningConfig(num_negatives=3),

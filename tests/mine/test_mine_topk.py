@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from whet.mining import search
 from whet.mining.policy import CHOICES
 from whet.mining.search import tiles, windowed_search
-from whet_kernels import int8_pass
-from whet_kernels.mine_tiled import Tiling, mine_topk_tiled
-from whet_kernels.mine_topk import mine_topk, mine_topk_reference
-from whet_kernels.topk_window import Exclude, window_of
+from whet_kernels.topk.cpu import int8 as int8_pass
+from whet_kernels.topk.cpu.search import Tiling, mine_topk_tiled
+from whet_kernels.topk.reference import mine_topk, mine_topk_reference
+from whet_kernels.topk.window import Exclude, window_of
 
 pytestmark = pytest.mark.kernel
 NONE = {"ceiling_Q": None, "floor_Q": None, "exclude": None}

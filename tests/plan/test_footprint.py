@@ -100,7 +100,7 @@ def test_calibration_gives_back_what_was_measured():
 
 
 def test_labels_are_the_names_of_the_yaml_files():
-    from whet_launch.options import choices_of
+    from whet_launch.options.catalogue import choices_of
 
     labels = {*every_strategy(1), *every_strategy(2)}
     assert labels == set(choices_of("strategy")) - {"auto"}

@@ -14,7 +14,7 @@ from whet.model.encoder import Encoder
 from whet.plan.make import make_plan, plan_path
 from whet.plan.table import spelled, verdict
 from whet.plan.workload import Split
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from whet.config.schema import FitConfig
 from whet.errors import CheckpointError
 from whet.storage.commit import commit_folder
 from whet.training.restore import check_resume, find_resume
-from whet_launch.cli import main
+from whet_launch.cli.main import main
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from whet.config.schema import EncodeConfig, EvalConfig, FitConfig, ModelConfig
-from whet.data.holdout import eval_split_name
 from whet.data.load import Dataset, load_dataset
-from whet.data.splits import eval_qrels
+from whet.data.splits import eval_qrels, eval_split_name
 from whet.errors import ConfigError, DataError, EnvironmentRefused
 from whet.evaluation.judge import Evaluation, judgments_of
 from whet.evaluation.measures import Scores

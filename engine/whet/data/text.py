@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from hashlib import blake2b
 from unicodedata import category, normalize
 
 import numpy as np
 
+END = re.compile(r"(?<=\S[.!?…。\uff01\uff1f])\s+|\n\s*\n|\n(?=\s*[-*|#>])")
+LONGEST_SENTENCE = 300  # characters; a table or a log has no full stops
+MOST_SENTENCES = 30  # of a document
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's control, format, half pair, line ends
 
 
@@ -76,3 +80,18 @@ def _encodes(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def sentences_of(text: str) -> list[str]:
+    """The first sentences of a text, each as it stands there.
+
+    >>> sentences_of("One. Two?  Three")
+    ['One.', 'Two?', 'Three']
+    """
+    pieces = (piece.strip() for piece in END.split(text[: MOST_SENTENCES * LONGEST_SENTENCE]))
+    cut = [
+        piece[start : start + LONGEST_SENTENCE].strip()
+        for piece in pieces
+        for start in range(0, len(piece), LONGEST_SENTENCE)
+    ]
+    return [piece for piece in cut if piece][:MOST_SENTENCES]

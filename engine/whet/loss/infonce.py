@@ -13,7 +13,7 @@ from torch import Tensor
 
 from whet.errors import ConfigError
 from whet.model.pooling import to_unit_length
-from whet_kernels.fused_infonce import dense_mask, fused_info_nce, info_nce_reference
+from whet_kernels.infonce.fused import dense_mask, fused_info_nce, info_nce_reference
 
 # Similarities (pairs x documents) from which "auto" does not hold them all: 64 MiB in float32, and
 # the plain loss keeps about six such matrices. Below, it is the faster one and the memory is small.

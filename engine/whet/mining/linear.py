@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whet_kernels.exact_dot import slices
+from whet_kernels.topk.exact import slices
 
 ROWS = 1 << 16  # vectors moved at a time
 

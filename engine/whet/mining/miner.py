@@ -34,8 +34,8 @@ from whet.mining.sample import Streams, choose, uniform_rows
 from whet.mining.search import named_error
 from whet.mining.search.sharded import corpus_scores
 from whet.types import CorpusShard, Embeddings, Negatives, Positives
-from whet_kernels.exact_dot import VectorError, norms
-from whet_kernels.topk_window import Exclude
+from whet_kernels.topk.exact import VectorError, norms
+from whet_kernels.topk.window import Exclude
 
 
 @dataclass(frozen=True)

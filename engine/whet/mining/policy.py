@@ -18,8 +18,8 @@ import numpy as np
 from whet.config.schema import MiningConfig
 from whet.errors import ConfigError
 from whet.types import Positives
-from whet_kernels.exact_dot import slices
-from whet_kernels.topk_window import Exclude
+from whet_kernels.topk.exact import slices
+from whet_kernels.topk.window import Exclude
 
 CHOICES = {
     "rank_window": ("survivors", "raw"),

@@ -17,8 +17,8 @@ from whet.errors import MiningError
 from whet.mining.search import windowed_search
 from whet.mining.search.sharded import corpus_scores
 from whet.types import CorpusShard, Embeddings
-from whet_kernels.exact_dot import slices
-from whet_kernels.topk_window import Exclude, Window, window_of
+from whet_kernels.topk.exact import slices
+from whet_kernels.topk.window import Exclude, Window, window_of
 
 # Scores of (query row, document row) pairs, float [M], batched as it likes.
 Rescore = Callable[[np.ndarray, np.ndarray], np.ndarray]

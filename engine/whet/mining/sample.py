@@ -19,8 +19,8 @@ import numpy as np
 from whet.mining.search import windowed_search
 from whet.mining.search.sharded import corpus_scores
 from whet.types import CorpusShard, Embeddings
-from whet_kernels.exact_dot import slices
-from whet_kernels.topk_window import Window
+from whet_kernels.topk.exact import slices
+from whet_kernels.topk.window import Window
 
 RARE = (
     64  # below one allowed row in so many, all allowed rows are listed instead of drawn at random

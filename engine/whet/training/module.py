@@ -26,7 +26,7 @@ from whet.training.batches.examples import Batch, Examples
 from whet.training.batches.order import Order
 from whet.training.exchange import all_vectors, most, own_gradient
 from whet.training.strategy import gradient_norm, norm_of_step, shard_for_fsdp, strategy_name
-from whet_kernels.fused_infonce import choose_backend
+from whet_kernels.infonce.fused import choose_backend
 
 MEMORY_SHARE = 0.3  # of the device, for the activations of one backward
 BYTES_A_UNIT = (

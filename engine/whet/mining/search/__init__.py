@@ -20,8 +20,8 @@ from whet.mining.search.sharded import search_shards
 from whet.mining.search.tiles import blas, int8
 from whet.progress import say
 from whet.types import CorpusShard, Embeddings
-from whet_kernels.exact_dot import VectorError
-from whet_kernels.topk_window import Exclude, window_of
+from whet_kernels.topk.exact import VectorError
+from whet_kernels.topk.window import Exclude, window_of
 
 Vectors = Embeddings | np.ndarray
 

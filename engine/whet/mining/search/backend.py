@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from whet.progress import track
-from whet_kernels.topk_window import TopK, Window
+from whet_kernels.topk.window import TopK, Window
 
 LONG = 1 << 39  # multiplications: three seconds on two cores
 

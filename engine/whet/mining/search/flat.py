@@ -12,8 +12,8 @@ import numpy as np
 
 from whet.mining.search.backend import Answer, Backend, Task, progress
 from whet.mining.search.tiles import blas
-from whet_kernels.exact_dot import check_range, norms, score_error_Q, slices
-from whet_kernels.topk_window import Finished, TopK, Window, empty_result, finish
+from whet_kernels.topk.exact import check_range, norms, score_error_Q, slices
+from whet_kernels.topk.window import Finished, TopK, Window, empty_result, finish
 
 SLACK = 16  # candidates beyond what is asked for: rows within rounding of the last
 CEILING_ROOM = 48  # more where a ceiling drops the best of them

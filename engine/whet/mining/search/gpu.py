@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from whet.mining.search.backend import Answer, Backend, Task
-from whet_kernels.topk_window import reached_by_hints
+from whet_kernels.topk.window import reached_by_hints
 
 SHARE = 0.5  # of the device's free memory that a corpus may take; a larger one is streamed
 
@@ -29,7 +29,7 @@ def _suits(task: Task) -> tuple[bool, str]:
 def _run(task: Task) -> Answer:
     import torch
 
-    from whet_kernels.mine_gpu import mine_topk_gpu
+    from whet_kernels.topk.gpu.search import mine_topk_gpu
 
     corpus_ND: Any = task.corpus_ND
     note = ""

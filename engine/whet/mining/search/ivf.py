@@ -16,8 +16,8 @@ import numpy as np
 
 from whet.mining.search.backend import Answer, Backend, Task
 from whet.mining.search.tiles import blas
-from whet_kernels.exact_dot import norms, slices
-from whet_kernels.topk_window import empty_result, finish
+from whet_kernels.topk.exact import norms, slices
+from whet_kernels.topk.window import empty_result, finish
 
 FIRST_PROBES = 16  # lists a query looks into at first
 WIDER = 4

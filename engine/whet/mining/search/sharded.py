@@ -16,8 +16,8 @@ import numpy as np
 from whet.mining.search.backend import Found
 from whet.processes.world import concatenated, exchanged, summed, together, world
 from whet.types import CorpusShard, Embeddings
-from whet_kernels.exact_dot import pair_scores, slices
-from whet_kernels.topk_window import Exclude, TopK
+from whet_kernels.topk.exact import pair_scores, slices
+from whet_kernels.topk.window import Exclude, TopK
 
 MERGED = 1 << 22  # survivors of a part that travel at a time
 

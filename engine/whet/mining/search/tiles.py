@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from whet.mining.search.backend import Answer, Backend, Task, progress
-from whet_kernels.mine_topk import mine_topk
+from whet_kernels.topk.reference import mine_topk
 
 FEW_ROWS = 8192  # a smaller corpus is searched before int8 pays for its preparation
 FEW_PRODUCTS = 1 << 36  # fewer multiplications are through before numba is loaded
@@ -29,7 +29,7 @@ def _run(task: Task, *, int8: bool) -> Answer:
 
 
 def _suits_int8(task: Task) -> tuple[bool, str]:
-    from whet_kernels.int8_pass import int8_gain
+    from whet_kernels.topk.cpu.int8 import int8_gain
 
     if find_spec("numba") is None:
         return False, "numba is not installed"

@@ -1,0 +1,1 @@
+"""What somebody else's bundle is worth: verified, and its run done again."""

@@ -1,0 +1,146 @@
+"""README.md of a bundle: the model card, every value of it from what was recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from whet.bundle.facts import Facts
+from whet.bundle.making.licences import Licence, front_matter_licence
+from whet.bundle.making.openness import Openness
+from whet.run.model_card import USE, measures_table
+
+CARD = """---
+library_name: sentence-transformers
+pipeline_tag: sentence-similarity
+tags: [sentence-transformers, sentence-similarity, feature-extraction, whet]
+{licence}
+---
+
+# {name}, sharpened on {data}
+
+{name} trained further by Whet {version} on {pairs:,} (query, relevant document) pairs of {data},
+for {steps:,} steps of {batch_size}. Every value on this page was recorded when that ran.
+
+{table}
+
+Judged on {queries:,} queries that were not trained on, searching all {docs:,} documents. {verdict}
+
+{use}
+
+## Openness
+
+| part | state | where | licence | licence from |
+|---|---|---|---|---|
+{parts}
+
+What the licences of the training data and the base weights permit together, read with care (as if
+weights were derived from both):
+
+{permits}
+
+{words}This is computed from what is stated; it is no legal advice.
+
+## What made it
+
+| | |
+|---|---|
+{facts}
+
+## Check it, and do it again
+
+```sh
+whet verify FOLDER                  # every hash; names the first file that differs
+whet reproduce FOLDER{needs}  # the same run again, compared
+```
+
+The root of the hash tree is in `provenance.json`, an in-toto statement with SLSA provenance; the
+configuration, packages, negatives and logs are in `training/`.
+"""
+
+
+def bundle_card(
+    facts: Facts, openness: Openness, licences: dict[str, Licence], results: dict[str, Any]
+) -> str:
+    """The card's text; `results` are the `whet_` fields of the provenance."""
+    data, comparison = facts.environment["data"], facts.comparison
+    parts = [
+        f"| {part.name} | {part.state} | {part.where} | {part.licence or 'unknown'} "
+        f"| {part.licence_from} |"
+        for part in openness.parts
+    ]
+    kept = [part.name for part in openness.parts if part.state != "present"]
+    needs = " data=DATA    " if "training data" in kept else " " * 13
+    return CARD.format(
+        licence="\n".join(front_matter_licence(openness.licence)),
+        name=facts.config["model"]["name"],
+        data=facts.origin["data"]["name"],
+        version=facts.origin["code"]["version"],
+        pairs=data["train pairs"],
+        docs=data["documents"],
+        queries=data["judged queries"],
+        steps=facts.steps,
+        batch_size=facts.config["trainer"]["batch_size"],
+        table=measures_table(comparison["rows"]),
+        verdict=comparison["verdict"],
+        use=USE,
+        parts="\n".join(parts),
+        permits="\n".join(f"- {line}" for line in openness.sentences),
+        words=_quoted(licences),
+        facts="\n".join(f"| {name} | {said} |" for name, said in _rows(facts, results)),
+        needs=needs,
+    )
+
+
+def _quoted(licences: dict[str, Licence]) -> str:
+    lines = [f"- {name}, {words}" for name, licence in licences.items() for words in licence.words]
+    if not lines:
+        return ""
+    return "Stated in words, and not read as a licence:\n\n" + "\n".join(lines) + "\n\n"
+
+
+def _rows(facts: Facts, results: dict[str, Any]) -> list[tuple[str, Any]]:
+    config, origin, machine = facts.config, facts.origin, facts.origin["machine"]
+    data, model, trainer = origin["data"], origin["model"], config["trainer"]
+    mining = config["mining"]
+    where = model["package"] or ("a folder" if model["local"] else "Hugging Face")
+    window = f"relative margin {mining['relative_margin']}, from {mining['sampling']}"
+    against = origin["determinism"]["against"]
+    return [
+        ("base model", f"`{model['name']}` ({where}), revision {model['revision'] or 'none'}"),
+        ("base model's fingerprint", f"`{model['fingerprint']}`"),
+        ("data", f"{data['name']}: {data['documents']:,} documents, {data['queries']:,} queries"),
+        ("data, sha256 of ids, texts and judgments", f"`{data['digest']}`"),
+        ("judgments", ", ".join(f"{name} {n:,}" for name, n in data["splits"].items()) or "none"),
+        ("negatives", f"{mining['num_negatives']} a pair, {window}"),
+        ("loss", f"InfoNCE, temperature {config['loss']['temperature']}"),
+        ("learning rate", f"{trainer['learning_rate']}, warm-up {trainer['warmup_ratio']}"),
+        ("seed", config["seed"]),
+        (
+            "same bits again",
+            "; ".join(against) if against else "yes, on this hardware and versions",
+        ),
+        ("code", f"whet {origin['code']['version']}, {_commit(origin['code'])}"),
+        ("machine", f"{machine['cpu']}, {machine['threads']} threads, {_gpus(machine)}"),
+        ("processes", origin["processes"]),
+        ("time", ", ".join(f"{name} {s:,.0f} s" for name, s in results["seconds"].items())),
+        ("energy", _energy(facts.environment["joules"])),
+        ("versions", ", ".join(f"{k} {v}" for k, v in facts.environment["versions"].items())),
+    ]
+
+
+def _commit(code: dict[str, Any]) -> str:
+    if code["kind"] == "installed":
+        return "as installed"
+    changed = " with changes not committed" if code["diff"] or code["new_files"] else ""
+    return f"commit `{(code['commit'] or 'unknown')[:12]}`{changed}"
+
+
+def _gpus(machine: dict[str, Any]) -> str:
+    return ", ".join(machine["gpus"]) or "no GPU"
+
+
+def _energy(joules: dict[str, float]) -> str:
+    if not joules:
+        return "not measured: no counter could be read"
+    spent = ", ".join(f"{device} {value / 3600:,.1f} Wh" for device, value in joules.items())
+    return f"{spent} (whole devices, other work on them included)"

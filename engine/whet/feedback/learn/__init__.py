@@ -1,0 +1,1 @@
+"""From judgments to a better model: lessons, trials, checks, versions."""

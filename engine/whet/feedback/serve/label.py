@@ -1,0 +1,197 @@
+"""What `whet label` does: serve the search page until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from whet.config.ranges import check_options
+from whet.config.schema import LabelConfig
+from whet.data.load import Dataset, load_dataset
+from whet.errors import CheckpointError, ConfigError, DataError, EnvironmentRefused, WhetError
+from whet.feedback.events.store import EventStore
+from whet.feedback.learn.job import EVENTS, Tuner
+from whet.feedback.learn.versions import Versions
+from whet.feedback.serve.access import Keys
+from whet.feedback.serve.browser import has_screen, redirect_file, send_on
+from whet.feedback.serve.listening import hosts_of, listen, shown_host, warning_of
+from whet.feedback.serve.session import Session
+from whet.progress import say
+from whet.run.folder import write_config
+from whet.storage.readable import readable_yaml
+
+PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "bm25s": "bm25s", "Stemmer": "PyStemmer"}
+
+
+def label_command(config: LabelConfig) -> None:
+    """`whet label`: search, judge, tune, on a page that only this machine's user can open.
+
+    SIGTERM and a terminal that closes end it as Ctrl-C does, with exit code 0.
+    """
+    check_options(config)
+    missing = [name for module, name in PACKAGES.items() if find_spec(module) is None]
+    if missing:
+        raise EnvironmentRefused(
+            f'whet label needs {" and ".join(missing)}. Run `pip install "whet[label]"`.'
+        )
+    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    if not len(data.corpus):
+        raise DataError(f"{data.path} holds no documents. Nothing to search.")
+    listening = listen(config.host, config.port)
+    home = feedback_folder(config, data)
+    store = EventStore(home / EVENTS)
+    with _ended_by_signals():
+        _label(data, home, store, listening, config)
+
+
+def _label(
+    data: Dataset, home: Path, store: EventStore, listening: socket.socket, config: LabelConfig
+) -> None:
+    try:
+        session, tuner = opened(data, home, store, config)
+    except KeyboardInterrupt:
+        store.close()
+        say("Stopped before the page was ready. The same command goes on with what is left to do.")
+        return
+    try:
+        _serve(session, tuner, home, listening, config)
+    except KeyboardInterrupt:  # how a person ends it
+        pass
+    finally:
+        with suppress(OSError):  # its folder may be gone
+            tuner.stop()
+        last = _last_line(session, store)
+        session.close()
+        listening.close()
+    say(last)
+
+
+def _last_line(session: Session, store: EventStore) -> str:
+    """How many events are kept, and where, if they are."""
+    try:
+        store.check_there()
+        return f"Stopped. {session.counts()['events']:,} events are in {store.path}."
+    except (OSError, WhetError) as error:
+        return f"Stopped. How many events are kept is not known: {error}."
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM, and SIGHUP unless it is ignored (nohup), are Ctrl-C to the block."""
+    handlers: dict[signal.Signals, Any] = {
+        signal.SIGTERM: signal.default_int_handler,
+        signal.SIGHUP: lambda number, frame: signal.raise_signal(
+            signal.SIGTERM
+        ),  # uvicorn knows it
+    }
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def feedback_folder(config: LabelConfig, data: Dataset) -> Path:
+    """The folder of the feedback, with the configuration in it. ConfigError if it is of other data
+    or another model.
+    """
+    home = Path(config.output or Path("runs") / f"feedback_{data.name}")
+    config = _absolute(config, home)
+    told = home / "config.yaml"
+    if not told.exists():
+        if home.exists() and (not home.is_dir() or _foreign(home)):
+            raise ConfigError(
+                f"output={home} holds something that is no feedback. Choose another folder."
+            )
+        home.parent.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, exist_ok=True)  # queries may be private
+        write_config(home, config)
+        return home
+    remedy = "Bring back a copy, or say output=ANOTHER_FOLDER."
+    saved = readable_yaml(told, remedy=remedy)
+    for key, here in (("data.path", config.data.path), ("model.name", config.model.name)):
+        group, _, name = key.partition(".")
+        there = saved[group].get(name) if isinstance(saved.get(group), dict) else None
+        if not isinstance(there, str):
+            raise CheckpointError(f"{told} is damaged: {key} is missing or wrong. {remedy}")
+        if there != here:
+            raise ConfigError(
+                f"{home} holds feedback for {key}={there}, and this command says {here}. "
+                "Leave the option out or say output=ANOTHER_FOLDER."
+            )
+    return home
+
+
+def _foreign(home: Path) -> bool:
+    """Whether a folder holds something, and no configuration that another start wrote just now."""
+    names = {path.name for path in home.iterdir() if not path.name.startswith(".")}
+    return bool(names) and "config.yaml" not in names
+
+
+def opened(
+    data: Dataset, home: Path, store: EventStore, config: LabelConfig
+) -> tuple[Session, Tuner]:
+    """The session of a folder of feedback, and what tunes it."""
+    versions = Versions(home, config.model)
+    return Session(data, versions, store, config.encode), Tuner(
+        home, config.tune, trust=config.model.trust_remote_code
+    )
+
+
+def _serve(
+    session: Session, tuner: Tuner, home: Path, listening: socket.socket, config: LabelConfig
+) -> None:
+    from whet.feedback.serve.app import guarded, make_app
+    from whet.feedback.serve.connections import server_of
+
+    port = listening.getsockname()[1]
+    keys = Keys(port)
+    app = guarded(make_app(session, tuner, keys, home=home), keys, hosts_of(config.host, listening))
+    page = f"http://{shown_host(config.host, listening)}:{port}/?token="
+    if warning := warning_of(config.host, listening):
+        say(warning)
+    say(f"Search page: {page}{_fresh(keys, page)}\nFeedback: {home}. Ctrl-C ends it.")
+    redirect = redirect_file(home, port)
+    try:
+        if config.open_browser and has_screen():
+            token = keys.issue(lambda: redirect.unlink(missing_ok=True))
+            try:
+                send_on(redirect, page + token)
+            except OSError as error:
+                say(f"No browser was opened ({error}). Open the address above.")
+        server_of(app).run(sockets=[listening])
+    finally:
+        with suppress(OSError):
+            redirect.unlink(missing_ok=True)
+
+
+def _fresh(keys: Keys, page: str) -> str:
+    """A token for a person to use; once it is, the next is told."""
+    return keys.issue(
+        lambda: say(f"That address was used. For another tab: {page}{_fresh(keys, page)}")
+    )
+
+
+def _absolute(config: LabelConfig, home: Path) -> LabelConfig:
+    """The configuration as it can be read from any folder."""
+    path, model = config.data.path, config.model.name
+    return replace(
+        config,
+        data=replace(config.data, path=str(Path(path).resolve()) if Path(path).exists() else path),
+        model=replace(
+            config.model, name=str(Path(model).resolve()) if Path(model).is_dir() else model
+        ),
+        output=str(home.resolve()),
+    )

@@ -1,0 +1,1 @@
+"""InfoNCE without the matrix of all similarities."""

@@ -1,0 +1,1 @@
+"""The command line: verbs, overrides, help, exit codes."""

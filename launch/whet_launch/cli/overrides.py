@@ -1,0 +1,196 @@
+"""Command-line arguments, checked and completed before Hydra (or anything heavy) is loaded.
+
+`data=PATH` and `model=NAME` become `data.path=PATH` and `model.name=NAME` unless they name a YAML
+file of the group; text is quoted for Hydra's grammar; an unknown key or choice is refused with the
+nearest right one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from whet.errors import ConfigError
+from whet_launch.cli.verbs import VERBS, Verb
+from whet_launch.options.catalogue import choices_of, group_names, keys_of
+from whet_launch.options.recipes import folders_given
+from whet_launch.options.words import quoted
+
+SHORT = {"data": "data.path", "model": "model.name"}
+PATHS = {"data.path", "model.name", "output", "resume", "baseline", "mining.cross_encoder"}
+PATHS |= {"launch.prices", "folder", "tune.guard", "collections", "run", "bundle"}
+FLAGS = set("--hydra-help --resolve --run -r --multirun -m --shell-completion -sc".split())
+FLAGS_WITH_VALUE = set("--cfg -c --package -p --config-dir -cd --info -i".split())
+OPTIONS = {"--dry-run": "launch.dry_run=true"}  # as other programs spell them
+SWEEP_FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\s*\(")
+
+
+def find_verb(word: str) -> Verb:
+    """The verb called `word`, or ConfigError with the nearest."""
+    if word in VERBS:
+        return VERBS[word]
+    raise ConfigError(
+        f"whet has no verb {word!r}.{_did_you_mean(word, VERBS)} `whet --help` lists all."
+    )
+
+
+def to_hydra(verb: Verb, words: list[str]) -> list[str]:
+    """The words after the verb as Hydra is to see them.
+
+    Raises ConfigError for an unknown flag, key or choice, and for two data paths.
+    """
+    flags, rest = _split(verb, words)
+    sweep = bool({"-m", "--multirun"} & set(flags))
+    bare = [word for word in rest if _stands_alone(verb, word)]
+    if len(bare) > 1:
+        raise ConfigError(
+            f"{bare[0]!r} and {bare[1]!r} both stand where one {_meant(verb)} is expected. "
+            "Write options as key=value."
+        )
+    if bare and bare[0] in _keys(verb) and not _is_here(verb, bare[0]):
+        raise ConfigError(f"{bare[0]} needs a value. Write {bare[0]}=VALUE.")
+    if bare and verb.bare is None:
+        raise ConfigError(f"{verb.name} takes options as key=value, and {bare[0]!r} is none.")
+    named = [f"{verb.bare}={word}" if word in bare else word for word in rest]
+    overrides = [_override(verb, word, flags, sweep=sweep) for word in named]
+    if sweep:
+        # one folder for the whole sweep, and each job's own in it
+        one_folder = re.compile(r"^output=(?='[^',]*'$)")
+        overrides = [one_folder.sub("hydra.sweep.dir=", text) for text in overrides]
+    return flags + overrides
+
+
+def _stands_alone(verb: Verb, word: str) -> bool:
+    """True for a word that is no key=value; `lr=0.1/data` is none if that folder is here."""
+    if "=" in word:
+        return _parts(word)[1] not in _keys(verb) and _is_here(verb, word)
+    return not re.match(r"~\w", word)
+
+
+def _is_here(verb: Verb, word: str) -> bool:
+    """Whether a word alone can only be meant as the file or folder of that name."""
+    takes_a_path = SHORT.get(verb.bare or "", verb.bare) in PATHS
+    return takes_a_path and Path(word).exists()
+
+
+def _keys(verb: Verb) -> set[str]:
+    return {*keys_of(verb.config), *group_names(verb.config)}
+
+
+def _meant(verb: Verb) -> str:
+    return "data path" if verb.bare == "data" else str(verb.bare or "option")
+
+
+def _split(verb: Verb, words: list[str]) -> tuple[list[str], list[str]]:
+    """Flags (with their values) and the rest."""
+    flags: list[str] = []
+    rest: list[str] = []
+    waiting = iter(words)
+    for word in waiting:
+        name = word.partition("=")[0]
+        if not word.startswith("-"):
+            rest.append(word)
+        elif name in FLAGS_WITH_VALUE:
+            flags += [name, word[len(name) + 1 :] or next(waiting, "")]
+            if name in ("--cfg", "-c") and flags[-1] not in ("job", "hydra", "all"):
+                raise ConfigError(f"{name} {flags[-1]}: write --cfg job, --cfg hydra or --cfg all.")
+        elif word in FLAGS:
+            flags.append(word)
+        elif word in OPTIONS and verb.name == "fit":
+            rest.append(OPTIONS[word])
+        elif (key := name.lstrip("-").replace("-", "_")) in {*keys_of(verb.config), *SHORT}:
+            raise ConfigError(f"Options carry no dashes. Write {key}=VALUE instead of {word}.")
+        else:
+            near = _did_you_mean(name, {*FLAGS, *FLAGS_WITH_VALUE, "--help", "--version"})
+            all_flags = f"`whet {verb.name} --help` lists all."
+            raise ConfigError(f"There is no flag {name}.{near} {all_flags}")
+    return flags, rest
+
+
+def _override(verb: Verb, word: str, flags: list[str], *, sweep: bool) -> str:
+    """One `key=value`, checked; short forms written out, text quoted."""
+    sign, key, equals, value = _parts(word)
+    if key.startswith("hydra") or "@" in key or not equals or value.startswith("{"):
+        return word
+    if key in group_names(verb.config):
+        return _choice(verb, sign + key, value, flags, sweep=sweep)
+    options = keys_of(verb.config)
+    if key not in options:
+        raise ConfigError(_unknown_key(verb, key))
+    if options[key].kind.startswith("str"):
+        return f"{sign}{key}={_quoted(key, value, sweep=sweep)}"
+    return word
+
+
+def _parts(word: str) -> tuple[str, str, str, str]:
+    sign = word[: len(word) - len(word.lstrip("+~"))]
+    key, equals, value = word[len(sign) :].partition("=")
+    return sign, key, equals, value
+
+
+def _choice(verb: Verb, key: str, value: str, flags: list[str], *, sweep: bool) -> str:
+    """`group=choice`: known choices pass, a path or model name becomes its own key."""
+    group = key.lstrip("+~")
+    known = {*choices_of(group), *_own_choices(flags, group), "null"}
+    if value.startswith("[") or SWEEP_FUNCTION.match(value):
+        return f"{key}={value}"
+    values = value.split(",") if sweep else [value]
+    if all(item in known for item in values):
+        return f"{key}={value}"
+    strangers = [item for item in values if item not in known]
+    near = difflib.get_close_matches(strangers[0], known, n=1, cutoff=0.75)
+    looks_like_a_path = "/" in value or value[:1] in ".~'\"" or Path(value).exists()
+    if not sweep and all(item in known for item in value.split(",")):
+        raise ConfigError(f"{group}={value} has several values. Add --multirun for a run of each.")
+    if group not in SHORT or (near and not looks_like_a_path):
+        here = "" if group not in SHORT else " and no such folder here"
+        raise ConfigError(
+            f"There is no {group}={strangers[0]}{here}."
+            f"{_did_you_mean(strangers[0], known, prefix=f'{group}=')} "
+            f"There are: {', '.join(sorted(known - {'null'}))}."
+        )
+    if len(strangers) < len(values):
+        raise ConfigError(
+            f"{group}={value} mixes names of settings with paths. "
+            f"Sweep over one kind, for example {SHORT[group]}={value}."
+        )
+    return f"{SHORT[group]}={_quoted(SHORT[group], value, sweep=sweep)}"
+
+
+def _own_choices(flags: list[str], group: str) -> list[str]:
+    """YAML files of a group in the folder given by `-cd DIR`."""
+    return [path.stem for given in folders_given(flags) for path in (given / group).glob("*.yaml")]
+
+
+def _quoted(key: str, value: str, *, sweep: bool) -> str:
+    """Text so that Hydra's grammar reads exactly it: spaces, commas, `=` and digits included."""
+    quoted_already = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    if value == "null" or quoted_already or (sweep and SWEEP_FUNCTION.match(value)):
+        return value
+    if sweep and "," in value:
+        return ",".join(_quoted(key, item.strip(), sweep=False) for item in value.split(","))
+    return quoted(os.path.expanduser(value) if key in PATHS else value)
+
+
+def _unknown_key(verb: Verb, key: str) -> str:
+    known = [*keys_of(verb.config), *group_names(verb.config)]
+    last = key.rpartition(".")[2]
+    by_last_part = [name for name in known if name.rpartition(".")[2] == last]
+    deep_first = sorted(known, key=lambda name: -name.count("."))  # so that top-level keys win
+    last_parts = {name.rpartition(".")[2]: name for name in deep_first}
+    near = (
+        difflib.get_close_matches(key, by_last_part, n=1, cutoff=0)
+        or difflib.get_close_matches(key, known, n=1, cutoff=0.85)
+        or [last_parts[x] for x in difflib.get_close_matches(last, last_parts, n=1, cutoff=0.75)]
+        or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    )
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"There is no option {key!r}.{hint} `whet {verb.name} --help` lists all."
+
+
+def _did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
+    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)
+    return f" Did you mean {prefix}{near[0]}?" if near else ""

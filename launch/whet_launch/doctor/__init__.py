@@ -1,0 +1,1 @@
+"""`whet doctor`: what is wrong with a machine, or with a cluster's nodes."""

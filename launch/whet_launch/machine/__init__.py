@@ -1,0 +1,1 @@
+"""A job on this machine: its processes, started, watched, started again."""

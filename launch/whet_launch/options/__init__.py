@@ -1,0 +1,1 @@
+"""A configuration as words, and back."""

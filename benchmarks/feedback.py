@@ -111,7 +111,7 @@ def opened(name: str, options: argparse.Namespace) -> Collection:
     from whet.encoding.store import embeddings_folder
     from whet.encoding.table import encode_table
     from whet.evaluation.lexical import words_of
-    from whet.feedback.learn.checks import Check, guard_check
+    from whet.feedback.learn.checks import JudgedQueries, guard_check
     from whet.model.encoder import Encoder
 
     folder = collection(options.data, COLLECTIONS[name], options.work)
@@ -135,7 +135,7 @@ def opened(name: str, options: argparse.Namespace) -> Collection:
     )
     asked = test_rows[:TEST]
     relevant = [{corpus.ids[row]: 1 for row in truth[query]} for query in asked]
-    test = Check(data.queries.texts(asked), relevant, corpus, words)
+    test = JudgedQueries(data.queries.texts(asked), relevant, corpus, words)
     return Collection(name, data, corpus, truth, learn, test, guard, words, model)
 
 
@@ -300,7 +300,7 @@ def baseline_of(collection: Collection, events: list) -> dict:
     )
 
     from whet.feedback.events.judgments import judgments
-    from whet.feedback.learn.checks import Check
+    from whet.feedback.learn.checks import JudgedQueries
     from whet.types import Embeddings
 
     data = collection.data
@@ -335,7 +335,7 @@ def baseline_of(collection: Collection, events: list) -> dict:
     trained = time.monotonic()
     document_ND = model.encode_document(data.corpus.texts(range(len(data.corpus))))
     encoded = time.monotonic()
-    test: Check = replace(collection.test, corpus=Embeddings(data.corpus.ids, document_ND))
+    test: JudgedQueries = replace(collection.test, corpus=Embeddings(data.corpus.ids, document_ND))
     score = test.scores(np.asarray(model.encode_query(test.texts)))
     return {
         "test": round(float(score.mean()), 4),

@@ -94,11 +94,11 @@ def measure_probe(setting: Setting, encoder: Any) -> None:
     from whet.mining.report import overlap
     from whet.refresh.probe import Probe
     from whet.refresh.scopes import SCOPES
-    from whet.refresh.vectors import Vectors
+    from whet.refresh.vectors import JobVectors
 
     encoded: list[int] = []
 
-    class Counted(Vectors):
+    class Counted(JobVectors):
         def part(self, encoder: Any, rows_S: np.ndarray) -> Any:
             encoded.append(len(rows_S))
             return super().part(encoder, rows_S)
@@ -161,13 +161,13 @@ class Setting:
         many queries for it.
         """
         from whet.errors import ConfigError
-        from whet.refresh.scopes import SCOPES, Found
-        from whet.refresh.vectors import Vectors
+        from whet.refresh.scopes import SCOPES, Refreshed
+        from whet.refresh.vectors import JobVectors
 
-        vectors = Vectors(self.job(queries, "all", 1.0), self.work / "store")
+        vectors = JobVectors(self.job(queries, "all", 1.0), self.work / "store")
         if scope == "none":
             before = SCOPES["all"](vectors.job).find(vectors, self.base, 0, None)
-            return Found(before.mined, before.queries, before.corpus, None, 0)
+            return Refreshed(before.mined, before.queries, before.corpus, None, 0)
         try:
             kind = SCOPES[scope](self.job(queries, scope, share))
         except ConfigError:

@@ -24,7 +24,7 @@ from whet.feedback.learn import lessons as lessons_module
 from whet.feedback.learn import trials
 from whet.feedback.learn import tune as tune_module
 from whet.feedback.learn.adapt import blend, judged_losses, put, train_encoder, train_matrix
-from whet.feedback.learn.checks import Check, guard_check
+from whet.feedback.learn.checks import JudgedQueries, guard_check
 from whet.feedback.learn.lessons import Lessons, Pool, lessons_of, pool_of
 from whet.feedback.learn.tune import Score, Tuned, tune
 from whet.feedback.learn.versions import Versions
@@ -239,7 +239,7 @@ def test_tuning_helps_on_queries_nobody_judged(data, encoder, corpus):
 
 def test_too_little_is_refused_with_what_is_missing(data, encoder, corpus):
     lessons, _ = lessons_of(judged(data, range(4)), data.corpus)
-    guard = Check([], [], corpus)
+    guard = JudgedQueries([], [], corpus)
     with pytest.raises(DataError, match="4 judged queries have a relevant document"):
         tune(encoder, lessons, corpus, guard, words=None, config=TuneConfig(), told=quiet)
 
@@ -370,7 +370,7 @@ def test_what_is_told_is_of_the_share_that_the_guard_bears(data, encoder, corpus
     assert found.held_out.after_C.tolist() == trial.ndcg_C.tolist()
 
 
-def guarded(data, encoder, corpus, words) -> Check:
+def guarded(data, encoder, corpus, words) -> JudgedQueries:
     return guard_check(
         data, corpus, encoder, other=None, avoid=set(), encode=EncodeConfig(), words=words
     )
@@ -451,7 +451,7 @@ def test_words_that_the_guard_set_does_not_bear_do_not_count(data, encoder, corp
 
     lessons, _ = lessons_of(judged(data, range(20)), data.corpus)
     test = guarded(data, encoder, corpus, words)
-    guard = Check(test.texts, test.relevant, corpus, Backwards())
+    guard = JudgedQueries(test.texts, test.relevant, corpus, Backwards())
     found = tune(encoder, lessons, corpus, guard, words=words, config=TuneConfig(), told=quiet)
     assert found.model.words == 0 and "Words in common" not in found.why
 

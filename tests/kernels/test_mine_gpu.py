@@ -25,7 +25,7 @@ from whet_kernels.topk.gpu.band_kernel import (
     best_of_bins,
     padding,
 )
-from whet_kernels.topk.gpu.exact import Found, fold_places, pair_scores_torch, score_rows
+from whet_kernels.topk.gpu.exact import SlabHits, fold_places, pair_scores_torch, score_rows
 from whet_kernels.topk.gpu.one_pass import score_error
 from whet_kernels.topk.gpu.rounding import list_rows, room_for_rounded, round_rows
 from whet_kernels.topk.gpu.scan import order_keys
@@ -348,7 +348,7 @@ def test_exact_scores_equal_the_fold(dimension):
     q, x = (torch.from_numpy(part).to(DEVICE) for part in (query, corpus))
     twin = pair_scores_torch(q[pairs[0]], x[pairs[1]]).cpu().numpy()
     row_BF = torch.arange(8, dtype=torch.int32, device=DEVICE).expand(3, 8).contiguous()
-    found = Found(
+    found = SlabHits(
         row_BF,
         torch.empty(3, 8, device=DEVICE),
         torch.full((3,), 8, dtype=torch.int32, device=DEVICE),

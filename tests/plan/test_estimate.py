@@ -18,7 +18,7 @@ from whet.plan.machine import Machine
 from whet.plan.prices import price_of
 from whet.plan.probe import EncodeRates, SearchRates, StepRates
 from whet.plan.table import duration
-from whet.plan.workload import Split, Step, Texts, Workload, workload_of
+from whet.plan.workload import Split, Step, TextCount, Workload, workload_of
 from whet.training.batches.order import Order
 from whet.training.module import Contrastive
 
@@ -26,7 +26,9 @@ NONE = np.empty((0, 1), np.float32)
 STEP = Step(pairs=64, texts=200.0, documents=128.0, tokens=4000.0, most_tokens=4000.0)
 WORK = Workload(
     documents=1000, pairs=640, steps=20, refreshes=2, mines=True,
-    corpus=Texts(1000, 0, 10.0), judged=Texts(100, 50, 5.0), learned=Texts(200, 200, 5.0),
+    corpus=TextCount(1000, 0, 10.0),
+    judged=TextCount(100, 50, 5.0),
+    learned=TextCount(200, 200, 5.0),
     step=STEP,
 )  # fmt: skip
 ENCODE = EncodeRates(document_s=0.001, query_s=0.002, document_SD=NONE, query_SD=NONE, texts=0)

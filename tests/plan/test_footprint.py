@@ -15,10 +15,10 @@ from whet.plan.footprint import (
     setting_of,
     strategy_label,
 )
-from whet.plan.workload import Step, Texts, Workload
+from whet.plan.workload import Step, TextCount, Workload
 
 M = 1_000_000
-TEXTS = Texts(0, 0, 0.0)
+TEXTS = TextCount(0, 0, 0.0)
 STEP = Step(pairs=64, texts=200.0, documents=128.0, tokens=4000.0, most_tokens=4400.0)
 WORK = Workload(1000, 640, 10, 0, True, TEXTS, TEXTS, TEXTS, STEP)
 SHAPE = Shape(weights=10 * M, trained=10 * M, unit=2 * M, dimension=100, unit_bytes=1000)

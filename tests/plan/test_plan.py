@@ -12,7 +12,7 @@ from whet.data.positives import positives_of
 from whet.data.splits import splits_of
 from whet.model.encoder import Encoder
 from whet.plan.make import make_plan, plan_path
-from whet.plan.table import spelled, verdict
+from whet.plan.table import plan_text, verdict
 from whet.plan.workload import Split
 from whet_launch.cli.main import main
 
@@ -60,7 +60,7 @@ def test_four_processes_are_planned_for(plan):
     assert plan.chosen == "ddp"
     assert plan.device_hours == pytest.approx(4 * plan.seconds / 3600)
     assert plan.estimate.step.talk_s > 0
-    assert "Each process is taken to be on a device like this one" in spelled(plan)
+    assert "Each process is taken to be on a device like this one" in plan_text(plan)
 
 
 def test_what_does_not_fit_is_refused_with_a_strategy_that_would(plan):

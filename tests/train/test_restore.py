@@ -15,7 +15,7 @@ from whet.config.recorded import deciding
 from whet.config.schema import FitConfig
 from whet.errors import CheckpointError
 from whet.storage.commit import commit_folder
-from whet.training.restore import check_resume, find_resume
+from whet.training.restore import check_checkpoint, find_resume
 from whet_launch.cli.main import main
 
 
@@ -82,4 +82,4 @@ def test_a_checkpoint_is_held_to_them_too(
     config = FitConfig()
     config.trainer.learning_rate = rate
     with pytest.raises(CheckpointError, match=reason):
-        check_resume(resume, None, None, config, base)
+        check_checkpoint(resume, None, None, config, base)

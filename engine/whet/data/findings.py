@@ -60,7 +60,7 @@ def shown(value: object, limit: int = 60) -> str:
 
 
 @dataclass
-class Found:
+class Cases:
     """All cases of one kind: how many, and the first few sentences."""
 
     count: int = 0
@@ -71,18 +71,18 @@ class Found:
 class Findings:
     """Kind of finding -> its cases. Printing it shows all kinds, worst first."""
 
-    found: dict[str, Found] = field(default_factory=dict)
+    found: dict[str, Cases] = field(default_factory=dict)
 
     def add(self, kind: str, where: str, what: str) -> None:
         """Count one case of `kind` (a key of KINDS); the first few keep their sentence."""
-        case = self.found.setdefault(kind, Found())
+        case = self.found.setdefault(kind, Cases())
         case.count += 1
         if len(case.examples) < SHOWN_OF_A_KIND:
             case.examples.append(printable(f"{where}: {what}"))
 
     def more(self, kind: str, count: int) -> None:
         """Count `count` further cases of `kind` without sentences."""
-        self.found.setdefault(kind, Found()).count += count
+        self.found.setdefault(kind, Cases()).count += count
 
     def count(self, kind: str) -> int:
         """How many cases of one kind there are."""
@@ -134,7 +134,7 @@ class Findings:
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Findings:
         """The inverse of `to_dict`."""
-        return cls({kind: Found(**case) for kind, case in plain.items()})
+        return cls({kind: Cases(**case) for kind, case in plain.items()})
 
 
 def _sentence(text: str) -> str:

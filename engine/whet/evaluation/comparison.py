@@ -26,7 +26,7 @@ SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
-class Row:
+class MeasureRow:
     """One measure: means, their difference with its 95 % interval, p-values, queries by outcome."""
 
     measure: str
@@ -48,11 +48,11 @@ class Comparison:
 
     main_measure: str
     queries: int
-    rows: list[Row]
+    rows: list[MeasureRow]
     right_first: tuple[float, float] | None  # base, tuned; None without a measure of the RR family
 
     @property
-    def main(self) -> Row:
+    def main(self) -> MeasureRow:
         """The row that decides; the other p-values are for reading, not corrected for being
         several.
         """
@@ -137,12 +137,12 @@ def write_per_query(path: str | Path, base: Scores, tuned: Scores) -> None:
     write_text(path, (json.dumps(row, ensure_ascii=False) for row in rows))
 
 
-def _row(name: str, base: Scores, tuned: Scores, *, draws: int, seed: int) -> Row:
+def _row(name: str, base: Scores, tuned: Scores, *, draws: int, seed: int) -> MeasureRow:
     change = differences(base.per_query[name], tuned.per_query[name])
     change_Q = np.fromiter(change.values(), np.float64)
     low, high = bootstrap_interval(change_Q, draws=draws, seed=seed)
     wins, ties, losses = wins_ties_losses(change_Q)
-    return Row(
+    return MeasureRow(
         measure=name,
         base=base.means[name],
         tuned=tuned.means[name],
@@ -167,7 +167,7 @@ def _right_first(base: Scores, tuned: Scores) -> tuple[float, float] | None:
     return None
 
 
-def _judgement(row: Row, queries: int) -> str:
+def _judgement(row: MeasureRow, queries: int) -> str:
     """How far the change can be trusted."""
     counts = f"{row.wins:,} of {queries:,} queries won, {row.losses:,} lost"
     if row.wins == row.losses == 0:
@@ -183,7 +183,7 @@ def p_text(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: MeasureRow) -> tuple[str, ...]:
     p_value = "<0.001" if row.p_value < 0.001 else f"{row.p_value:.3f}"
     interval = f"{row.low:+.4f} to {row.high:+.4f}"
     numbers = (f"{row.base:.4f}", f"{row.tuned:.4f}", f"{row.difference:+.4f}", interval, p_value)

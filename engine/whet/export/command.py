@@ -18,7 +18,7 @@ from whet.errors import ConfigError, EnvironmentRefused
 from whet.export.checks import LlamaCheck, check_llama, check_same, llama_is_here
 from whet.export.gguf_file import TYPES, check_gguf, write_gguf
 from whet.export.graph import input_names, write_int8, write_onnx
-from whet.export.measure import Row, measured, table
+from whet.export.measure import SystemRow, measured, table
 from whet.export.readme import readme
 from whet.export.runtime import OnnxEncoder
 from whet.export.texts import probe_texts
@@ -140,7 +140,7 @@ def _write_onnx(
     config: ExportConfig,
     data: Dataset | None,
     files: dict[str, Any],
-) -> list[Row]:
+) -> list[SystemRow]:
     """The ONNX file, and the int8 one if asked for; what they are worth."""
     texts = probe_texts()
     (draft / "onnx").mkdir()

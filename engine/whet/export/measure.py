@@ -24,7 +24,7 @@ ON_CPU = EncodeConfig(precision="fp32", device="cpu")  # all on the same device,
 
 
 @dataclass(frozen=True)
-class Row:
+class SystemRow:
     """One system: its size, its speed on this CPU, and how near it is to the model."""
 
     name: str
@@ -40,7 +40,7 @@ def measured(
     texts: Sequence[str],
     data: Dataset | None,
     split: str | None,
-) -> list[Row]:
+) -> list[SystemRow]:
     """A row for each system (an encoder and its weight files); the first is the model itself."""
     encoders = {name: encoder for name, (encoder, _) in systems.items()}
     speeds = _speeds(encoders, _timed_texts(texts, data))
@@ -50,7 +50,7 @@ def measured(
     for name, (encoder, files) in systems.items():
         cosine_N = cosines(model_ND, vectors[name])
         rows.append(
-            Row(
+            SystemRow(
                 name,
                 sum(file.stat().st_size for file in files) / 1e6,
                 speeds[name],
@@ -88,7 +88,7 @@ def _speeds(encoders: dict[str, Encoder], texts: list[str]) -> dict[str, float]:
     return {name: len(texts) / float(np.median(spent)) for name, spent in seconds.items()}
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[SystemRow]) -> str:
     """The rows, for a terminal; without data the cosines to the model's vectors alone."""
     width = max(len(row.name) for row in rows)
     judged = rows[0].ndcg is not None

@@ -25,7 +25,7 @@ BLOCK = 4096  # rows of texts in memory at a time
 
 
 @dataclass(frozen=True)
-class Row:
+class ExportRow:
     """One row of negatives, resolved to rows of the tables."""
 
     query: int
@@ -40,7 +40,7 @@ class Row:
 class Export:
     """The rows a format can hold, and the tables they are of."""
 
-    rows: list[Row]
+    rows: list[ExportRow]
     queries: Table
     corpus: Table
     width: int
@@ -76,7 +76,7 @@ def export_negatives(
     return writer(Path(folder), Export(held, queries, corpus, width))
 
 
-def _rows(negatives: Negatives, positives: Positives) -> Iterator[Row]:
+def _rows(negatives: Negatives, positives: Positives) -> Iterator[ExportRow]:
     """Rows in order; of several of a query the n-th is for its n-th positive (each)."""
     _, first, count = np.unique(negatives.query_rows_R, return_index=True, return_counts=True)
     several = {int(negatives.query_rows_R[i]): i for i in first[count > 1]}
@@ -84,7 +84,7 @@ def _rows(negatives: Negatives, positives: Positives) -> Iterator[Row]:
         query = int(negatives.query_rows_R[r])
         every = positives.of(query)
         one = every[r - several[query] : r - several[query] + 1] if query in several else every
-        yield Row(
+        yield ExportRow(
             query,
             every,
             one,

@@ -21,7 +21,7 @@ def plan_command(config: FitConfig) -> int:
     start = time.monotonic()
     check_fit(config)
     from whet.plan.make import keep_plan, make_plan  # loads Lightning
-    from whet.plan.table import spelled
+    from whet.plan.table import plan_text
     from whet.plan.workload import Split
 
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
@@ -30,6 +30,6 @@ def plan_command(config: FitConfig) -> int:
     encoder = Encoder.load(config.model)
     plan = make_plan(data, split, encoder, config, load_s=time.monotonic() - start)
     kept = keep_plan(plan, config, data.digest)
-    print(spelled(plan))
+    print(plan_text(plan))
     say(f"Kept for the fit to compare itself with: {kept}")
     return 0 if plan.fits(plan.held) else EnvironmentRefused.exit_code

@@ -12,13 +12,13 @@ from whet.config.schema import FitConfig
 from whet.plan.footprint import Footprint, Setting
 from whet.plan.machine import Machine
 from whet.plan.probe import EncodeRates, SearchRates, StepRates
-from whet.plan.workload import Texts, Workload
+from whet.plan.workload import TextCount, Workload
 
 BACKWARD_OF_LOSS = 3  # its forward, and the two products of its backward
 ADAMW_BYTES = 28  # a weight: weight, gradient, two moments read, three of them written
 STATE_BYTES = 12  # a weight in a checkpoint: weight and two moments
 SURVIVOR_BYTES = 12  # of a document found: score and row
-NOTHING = Texts(0, 0, 0.0)
+NOTHING = TextCount(0, 0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _saves(train_s: float, work: Workload, config: FitConfig) -> float:
     return 1 + max(by_time, work.steps // every if every else 0)
 
 
-def encoding_s(rates: EncodeRates, corpus: Texts, queries: Texts, *, new: bool) -> float:
+def encoding_s(rates: EncodeRates, corpus: TextCount, queries: TextCount, *, new: bool) -> float:
     """Seconds one process takes to encode them; with `new` only those the store lacks."""
     documents, asked = (
         (texts.missing if new else texts.distinct) * texts.tokens for texts in (corpus, queries)

@@ -8,7 +8,7 @@ from whet.plan.make import Plan
 MIB = 1 << 20
 
 
-def spelled(plan: Plan) -> str:
+def plan_text(plan: Plan) -> str:
     """What `whet plan` prints."""
     parts = [_head(plan), _stages(plan), _strategies(plan), _money(plan)]
     return "\n\n".join([*parts, "\n".join([*plan.notes, verdict(plan)])])

@@ -35,7 +35,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Texts:
+class TextCount:
     """Some texts: how many distinct ones, of these not in the store yet, mean tokens of one."""
 
     distinct: int
@@ -65,9 +65,9 @@ class Workload:
     steps: int
     refreshes: int
     mines: bool
-    corpus: Texts
-    judged: Texts
-    learned: Texts  # the training queries; missing: when the judged ones are in the store
+    corpus: TextCount
+    judged: TextCount
+    learned: TextCount  # the training queries; missing: when the judged ones are in the store
     step: Step
 
 
@@ -120,12 +120,12 @@ class Stored:
         self.precision = choose_precision(config.encode, choose_device(config.encode))
         self.seen: dict[str, np.ndarray] = {}
 
-    def count(self, table: TextTable, rows: np.ndarray, kind: str) -> Texts:
+    def count(self, table: TextTable, rows: np.ndarray, kind: str) -> TextCount:
         """The texts in the given rows; those counted before count as encoded."""
         sample = table.texts(sampled(rows, SAMPLED))
         tokens = float(np.mean([len(ids) for ids in self.encoder.tokenize(sample, kind)]))
         if len(rows) > COUNTED:
-            return Texts(len(rows), len(rows), tokens)
+            return TextCount(len(rows), len(rows), tokens)
         keys = np.unique(text_keys(table.texts(rows)))
         prompt = self.encoder.recipe.prompt(kind)
         vectors = EmbeddingStore(
@@ -138,7 +138,7 @@ class Stored:
         before = self.seen.get(prompt, keys[:0])
         new = (vectors.find(keys)[0] < 0) & ~np.isin(keys, before)
         self.seen[prompt] = np.union1d(before, keys)
-        return Texts(len(keys), int(new.sum()), tokens)
+        return TextCount(len(keys), int(new.sum()), tokens)
 
 
 def sampled(rows: np.ndarray, count: int, seed: int = 0) -> np.ndarray:

@@ -14,8 +14,8 @@ from whet.mining.miner import Mined
 from whet.model.encoder import Encoder
 from whet.processes.world import from_leader
 from whet.refresh.probe import Probe
-from whet.refresh.scopes import SCOPES, All, Found
-from whet.refresh.vectors import Vectors
+from whet.refresh.scopes import SCOPES, All, Refreshed
+from whet.refresh.vectors import JobVectors
 from whet.run.determinism import base_store
 from whet.run.job import SCRATCH, Job
 from whet.run.negatives import write_mined
@@ -39,9 +39,9 @@ class Refresher:
 
     def __init__(self, job: Job, scratch: Path | None = None) -> None:
         self.job = job
-        self.kept = Vectors(job, base_store(job.config, job.data.digest))
+        self.kept = JobVectors(job, base_store(job.config, job.data.digest))
         # of weights that are still changing
-        self.passing = Vectors(job, scratch or job.folder / SCRATCH)
+        self.passing = JobVectors(job, scratch or job.folder / SCRATCH)
         config = job.config.refresh
         self.scope = None if config.policy == "off" else SCOPES[config.scope](job)
         self.probe = Probe(job) if config.policy == "overlap" else None
@@ -72,7 +72,7 @@ class Refresher:
         self.clear()
         return value
 
-    def _written(self, found: Found, encoder: Encoder, step: int) -> Mined:
+    def _written(self, found: Refreshed, encoder: Encoder, step: int) -> Mined:
         if self.probe is not None:  # first: where there are negatives there is this, too
             self.probe.keep(found, step)
         write_mined(self.job, found.mined, encoder, step)

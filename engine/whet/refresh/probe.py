@@ -15,8 +15,8 @@ from whet.mining.report import overlap
 from whet.mining.rows import mine_rows
 from whet.model.encoder import Encoder
 from whet.processes.world import from_leader, together
-from whet.refresh.scopes import Found
-from whet.refresh.vectors import Vectors
+from whet.refresh.scopes import Refreshed
+from whet.refresh.vectors import JobVectors
 from whet.run.job import Job
 from whet.run.negatives import negatives_path
 from whet.storage.commit import write_atomically
@@ -41,7 +41,7 @@ class Probe:
         mining = job.config.mining
         self.depth = max(DEPTH, DEEPER * (mining.range_min + mining.num_negatives))
 
-    def keep(self, found: Found, step: int) -> None:
+    def keep(self, found: Refreshed, step: int) -> None:
         """Write down what is near the queries in the vectors that were mined at a step."""
         among = found.among
         positives = self.positives if among is None else positives_within(self.positives, among)
@@ -60,7 +60,9 @@ class Probe:
 
         from_leader(write)
 
-    def overlap(self, vectors: Vectors, encoder: Encoder, step: int, current: Negatives) -> float:
+    def overlap(
+        self, vectors: JobVectors, encoder: Encoder, step: int, current: Negatives
+    ) -> float:
         """overlap@k of the negatives mined at `step` with what the model as it is would choose from
         them and from what was near; 0 where that is not known.
         """

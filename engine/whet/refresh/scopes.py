@@ -21,7 +21,7 @@ from whet.mining.rows import mine_rows
 from whet.model.encoder import Encoder
 from whet.processes.world import concatenated
 from whet.progress import say
-from whet.refresh.vectors import Corpus, Vectors, own_rows, places
+from whet.refresh.vectors import Corpus, JobVectors, own_rows, places
 from whet.run.job import Job
 from whet.types import Embeddings, Negatives
 
@@ -31,7 +31,7 @@ RIDGE = 0.1  # of 1e-4 to 1 nearest on a sample of 4 % of 50,000 documents, afte
 
 
 @dataclass(frozen=True)
-class Found:
+class Refreshed:
     """A refresh's result, the vectors it was found with, and how many documents were encoded.
 
     `corpus` holds the vectors of the documents `among`, or of all where that is None.
@@ -47,12 +47,12 @@ class Found:
 class Scope(Protocol):
     """One way to mine again."""
 
-    def start(self, vectors: Vectors, encoder: Encoder) -> None:
+    def start(self, vectors: JobVectors, encoder: Encoder) -> None:
         """Keep what is needed of the model before training."""
 
     def find(
-        self, vectors: Vectors, encoder: Encoder, step: int, previous: Negatives | None
-    ) -> Found:
+        self, vectors: JobVectors, encoder: Encoder, step: int, previous: Negatives | None
+    ) -> Refreshed:
         """Mine with the model as it is."""
 
 
@@ -95,16 +95,16 @@ class _Base:
 class All(_Base):
     """Every document is encoded."""
 
-    def start(self, vectors: Vectors, encoder: Encoder) -> None:
+    def start(self, vectors: JobVectors, encoder: Encoder) -> None:
         """Nothing is kept."""
 
     def find(
-        self, vectors: Vectors, encoder: Encoder, step: int, previous: Negatives | None
-    ) -> Found:
+        self, vectors: JobVectors, encoder: Encoder, step: int, previous: Negatives | None
+    ) -> Refreshed:
         """Mine in the whole corpus."""
         queries, corpus = vectors.all(encoder)
         mined = self.mine(queries, corpus, step, previous)
-        return Found(mined, queries, corpus, None, self.documents)
+        return Refreshed(mined, queries, corpus, None, self.documents)
 
 
 class Candidates(_Base):
@@ -124,7 +124,7 @@ class Candidates(_Base):
                 f"{self.limit:,}. Raise it, or set refresh.scope=mapped, which needs no positive."
             )
 
-    def start(self, vectors: Vectors, encoder: Encoder) -> None:
+    def start(self, vectors: JobVectors, encoder: Encoder) -> None:
         """Choose the documents."""
         candidate_LC = self.candidates(*vectors.all(encoder))
         self.rows_S = chosen_rows(candidate_LC, self.positives.doc_rows_P, self.limit)
@@ -136,12 +136,12 @@ class Candidates(_Base):
             )
 
     def find(
-        self, vectors: Vectors, encoder: Encoder, step: int, previous: Negatives | None
-    ) -> Found:
+        self, vectors: JobVectors, encoder: Encoder, step: int, previous: Negatives | None
+    ) -> Refreshed:
         """Mine among them."""
         queries, part = vectors.queries(encoder, self.rows_Q), vectors.part(encoder, self.rows_S)
         mined = self.mine(queries, part, step, previous, self.rows_S)
-        return Found(mined, queries, part, self.rows_S, len(self.rows_S))
+        return Refreshed(mined, queries, part, self.rows_S, len(self.rows_S))
 
 
 class Mapped(_Base):
@@ -153,13 +153,13 @@ class Mapped(_Base):
         super().__init__(job)
         self.before: Corpus | None = None
 
-    def start(self, vectors: Vectors, encoder: Encoder) -> None:
+    def start(self, vectors: JobVectors, encoder: Encoder) -> None:
         """Keep the vectors before training."""
         self.before = vectors.all(encoder)[1]
 
     def find(
-        self, vectors: Vectors, encoder: Encoder, step: int, previous: Negatives | None
-    ) -> Found:
+        self, vectors: JobVectors, encoder: Encoder, step: int, previous: Negatives | None
+    ) -> Refreshed:
         """Mine in vectors of both kinds."""
         sample_S = self._sample()
         corpus = self._moved(vectors, encoder, sample_S)
@@ -170,7 +170,7 @@ class Mapped(_Base):
         own = own_rows(corpus, rows_S)
         corpus.vectors[places(corpus, own)] = vectors.documents(encoder, own).vectors
         mined = self.mine(queries, corpus, step, previous)
-        return Found(mined, queries, corpus, None, len(rows_S))
+        return Refreshed(mined, queries, corpus, None, len(rows_S))
 
     def _sample(self) -> np.ndarray:
         """The documents that the map is fitted on, the same at every step."""
@@ -178,7 +178,7 @@ class Mapped(_Base):
         size = max(1, int(FITTED * self.limit))
         return np.sort(rng.choice(self.documents, size, replace=False))
 
-    def _moved(self, vectors: Vectors, encoder: Encoder, sample_S: np.ndarray) -> Corpus:
+    def _moved(self, vectors: JobVectors, encoder: Encoder, sample_S: np.ndarray) -> Corpus:
         """The corpus, or this process's part of it, by the map fitted on the whole sample."""
         before = self.before
         assert before is not None, "start() comes first"

@@ -20,7 +20,7 @@ Corpus = Embeddings | CorpusShard
 
 
 @dataclass(frozen=True)
-class Vectors:
+class JobVectors:
     """Encodes for a job what its store does not hold."""
 
     job: Job

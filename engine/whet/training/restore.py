@@ -56,7 +56,9 @@ def find_resume(folder: Path) -> Resume | None:
     return from_leader(find)
 
 
-def check_resume(resume: Resume, module: Any, strategy: Any, config: FitConfig, base: str) -> None:
+def check_checkpoint(
+    resume: Resume, module: Any, strategy: Any, config: FitConfig, base: str
+) -> None:
     """CheckpointError if training from this checkpoint would not be the training that was begun;
     `base` is the fingerprint of the base model as it is here.
     """

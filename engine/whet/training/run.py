@@ -25,7 +25,7 @@ from whet.training.batches.order import Order
 from whet.training.callbacks import Checkpoints, Clock, Log, Probe, Refresh, Remine
 from whet.training.continuous import BackgroundMiner, ContinuousRefresh, leader_only
 from whet.training.module import Contrastive
-from whet.training.restore import Resume, check_resume, state_to_load
+from whet.training.restore import Resume, check_checkpoint, state_to_load
 from whet.training.saving import InPlace
 from whet.training.strategy import Joined, lightning_strategy
 from whet.training.whole import Whole
@@ -99,7 +99,7 @@ def train(
         callbacks = [log, refresh, checkpoints, whole, Clock(step_done)]
         trainer = _trainer(config, folder, callbacks, module.total_steps)
         if resume:
-            check_resume(resume, module, trainer.strategy, config, base)
+            check_checkpoint(resume, module, trainer.strategy, config, base)
         _quietly(
             trainer.fit,
             module,

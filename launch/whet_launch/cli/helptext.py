@@ -6,7 +6,7 @@ import textwrap
 
 from whet.bench.suites import SUITES
 from whet_launch.cli.verbs import VERBS, Verb
-from whet_launch.options.catalogue import Group, choices_of, group_names, groups_of, headline
+from whet_launch.options.catalogue import OptionGroup, choices_of, group_names, groups_of, headline
 
 WIDTH = 100
 
@@ -63,7 +63,7 @@ flags
   -h, --help       this text"""
 
 
-def _group(group: Group) -> str:
+def _group(group: OptionGroup) -> str:
     head = f"{group.name or 'top level'}: {group.meaning}"
     if group.choices:
         choices = f"{group.name}={' | '.join(group.choices)}"

@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-from whet_launch.machine.group import Group, python_path, threads_each
-from whet_launch.machine.process import INTERRUPTED, UNTOLD, Task
+from whet_launch.machine.group import ProcessGroup, python_path, threads_each
+from whet_launch.machine.process import INTERRUPTED, UNTOLD, ProcessTask
 
 POLL_S = 1.0
 STATE = ".ray"  # in the run folder: what Ray Train and the workers note; gone when the job ends
@@ -29,7 +29,7 @@ def work(loop: dict[str, Any]) -> None:
         return
     scratch_of_all = Path(loop["folder"]) / STATE  # the driver removes what a killed worker leaves
     with tempfile.TemporaryDirectory(dir=scratch_of_all) as scratch:
-        task = Task(
+        task = ProcessTask(
             config=loop["config"],
             folder=loop["folder"],
             scratch=scratch,
@@ -38,7 +38,7 @@ def work(loop: dict[str, Any]) -> None:
             use_gpu=loop["use_gpu"],
             miners_elsewhere=True,
         )
-        group = Group(task)
+        group = ProcessGroup(task)
         with open(Path(scratch) / "stderr.log", "wb") as log:
             process = _start(group, rank, log)
             if rank == 0:
@@ -52,7 +52,7 @@ def _node(ray: Any) -> str:
     return f"{ray.util.get_node_ip_address()} {ray.get_runtime_context().get_node_id()[:6]}"
 
 
-def _start(group: Group, rank: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(group: ProcessGroup, rank: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
     """The process; the leader's words come through a pipe, the others' into a file."""
     device = 0
     if group.task.use_gpu:
@@ -78,7 +78,7 @@ def _tell(board: Any, words: IO[bytes]) -> None:
         board.say.remote([line.decode(errors="replace").rstrip("\n")])
 
 
-def _watch(ray: Any, board: Any, group: Group, process: subprocess.Popen[bytes]) -> None:
+def _watch(ray: Any, board: Any, group: ProcessGroup, process: subprocess.Popen[bytes]) -> None:
     """Until the process ends: pass on the wish to stop, and end it when it is silent or when
     another one gave the answer.
     """
@@ -101,7 +101,7 @@ def _watch(ray: Any, board: Any, group: Group, process: subprocess.Popen[bytes])
 
 
 def _end(
-    ray: Any, board: Any, group: Group, process: subprocess.Popen[bytes], *, where: str
+    ray: Any, board: Any, group: ProcessGroup, process: subprocess.Popen[bytes], *, where: str
 ) -> None:
     """Pass on what the process answered; raise if it died and should be started again."""
     outcome = group.outcome()

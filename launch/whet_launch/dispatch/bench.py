@@ -33,7 +33,7 @@ NOT_COMPARED = ("launch.", "output", "resume", "data.path", "claim.")  # may dif
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SeededRecipe:
     """A recipe and a seed: the configuration it is run with, and where."""
 
     name: str
@@ -79,7 +79,7 @@ def bench(config: BenchConfig) -> int:
     return 0 if all(result.kept for result in results) else 1
 
 
-def _recipes(suite: Suite, config: BenchConfig, folder: Path, seed: int) -> list[Recipe]:
+def _recipes(suite: Suite, config: BenchConfig, folder: Path, seed: int) -> list[SeededRecipe]:
     start = f"{suite.folder}/"
     names = [
         name.removeprefix(start) for name in choices_of("experiment") if name.startswith(start)
@@ -93,7 +93,7 @@ def _recipes(suite: Suite, config: BenchConfig, folder: Path, seed: int) -> list
     return [_recipe(suite, config, folder / name / f"seed{seed}", seed) for name in chosen]
 
 
-def _recipe(suite: Suite, config: BenchConfig, folder: Path, seed: int) -> Recipe:
+def _recipe(suite: Suite, config: BenchConfig, folder: Path, seed: int) -> SeededRecipe:
     name, work = folder.parent.name, folder.parents[1] / "collections"
     words = [f"experiment={suite.folder}/{name}", f"output={folder}", *shlex.split(config.change)]
     words += [f"seed={seed}"] if suite.verb == "fit" else []
@@ -109,10 +109,10 @@ def _recipe(suite: Suite, config: BenchConfig, folder: Path, seed: int) -> Recip
         found.model = replace(config.model, max_length=cut)
     if suite.verb == "fit":
         found.launch = replace(config.launch)
-    return Recipe(name, found, folder)
+    return SeededRecipe(name, found, folder)
 
 
-def _check_begun(recipe: Recipe, suite: Suite) -> None:
+def _check_begun(recipe: SeededRecipe, suite: Suite) -> None:
     """What lies in the folder was made with the same options, or is refused."""
     path = recipe.folder / "config.yaml"
     if not path.exists():
@@ -129,7 +129,7 @@ def _check_begun(recipe: Recipe, suite: Suite) -> None:
         shutil.rmtree(recipe.folder)  # an evaluation has nothing to go on with
 
 
-def _run(suite: Suite, config: BenchConfig, missing: Sequence[Recipe], theirs: Path) -> int:
+def _run(suite: Suite, config: BenchConfig, missing: Sequence[SeededRecipe], theirs: Path) -> int:
     """Fits on a cluster share it; all else runs here, one after another. The greatest exit code.
 
     What each run gave also goes to `theirs`, as a result file of mteb.
@@ -150,7 +150,7 @@ def _run(suite: Suite, config: BenchConfig, missing: Sequence[Recipe], theirs: P
     return 0
 
 
-def _for_leaderboards(output: Path, recipe: Recipe) -> None:
+def _for_leaderboards(output: Path, recipe: SeededRecipe) -> None:
     """Where mteb is installed, and the recipe has a model."""
     if find_spec("mteb") is None or recipe.config.model.name == BM25:
         return
@@ -159,7 +159,7 @@ def _for_leaderboards(output: Path, recipe: Recipe) -> None:
     result_of_folder(recipe.folder, recipe.config, output, name=recipe.name)
 
 
-def _results(recipes: Sequence[Recipe]) -> list[Result]:
+def _results(recipes: Sequence[SeededRecipe]) -> list[Result]:
     folders: dict[str, list[Path]] = {}
     for recipe in recipes:
         folders.setdefault(recipe.name, []).append(recipe.folder)

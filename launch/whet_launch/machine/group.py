@@ -17,14 +17,14 @@ from pathlib import Path
 import whet.errors
 from whet.config.schema import FitConfig
 from whet.errors import WhetError
-from whet_launch.machine.process import INTERRUPTED, Task
+from whet_launch.machine.process import INTERRUPTED, ProcessTask
 
 
 @dataclass
-class Group:
+class ProcessGroup:
     """The processes started from here with one task; their files lie in task.scratch."""
 
-    task: Task
+    task: ProcessTask
     seen: dict[int, tuple[int, float]] = field(default_factory=dict)  # pid: pulse, since when
     read: set[Path] = field(default_factory=set)  # files of which the last words were told
 

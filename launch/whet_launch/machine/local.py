@@ -18,8 +18,8 @@ from typing import Any
 from whet.config.schema import FitConfig
 from whet.errors import EnvironmentRefused
 from whet.progress import say
-from whet_launch.machine.group import Group, begun, gave_up, raise_outcome, threads_each
-from whet_launch.machine.process import Task
+from whet_launch.machine.group import ProcessGroup, begun, gave_up, raise_outcome, threads_each
+from whet_launch.machine.process import ProcessTask
 
 ALWAYS = 1_000_000_000  # restarts; the agent knows no "without end"
 
@@ -32,7 +32,7 @@ def fit_here(config: FitConfig) -> None:
     use_gpu = uses_gpu(config)
     folder = begun(config)
     with tempfile.TemporaryDirectory(prefix="whet_") as scratch:
-        task = Task(
+        task = ProcessTask(
             config=config,
             folder=str(folder),
             scratch=scratch,
@@ -40,7 +40,7 @@ def fit_here(config: FitConfig) -> None:
             threads=threads_each(config.launch.num_workers),
             use_gpu=use_gpu,
         )
-        group = Group(task)
+        group = ProcessGroup(task)
         with _interruptible(group, folder), _watched(group, config.launch.hang_timeout_s):
             failed = _run(group)
         raise_outcome(group.outcome(), folder)
@@ -65,7 +65,7 @@ def uses_gpu(config: FitConfig) -> bool:
     return True
 
 
-def _run(group: Group) -> bool:
+def _run(group: ProcessGroup) -> bool:
     """Whether the processes failed for good."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -97,7 +97,7 @@ def _run(group: Group) -> bool:
 
 
 @contextmanager
-def _interruptible(group: Group, folder: Path) -> Iterator[None]:
+def _interruptible(group: ProcessGroup, folder: Path) -> Iterator[None]:
     """Ctrl-C once: every process saves and ends. Twice: at once."""
     asked = 0
 
@@ -121,7 +121,7 @@ def _interruptible(group: Group, folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _watched(group: Group, limit_s: float) -> Iterator[None]:
+def _watched(group: ProcessGroup, limit_s: float) -> Iterator[None]:
     """End silent processes; tell when the agent has started all again, and what the dead said."""
     done = threading.Event()
 

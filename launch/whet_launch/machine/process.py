@@ -33,7 +33,7 @@ PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
-class Task:
+class ProcessTask:
     """What a launcher tells its processes."""
 
     config: FitConfig
@@ -47,7 +47,7 @@ class Task:
 
 def main(path: str) -> int:
     """Do the task pickled in `path`; the exit code."""
-    task: Task = pickle.loads(Path(path).read_bytes())
+    task: ProcessTask = pickle.loads(Path(path).read_bytes())
     scratch, rank = Path(task.scratch), int(os.environ["RANK"])
     _die_with_parent()
     _listen_to_signals()
@@ -76,7 +76,7 @@ def stopped(scratch: Path) -> bool:
     return (scratch / "stop").exists()
 
 
-def _work(task: Task) -> None:
+def _work(task: ProcessTask) -> None:
     if Path(task.directory).is_dir():
         os.chdir(task.directory)
     os.environ["OMP_NUM_THREADS"] = str(task.threads)  # read by torch when it is loaded

@@ -25,7 +25,7 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Group:
+class OptionGroup:
     """The options under one name ("" for the top level) and the YAML files for all of them."""
 
     name: str
@@ -35,7 +35,7 @@ class Group:
 
 
 @functools.cache
-def groups_of(config: type) -> list[Group]:
+def groups_of(config: type) -> list[OptionGroup]:
     """The groups of a verb's dataclass in the order written, the top level last."""
     hints = get_type_hints(config)
     groups, top = [], []
@@ -44,7 +44,7 @@ def groups_of(config: type) -> list[Group]:
             groups.append(_group(field.name, hints[field.name]))
         else:
             top.append(_option(config, field, ""))
-    return [*groups, Group("", "The job itself.", [], top)]
+    return [*groups, OptionGroup("", "The job itself.", [], top)]
 
 
 def keys_of(config: type) -> dict[str, Option]:
@@ -84,10 +84,10 @@ def conf() -> Any:
     return files("whet_conf")
 
 
-def _group(name: str, config: type) -> Group:
+def _group(name: str, config: type) -> OptionGroup:
     choices = choices_of(name) if (conf() / name).is_dir() else []
     options = [_option(config, field, f"{name}.") for field in dataclasses.fields(config)]
-    return Group(name, inspect.cleandoc(config.__doc__ or ""), choices, options)
+    return OptionGroup(name, inspect.cleandoc(config.__doc__ or ""), choices, options)
 
 
 def _option(config: type, field: dataclasses.Field[Any], prefix: str) -> Option:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from whet.bundle.checking.verify import Row
+from whet.bundle.checking.verify import FileRow
 from whet.bundle.facts import WEIGHTS
 from whet.bundle.provenance import BASE, CODE, about_input, made_by
 from whet.bundle.spread import MOST, bound_of, means_of, read_scores
@@ -73,7 +73,7 @@ def _table(rows: list[tuple[str, str, str]]) -> Iterator[str]:
         yield "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip()
 
 
-def compared(bundle: Path, statement: dict[str, Any], run: Path, inputs: list[Row]) -> Outcome:
+def compared(bundle: Path, statement: dict[str, Any], run: Path, inputs: list[FileRow]) -> Outcome:
     """Compare a finished run with a bundle that was checked.
 
     A measure may be off by what the repeat's own scores say, whatever the bundle claims; equal
@@ -106,7 +106,7 @@ def _claimed(claim: dict[str, Any]) -> str:
 
 
 def _differences(
-    bundle: Path, statement: dict[str, Any], run: Path, inputs: list[Row]
+    bundle: Path, statement: dict[str, Any], run: Path, inputs: list[FileRow]
 ) -> Iterator[tuple[str, str, str]]:
     """What was otherwise, from the hardware up to where the results part."""
     training = bundle / "training"

@@ -14,7 +14,7 @@ from typing import Any
 from whet.bundle.checking.claims import false_measures
 from whet.bundle.checking.inputs import base_root, check_base_name, data_path
 from whet.bundle.checking.outcome import OTHER, compared
-from whet.bundle.checking.verify import NOT_HERE, Row, check_bundle, check_inputs, first_bad
+from whet.bundle.checking.verify import NOT_HERE, FileRow, check_bundle, check_inputs, first_bad
 from whet.bundle.facts import WEIGHTS
 from whet.bundle.provenance import BASE, DATA, NAME, about_input
 from whet.config.recorded import TRUST, fill, spelled_record
@@ -97,7 +97,7 @@ def _config(statement: dict[str, Any]) -> dict[str, Any]:
     return statement["predicate"]["buildDefinition"]["externalParameters"]["config"]
 
 
-def _checked(bundle: Path, config: ReproduceConfig) -> tuple[dict[str, Any], list[Row]]:
+def _checked(bundle: Path, config: ReproduceConfig) -> tuple[dict[str, Any], list[FileRow]]:
     """The statement, and the inputs' rows; other code may be tried, other data may not."""
     statement, rows = check_bundle(bundle)
     bad = first_bad(rows)

@@ -52,7 +52,7 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Row:
+class FileRow:
     """One file: where it was looked for, its name, the sha256 expected and found, the verdict."""
 
     where: str
@@ -71,7 +71,7 @@ class Row:
         return f"{printable(self.name)} {SPOKEN.get(self.verdict, self.verdict)}"
 
 
-def check_bundle(folder: Path) -> tuple[dict[str, Any], list[Row]]:
+def check_bundle(folder: Path) -> tuple[dict[str, Any], list[FileRow]]:
     """A bundle's statement, a row a file of it, and a row a file of its copies of inputs, compared
     with the inputs recorded.
 
@@ -82,25 +82,25 @@ def check_bundle(folder: Path) -> tuple[dict[str, Any], list[Row]]:
     contents = contents_of(folder)
     here = set(contents.files)
     expected = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
-    rows = [Row(BUNDLE, name, "-", "-", kind) for name, kind in contents.odd.items()]
+    rows = [FileRow(BUNDLE, name, "-", "-", kind) for name, kind in contents.odd.items()]
     for name, digest in expected.items():
         rows.append(_compared(BUNDLE, name, digest, folder / name if name in here else None))
     for name in contents.files:
         if name not in expected and name not in OWN:
-            rows.append(Row(BUNDLE, name, "-", "-", STRAY))
+            rows.append(FileRow(BUNDLE, name, "-", "-", STRAY))
     rows += _astray(folder, {row.name for row in rows if row.verdict == SAME})
     for kind in (DATA, BASE, CODE):
         rows += _copy_rows(statement, kind)
     return statement, rows
 
 
-def _astray(folder: Path, names: set[str]) -> Iterator[Row]:
+def _astray(folder: Path, names: set[str]) -> Iterator[FileRow]:
     for name, target, reason in bad_pointers(folder, names):
         spoken = f"{name}, its '{target[:200]}' {reason}," if target else f"{name}, it {reason},"
-        yield Row(BUNDLE, spoken, "-", "-", ASTRAY)
+        yield FileRow(BUNDLE, spoken, "-", "-", ASTRAY)
 
 
-def _copy_rows(statement: dict[str, Any], kind: str) -> Iterator[Row]:
+def _copy_rows(statement: dict[str, Any], kind: str) -> Iterator[FileRow]:
     """The bundle's copy of an input, by the hashes listed, against those recorded as the input's:
     both ways, so that neither has a file more. Nothing where there is no copy.
     """
@@ -115,18 +115,18 @@ def _copy_rows(statement: dict[str, Any], kind: str) -> Iterator[Row]:
             about = about_input(statement, DATA)
             beside = kind == DATA and is_beside_data(name, about["kind"])
             verdict = BESIDE if beside else NO_INPUT
-        yield Row(where, f"{kind}/{name}", wanted, listed, verdict)
+        yield FileRow(where, f"{kind}/{name}", wanted, listed, verdict)
 
 
 def check_inputs(
     folder: Path, statement: dict[str, Any], *, data: str | None, model: str | None
-) -> list[Row]:
+) -> list[FileRow]:
     """A row a file of what the bundle was made from, where it is here; else one that says so."""
     roots = {
         DATA: data_root(folder, statement, data),
         BASE: base_root(folder, statement, model),
     }
-    rows: list[Row] = []
+    rows: list[FileRow] = []
     for kind, root in roots.items():
         if root is None:
             rows.append(_not_here(kind, statement))
@@ -142,39 +142,41 @@ def check_inputs(
             if name.startswith(f"{package}/")
         }
         found = _compared_in(CODE, root, expected)
-        rows += [Row(r.where, f"{package}/{r.name}", r.expected, r.found, r.verdict) for r in found]
+        rows += [
+            FileRow(r.where, f"{package}/{r.name}", r.expected, r.found, r.verdict) for r in found
+        ]
     return rows
 
 
-def _not_here(kind: str, statement: dict[str, Any]) -> Row:
+def _not_here(kind: str, statement: dict[str, Any]) -> FileRow:
     about = about_input(statement, kind)
     name = str(about.get("hub") or about.get("name") or "")
     if kind == CODE:
         version, commit = made_by(statement)
         name = f"whet {version}" + (f", commit {commit[:12]}" if commit else "")
-    return Row(kind, name[:200], str(about.get("digest") or "-"), "-", NOT_HERE)
+    return FileRow(kind, name[:200], str(about.get("digest") or "-"), "-", NOT_HERE)
 
 
-def _compared_in(where: str, root: Path, expected: dict[str, str]) -> Iterator[Row]:
+def _compared_in(where: str, root: Path, expected: dict[str, str]) -> Iterator[FileRow]:
     for name, digest in expected.items():
         path = root / name
         yield _compared(where, name, digest, path if path.is_file() else None)
 
 
-def _compared(where: str, name: str, digest: str, path: Path | None) -> Row:
+def _compared(where: str, name: str, digest: str, path: Path | None) -> FileRow:
     """The row of a file; `path` is None where it is not there."""
     if path is None:
-        return Row(where, name, digest, "-", MISSING)
+        return FileRow(where, name, digest, "-", MISSING)
     found = file_sha256(path)
-    return Row(where, name, digest, found, SAME if found == digest else DIFFERS)
+    return FileRow(where, name, digest, found, SAME if found == digest else DIFFERS)
 
 
-def first_bad(rows: list[Row]) -> Row | None:
+def first_bad(rows: list[FileRow]) -> FileRow | None:
     """The first file that is not as it should be."""
     return next((row for row in rows if row.bad), None)
 
 
-def spelled_rows(rows: list[Row]) -> str:
+def spelled_rows(rows: list[FileRow]) -> str:
     """A table: a line for each place that is as it should be, and each file that is not."""
     cells = [("where", "what", "expected", "found", "verdict")]
     for where in dict.fromkeys(row.where for row in rows):

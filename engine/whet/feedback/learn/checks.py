@@ -29,7 +29,7 @@ GUARDED = 200  # queries that must not get worse
 
 
 @dataclass(frozen=True)
-class Check:
+class JudgedQueries:
     """Queries, and which documents answer each."""
 
     texts: list[str]
@@ -55,14 +55,14 @@ class Check:
         return np.array([found.scores.per_query[MEASURE][name] for name in ids])
 
 
-def feedback_check(lessons: Lessons, corpus: Embeddings, words: Words | None) -> Check:
+def feedback_check(lessons: Lessons, corpus: Embeddings, words: Words | None) -> JudgedQueries:
     """The judged queries with an answer. What was not judged counts as not relevant, so
     that a model which finds better documents than those judged gets no credit for them.
     """
     at = np.flatnonzero(lessons.gains)
     chosen = lessons.take(at)
     relevant = [{corpus.ids[int(row)]: 1 for row in rows} for rows in chosen.answers]
-    return Check(chosen.queries, relevant, corpus, words)
+    return JudgedQueries(chosen.queries, relevant, corpus, words)
 
 
 def guard_check(
@@ -74,7 +74,7 @@ def guard_check(
     avoid: set[str],
     encode: EncodeConfig,
     words: Words | None = None,
-) -> Check:
+) -> JudgedQueries:
     """Queries the model must not lose: of `other` (a data set with judgments) where one is named,
     else those judged in the data itself, else its own documents, each by its first sentence.
 
@@ -102,7 +102,7 @@ def guard_check(
 
 def _judged(
     data: Dataset, corpus: Embeddings, words: Words | None, *, split: str, avoid: set[str]
-) -> Check:
+) -> JudgedQueries:
     relevant = data.split(split).relevant()
     rows = relevant.query_rows
     order = np.random.default_rng(0).permutation(len(rows))
@@ -114,14 +114,14 @@ def _judged(
         if query in grades:
             grades[query][corpus.ids[document]] = max(1, round(grade))
     texts = data.queries.texts(chosen) if chosen else []
-    return Check(texts, list(grades.values()), corpus, words)
+    return JudgedQueries(texts, list(grades.values()), corpus, words)
 
 
-def _own_documents(data: Dataset, corpus: Embeddings, words: Words | None) -> Check:
+def _own_documents(data: Dataset, corpus: Embeddings, words: Words | None) -> JudgedQueries:
     rows = np.sort(np.random.default_rng(0).permutation(len(data.corpus))[:GUARDED])
     groups = data.corpus.group_of_N()
     twins: dict[int, dict[str, int]] = {int(groups[row]): {} for row in rows}
     for row in np.flatnonzero(np.isin(groups, list(twins))):
         twins[int(groups[row])][corpus.ids[int(row)]] = 1
     texts = [sentences_of(text)[0] for text in data.corpus.texts(rows)]
-    return Check(texts, [twins[int(groups[row])] for row in rows], corpus, words)
+    return JudgedQueries(texts, [twins[int(groups[row])] for row in rows], corpus, words)

@@ -26,7 +26,7 @@ from whet.feedback.learn.adapt import (
     train_encoder,
     train_matrix,
 )
-from whet.feedback.learn.checks import Check, feedback_check
+from whet.feedback.learn.checks import JudgedQueries, feedback_check
 from whet.feedback.learn.lessons import Lessons, Pool, pool_of
 from whet.model.encoder import Encoder
 from whet.types import Embeddings
@@ -68,7 +68,7 @@ class Work:
         corpus: Embeddings,
         words: Words | None,
         *,
-        guard: Check,
+        guard: JudgedQueries,
         config: TuneConfig,
         told: Told,
     ) -> None:

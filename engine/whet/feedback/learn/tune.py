@@ -21,7 +21,7 @@ from whet.errors import DataError
 from whet.evaluation.hybrid import HybridSearch
 from whet.evaluation.lexical import Words
 from whet.feedback.learn.adapt import blend, changed
-from whet.feedback.learn.checks import MEASURE, Check
+from whet.feedback.learn.checks import MEASURE, JudgedQueries
 from whet.feedback.learn.lessons import Lessons
 from whet.feedback.learn.trials import (
     ENCODER_FROM,
@@ -128,7 +128,7 @@ def tune(
     model: Encoder | Towers,
     lessons: Lessons,
     corpus: Embeddings,
-    guard: Check,
+    guard: JudgedQueries,
     *,
     words: Words | None,
     config: TuneConfig,

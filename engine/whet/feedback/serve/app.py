@@ -47,7 +47,7 @@ class Explained(BaseModel):
     doc_ids: list[str] = Field(max_length=MOST_EXPLAINED)
 
 
-class Found(BaseModel):
+class MissingText(BaseModel):
     """Other words, to find what a list lacks."""
 
     text: str
@@ -156,7 +156,7 @@ def _add_search(app: FastAPI, session: Session) -> None:
         return session.why(asked.query, asked.doc_ids)
 
     @app.post("/api/find")
-    def find(asked: Found) -> Any:
+    def find(asked: MissingText) -> Any:
         return session.find(asked.text, asked.k)
 
     @app.post("/api/document")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from whet.errors import ConfigError, EnvironmentRefused, MiningError
-from whet.mining.search.backend import Backend, Found, Task
+from whet.mining.search.backend import Backend, SearchResult, Task
 from whet.mining.search.flat import faiss_flat
 from whet.mining.search.gpu import gpu
 from whet.mining.search.ivf import faiss_ivf
@@ -54,7 +54,7 @@ def windowed_search(
     exclude: Exclude | None = None,
     backend: str = "auto",
     hint_QC: np.ndarray | None = None,
-) -> Found:
+) -> SearchResult:
     """`search` among the rows a window and an exclusion list allow, and counts of the others.
 
     `hint_QC` (int64, -1 for none) are rows that may be among the results, the last refresh's say:
@@ -99,7 +99,7 @@ def windowed_search(
         chosen, why = blas, f"not gpu: {type(error).__name__}: {error}".splitlines()[0]
         say(f"Searching on the CPU, {why}. mining.backend=gpu shows the whole error.")
         answer = chosen.run(task)
-    return Found(
+    return SearchResult(
         answer.top, chosen.name, "; ".join(filter(None, (why, answer.note))), answer.unseen_Q
     )
 

@@ -64,7 +64,7 @@ class Answer(NamedTuple):
     note: str = ""
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """A search's result, which backend gave it, why that one, and how many rows it never saw."""
 
     top: TopK

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from whet.mining.search.backend import Found
+from whet.mining.search.backend import SearchResult
 from whet.processes.world import concatenated, exchanged, summed, together, world
 from whet.types import CorpusShard, Embeddings
 from whet_kernels.topk.exact import pair_scores, slices
@@ -22,7 +22,7 @@ from whet_kernels.topk.window import Exclude, TopK
 MERGED = 1 << 22  # survivors of a part that travel at a time
 
 # search(part, exclusions, hints) -> what one process finds in its own rows, numbered from 0
-SearchPart = Callable[[Embeddings, Exclude | None, np.ndarray | None], Found]
+SearchPart = Callable[[Embeddings, Exclude | None, np.ndarray | None], SearchResult]
 
 
 def corpus_scores(
@@ -49,7 +49,7 @@ def search_shards(
     *,
     exclude: Exclude | None,
     hint_QC: np.ndarray | None,
-) -> Found:
+) -> SearchResult:
     """The k best allowed rows of the whole corpus, by `search` in each part."""
     ids = corpus.ids[corpus.start : corpus.start + len(corpus.vectors)]
     part = Embeddings(ids, corpus.vectors)
@@ -57,7 +57,7 @@ def search_shards(
     top = _merged(found.top, corpus.start, k)
     unseen_Q = None if found.unseen_Q is None else summed(found.unseen_Q)
     why = f"{found.why}; {world().size} parts of the corpus"
-    return Found(top, found.backend, why, unseen_Q)
+    return SearchResult(top, found.backend, why, unseen_Q)
 
 
 def _own(exclude: Exclude | None, corpus: CorpusShard) -> Exclude | None:

@@ -114,7 +114,7 @@ class Int8Block:
 
     def see(self, tile: Tile, small: Int8Tile, space: torch.Tensor) -> None:
         """Let the block look at one tile; `space` holds B x (padded T) numbers of 32 bits."""
-        from whet_kernels.topk.cpu.sift import Scores, Vectors, sift
+        from whet_kernels.topk.cpu.sift import FloatTile, IntegerScores, sift
 
         block, kept = self.block, self.kept
         bounds = block.bounds(tile)
@@ -123,7 +123,7 @@ class Int8Block:
         torch._int_mm(self.query.whole_RD, small.int8.whole_RD.T, out=sum_BT)
         # from the exact dot on to a float32 one
         error_B = int8_error_B(block.norm_B, self.query.lost_R, small) + bounds.error_B
-        scores = Scores(
+        scores = IntegerScores(
             sum_BT.numpy(),
             len(tile.rows_TD),
             self.query.scale_G,
@@ -132,7 +132,7 @@ class Int8Block:
             block.norm_B,
             small.lost_G,
         )
-        vectors = Vectors(block.query_BD, tile.rows_TD, tile.first)
+        vectors = FloatTile(block.query_BD, tile.rows_TD, tile.first)
         limits = self.limits._replace(
             over_B=bounds.over_B.numpy(), near_B=bounds.near_B.numpy(), rounding_B=block.error_B
         )

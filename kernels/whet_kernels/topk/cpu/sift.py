@@ -22,7 +22,7 @@ LEAST_SUM, MOST_SUM = -(2**31), 2**31 - 1
 CLOSE = 3  # rounding errors under the k-th dot within which a row may still be among the k best
 
 
-class Scores(NamedTuple):
+class IntegerScores(NamedTuple):
     """Integer sums int32 [B, T] and what turns them into scores, float64 [B] and [G]."""
 
     sum_BT: np.ndarray
@@ -34,7 +34,7 @@ class Scores(NamedTuple):
     lost_G: np.ndarray
 
 
-class Vectors(NamedTuple):
+class FloatTile(NamedTuple):
     """The same in float32, and the number of the tile's first row."""
 
     query_BD: np.ndarray
@@ -156,7 +156,11 @@ def _largest(sum_BT, b, begin, end):  # type: ignore[no-untyped-def]
 
 @compiled
 def sift(
-    span: tuple[int, int, int], scores: Scores, vectors: Vectors, limits: Limits, kept: Kept
+    span: tuple[int, int, int],
+    scores: IntegerScores,
+    vectors: FloatTile,
+    limits: Limits,
+    kept: Kept,
 ) -> None:
     """Let the queries `span` = (start, stop, k) look at a tile. Threads share nothing if their
     spans are apart.

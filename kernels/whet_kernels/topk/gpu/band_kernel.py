@@ -29,7 +29,7 @@ WORD = 32  # rows in a word
 INTERPRET = triton.knobs.runtime.interpret
 
 
-class Tile(NamedTuple):
+class BandTile(NamedTuple):
     """How the product is cut: results do not depend on it."""
 
     queries: int
@@ -173,18 +173,18 @@ def _band_kernel(
 
 # what is tried on a GPU, for 16 bits; benchmarks/mine/sm90.md says what each compiles to
 TILES = (
-    Tile(128, 128, 64, 4, 8, 8, 4),
-    Tile(128, 128, 64, 4, 16, 8, 3),
-    Tile(128, 128, 64, 4, 8, 4, 3),
-    Tile(256, 128, 64, 4, 8, 8, 3),
-    Tile(128, 256, 64, 4, 8, 8, 3),
-    Tile(128, 256, 64, 4, 16, 8, 4),
+    BandTile(128, 128, 64, 4, 8, 8, 4),
+    BandTile(128, 128, 64, 4, 16, 8, 3),
+    BandTile(128, 128, 64, 4, 8, 4, 3),
+    BandTile(256, 128, 64, 4, 8, 8, 3),
+    BandTile(128, 256, 64, 4, 8, 8, 3),
+    BandTile(128, 256, 64, 4, 16, 8, 4),
 )
-ON_GPU = Tile(256, 256, 128, 4, 8, 8, 3)  # its sides are multiples of those of every tile
-INTERPRETED = Tile(64, 128, 64, 2, 2, 4, 1)
+ON_GPU = BandTile(256, 256, 128, 4, 8, 8, 3)  # its sides are multiples of those of every tile
+INTERPRETED = BandTile(64, 128, 64, 2, 2, 4, 1)
 
 
-def tiles_for(*, whole: bool, count_above: bool, count_floor: bool) -> list[Tile]:
+def tiles_for(*, whole: bool, count_above: bool, count_floor: bool) -> list[BandTile]:
     """The tiles tried: 8-bit ones are twice as deep in the same bytes.
 
     Those of 128 scores a thread leave few registers to count with: none that would spill is tried.
@@ -198,11 +198,11 @@ def tiles_for(*, whole: bool, count_above: bool, count_floor: bool) -> list[Tile
     return [tile for tile in tiles if _scores_a_thread(tile) < 128 or tile.rows <= widest]
 
 
-def _scores_a_thread(tile: Tile) -> int:
+def _scores_a_thread(tile: BandTile) -> int:
     return tile.queries * tile.rows // (32 * tile.warps)
 
 
-def _tuned(tiles: list[Tile]) -> Any:
+def _tuned(tiles: list[BandTile]) -> Any:
     """The kernel that tries the tiles when a dimension first comes up, and keeps the fastest."""
     return triton.autotune(
         configs=[
@@ -239,7 +239,7 @@ class Counts(NamedTuple):
         return cls(above_B, floor_B, near_B, with_floor)
 
 
-def padding() -> Tile:
+def padding() -> BandTile:
     """The tile whose sides the sides of blocks and slabs are multiples of."""
     return INTERPRETED if INTERPRET else ON_GPU
 

@@ -12,7 +12,7 @@ import torch
 from whet_kernels.topk.exact import slices
 from whet_kernels.topk.gpu.band_kernel import WORD, Band, Rounded, best_of_bins
 from whet_kernels.topk.gpu.exact import pair_scores_torch
-from whet_kernels.topk.gpu.one_pass import SORTED, Block, Outcome, Pass, down, score_error
+from whet_kernels.topk.gpu.one_pass import SORTED, GpuBlock, Pass, PassResult, down, score_error
 from whet_kernels.topk.gpu.rounding import room_for_rounded, round_rows
 from whet_kernels.topk.gpu.slabs import rows_on
 from whet_kernels.topk.window import Exclude, TopK, Window
@@ -21,7 +21,7 @@ MOST_EXCLUDED = 1024  # in the sample, for a query that a first bound is worth l
 EXCLUDED_NUMBERS = 1 << 20  # numbers of excluded rows scored at a time, 8 MiB in float64
 
 
-def first_bound(block: Block) -> torch.Tensor:
+def first_bound(block: GpuBlock) -> torch.Tensor:
     """A lower bound of each query's k-th result from a sample of the corpus, float32 [B].
 
     Of the bins of the sample whose best is clearly inside the window, as many may be excluded rows
@@ -47,7 +47,7 @@ def first_bound(block: Block) -> torch.Tensor:
     return torch.where(inside_B, bound_B, -torch.inf)
 
 
-def _clear_best(block: Block, rows: Rounded, count: int) -> torch.Tensor:
+def _clear_best(block: GpuBlock, rows: Rounded, count: int) -> torch.Tensor:
     """Lower bounds of the best exact score in each bin, -inf if it may be outside the window."""
     error_B = score_error(block.rounded, rows, block.query_BD.shape[1])
     highest_B = down(block.limits.ceiling_B.double() - error_B)
@@ -66,7 +66,7 @@ def _sampled_exclusions(window: Window, step: int) -> np.ndarray:
     return np.diff(before_E1[window.exclude.offsets_Q1])
 
 
-def write_results(block: Block, found: Outcome, result: TopK) -> np.ndarray:
+def write_results(block: GpuBlock, found: PassResult, result: TopK) -> np.ndarray:
     """Results and counts of the certain queries into `result`; gives the queries, by their place in
     the block, whose counts are still in doubt.
     """
@@ -85,7 +85,7 @@ def write_results(block: Block, found: Outcome, result: TopK) -> np.ndarray:
     return lost
 
 
-def _at_least(block: Block, found: Outcome) -> tuple[np.ndarray, np.ndarray]:
+def _at_least(block: GpuBlock, found: PassResult) -> tuple[np.ndarray, np.ndarray]:
     """How many rows score the floor or more, excluded or not; and the queries still in doubt.
 
     A pass counts the rows above a threshold: here above the number just under the floor.
@@ -100,13 +100,13 @@ def _at_least(block: Block, found: Outcome) -> tuple[np.ndarray, np.ndarray]:
     count = len(doubtful)
     no_rows = Exclude(np.zeros(count + 1, np.int64), np.empty(0, np.int64))
     window = Window(under_B, np.full(count, np.inf, np.float32), no_rows)  # nothing is a result
-    counting = Block(block.job, block.chosen[doubtful], window)
+    counting = GpuBlock(block.job, block.chosen[doubtful], window)
     counted = Pass(counting, torch.from_numpy(under_B), 1).run()
     at_least_B[doubtful] = counted.above_B.numpy()
     return at_least_B, doubtful[counted.lost_B.numpy()]
 
 
-def _excluded_counts(block: Block) -> tuple[np.ndarray, np.ndarray]:
+def _excluded_counts(block: GpuBlock) -> tuple[np.ndarray, np.ndarray]:
     """How many of each query's excluded rows score above the ceiling, and at the floor or above."""
     window, count = block.window, block.count
     query_E = np.repeat(np.arange(count), window.excluded_Q)

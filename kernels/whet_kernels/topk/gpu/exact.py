@@ -204,7 +204,7 @@ def _admit_rows(
     tl.store(above_ptr + query, above)
 
 
-class Limits(NamedTuple):
+class DeviceLimits(NamedTuple):
     """The window and the exclusions of a block of queries on its device."""
 
     ceiling_B: torch.Tensor  # float32
@@ -214,7 +214,7 @@ class Limits(NamedTuple):
     longest: int  # exclusions of one query, at most
 
 
-class Found(NamedTuple):
+class SlabHits(NamedTuple):
     """What a slab gave each query: rows counted from the slab's first, int32, and exact scores."""
 
     row_BF: torch.Tensor
@@ -222,7 +222,7 @@ class Found(NamedTuple):
     count_B: torch.Tensor  # int32; more than there is room for, where the room ended
 
 
-class Kept(NamedTuple):
+class Candidates(NamedTuple):
     """The candidates of each query: rows of the corpus, int64, exact scores, and how many."""
 
     row_BC: torch.Tensor
@@ -231,7 +231,9 @@ class Kept(NamedTuple):
     above_B: torch.Tensor  # int32; rows found that score above the ceiling, excluded or not
 
 
-def admit_rows(found: Found, first: int, low_B: torch.Tensor, limits: Limits, kept: Kept) -> None:
+def admit_rows(
+    found: SlabHits, first: int, low_B: torch.Tensor, limits: DeviceLimits, kept: Candidates
+) -> None:
     """Append what is inside the window, not excluded and scores `low_B` or more to `kept`.
 
     `first` is the slab's first row in the corpus.

@@ -21,10 +21,10 @@ from whet_kernels.topk.exact import (
     slices,
 )
 from whet_kernels.topk.gpu.band_kernel import WORD, Band, Counts, Rounded, band_words
-from whet_kernels.topk.gpu.exact import Found, Kept, Limits, admit_rows, score_rows
+from whet_kernels.topk.gpu.exact import Candidates, DeviceLimits, SlabHits, admit_rows, score_rows
 from whet_kernels.topk.gpu.rounding import list_rows, room_for_rounded, round_rows
 from whet_kernels.topk.gpu.scan import NONE, order_keys
-from whet_kernels.topk.gpu.slabs import Slab, Vectors, float_type, rows_on, slabs_of
+from whet_kernels.topk.gpu.slabs import DeviceVectors, Slab, float_type, rows_on, slabs_of
 from whet_kernels.topk.window import Window
 
 SLAB_BYTES = 56 << 20  # of a slab in the first pass's format, and of its copies where streamed
@@ -44,7 +44,7 @@ class GpuTiling:
     sample: int  # rows that make the first bound
 
     @classmethod
-    def of(cls, k: int, corpus_ND: Vectors, *, streamed: bool) -> GpuTiling:
+    def of(cls, k: int, corpus_ND: DeviceVectors, *, streamed: bool) -> GpuTiling:
         """At most 200 MiB in all, for any number of queries and rows."""
         rows, dimension = corpus_ND.shape
         wide = max(64, dimension)
@@ -63,11 +63,11 @@ def _power_of_two(number: int) -> int:
     return 1 << (max(1, number).bit_length() - 1)
 
 
-class Job(NamedTuple):
+class GpuSearch(NamedTuple):
     """What was asked for."""
 
-    query_QD: Vectors
-    corpus_ND: Vectors
+    query_QD: DeviceVectors
+    corpus_ND: DeviceVectors
     k: int
     window: Window
     gear: str
@@ -80,10 +80,10 @@ class Job(NamedTuple):
         return slabs_of(self.corpus_ND, self.cut.rows, self.device, step)
 
 
-class Block:
+class GpuBlock:
     """Some queries, on the device, with their window."""
 
-    def __init__(self, job: Job, chosen: np.ndarray, window: Window) -> None:
+    def __init__(self, job: GpuSearch, chosen: np.ndarray, window: Window) -> None:
         self.job, self.chosen, self.window = job, chosen, window
         self.count = len(chosen)
         every = slice(int(chosen[0]), int(chosen[-1]) + 1)
@@ -92,7 +92,7 @@ class Block:
         room = room_for_rounded(self.count, self.query_BD.shape[1], job.gear, job.device)
         self.rounded = round_rows(self.query_BD, job.gear, room)
         self.padded = len(room.low_SP)
-        self.limits = Limits(
+        self.limits = DeviceLimits(
             self.pad(torch.from_numpy(window.ceiling_Q), -torch.inf),
             self.pad(torch.from_numpy(window.floor_Q), torch.inf),
             torch.from_numpy(window.exclude.offsets_Q1).to(job.device),
@@ -103,7 +103,7 @@ class Block:
         self.has_floor = bool((window.floor_Q > -np.inf).any())
 
     @classmethod
-    def of(cls, job: Job, chosen: np.ndarray) -> Block:
+    def of(cls, job: GpuSearch, chosen: np.ndarray) -> GpuBlock:
         """Queries by their place among all, with their part of the window."""
         return cls(job, chosen, job.window.take(chosen))
 
@@ -136,7 +136,7 @@ def down(bound_B: torch.Tensor) -> torch.Tensor:
     return torch.where(near_B.double() > bound_B, under_B, near_B)
 
 
-def band_of(low_B: torch.Tensor, limits: Limits, error_B: torch.Tensor) -> Band:
+def band_of(low_B: torch.Tensor, limits: DeviceLimits, error_B: torch.Tensor) -> Band:
     """The band that no product leaves whose exact score is from `low_B` and the floor to the
     ceiling.
     """
@@ -151,7 +151,7 @@ def band_of(low_B: torch.Tensor, limits: Limits, error_B: torch.Tensor) -> Band:
     )
 
 
-class Outcome(NamedTuple):
+class PassResult(NamedTuple):
     """What a pass found, in host memory."""
 
     scores_Bk: torch.Tensor  # float32, NaN where there are fewer
@@ -167,17 +167,17 @@ class Outcome(NamedTuple):
 class Pass:
     """A block of queries on its way through the corpus: what it has found, and its bounds."""
 
-    def __init__(self, block: Block, low_B: torch.Tensor, k: int) -> None:
+    def __init__(self, block: GpuBlock, low_B: torch.Tensor, k: int) -> None:
         job, cut, device = block.job, block.job.cut, block.job.device
         count, room = block.count, min(cut.found, cut.rows)
         self.block, self.k, self.low_B = block, k, block.pad(low_B, -torch.inf)
         self.slab = room_for_rounded(cut.rows, block.query_BD.shape[1], job.gear, device)
-        self.found = Found(
+        self.found = SlabHits(
             torch.empty(count, room, dtype=torch.int32, device=device),
             torch.empty(count, room, device=device),
             torch.empty(count, dtype=torch.int32, device=device),
         )
-        self.kept = Kept(
+        self.kept = Candidates(
             torch.zeros(count, cut.kept, dtype=torch.int64, device=device),
             torch.zeros(count, cut.kept, device=device),
             torch.zeros(count, dtype=torch.int32, device=device),
@@ -188,7 +188,7 @@ class Pass:
         self.norm = torch.zeros((), dtype=torch.float64, device=device)
         self.norm_row = torch.zeros((), dtype=torch.int64, device=device)
 
-    def run(self) -> Outcome:
+    def run(self) -> PassResult:
         """See every row; the kept are cut to the best whenever the rows seen have doubled, after
         which about k more are to be expected.
         """
@@ -255,12 +255,12 @@ class Pass:
             self.kept.count_B >= self.k, self.kept.score_BC[:, self.k - 1], -torch.inf
         )
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self) -> PassResult:
         there_Bk = torch.arange(self.k, device=self.low_B.device) < self.kept.count_B[:, None]
         last_B = self.last_B()
         certain_B = ~self.lost_B & (last_B >= self.low_B[: self.block.count])
         above_B, floor_B, near_B = (each[: self.block.count] for each in self.counts[:3])
-        found = Outcome(
+        found = PassResult(
             torch.where(there_Bk, self.kept.score_BC[:, : self.k], torch.nan),
             torch.where(there_Bk, self.kept.row_BC[:, : self.k], -1),
             last_B,
@@ -270,4 +270,4 @@ class Pass:
             floor_B.long(),
             near_B.long(),
         )
-        return Outcome(*(each.cpu() for each in found))
+        return PassResult(*(each.cpu() for each in found))

@@ -18,7 +18,7 @@ import torch
 
 from whet_kernels.topk.exact import FLOAT32_ROUNDING, FLOAT32_UNDERFLOW, slices
 from whet_kernels.topk.gpu.exact import pair_scores_torch
-from whet_kernels.topk.gpu.slabs import Vectors, slabs_of
+from whet_kernels.topk.gpu.slabs import DeviceVectors, slabs_of
 from whet_kernels.topk.window import Window
 
 SCAN_QUERIES = 64
@@ -47,7 +47,7 @@ def order_keys(score_BC: torch.Tensor, row_BC: torch.Tensor) -> torch.Tensor:
 
 
 def exact_scan(
-    query_BD: torch.Tensor, corpus_ND: Vectors, k: int, window: Window, low_B: torch.Tensor
+    query_BD: torch.Tensor, corpus_ND: DeviceVectors, k: int, window: Window, low_B: torch.Tensor
 ) -> Iterator[tuple[slice, Scanned]]:
     """Exact results of a few queries at a time: which, and what.
 
@@ -74,7 +74,7 @@ class _Scan:
         self.rows_Bk = torch.full((count, k), -1, dtype=torch.int64, device=device)
         self.above_B, self.at_least_B = torch.zeros(2, count, dtype=torch.int64, device=device)
 
-    def run(self, corpus_ND: Vectors) -> Scanned:
+    def run(self, corpus_ND: DeviceVectors) -> Scanned:
         """See every row."""
         rows = max(1, min(4096, TILE_NUMBERS // max(1, corpus_ND.shape[1])))
         for first, tile_TD in slabs_of(corpus_ND, rows, self.query_BD.device):

@@ -31,18 +31,18 @@ import torch
 from whet_kernels.topk.exact import slices
 from whet_kernels.topk.gpu.band_kernel import INTERPRET
 from whet_kernels.topk.gpu.bounds import first_bound, write_results
-from whet_kernels.topk.gpu.one_pass import Block, GpuTiling, Job, Pass
+from whet_kernels.topk.gpu.one_pass import GpuBlock, GpuSearch, GpuTiling, Pass
 from whet_kernels.topk.gpu.rounding import room_for_rounded, round_rows
 from whet_kernels.topk.gpu.scan import exact_scan
-from whet_kernels.topk.gpu.slabs import Vectors, float_type, lies_on, rows_on
+from whet_kernels.topk.gpu.slabs import DeviceVectors, float_type, lies_on, rows_on
 from whet_kernels.topk.window import TopK, Window, empty_result
 
 Gear = Literal["auto", "bf16", "fp16", "int8"]
 
 
 def mine_topk_gpu(
-    query_QD: Vectors,
-    corpus_ND: Vectors,
+    query_QD: DeviceVectors,
+    corpus_ND: DeviceVectors,
     k: int,
     window: Window,
     *,
@@ -71,14 +71,14 @@ def mine_topk_gpu(
     if not len(query_QD):
         return result
     gear = _gear(query_QD, corpus_ND, device) if first_pass == "auto" else first_pass
-    job = Job(query_QD, corpus_ND, k, window, gear, cut, device, exact_counts)
+    job = GpuSearch(query_QD, corpus_ND, k, window, gear, cut, device, exact_counts)
     warm_Q = np.full(len(query_QD), -np.inf, np.float32) if warm_lo_Q is None else warm_lo_Q
     for at in slices(len(query_QD), cut.queries):
         _mine_block(job, np.arange(at.start, at.stop), warm_Q[at], result)
     return result
 
 
-def _device(query_QD: Vectors, corpus_ND: Vectors) -> torch.device:
+def _device(query_QD: DeviceVectors, corpus_ND: DeviceVectors) -> torch.device:
     """Where to work: where the vectors are, if on a GPU, else on the current GPU."""
     if INTERPRET:
         return torch.device("cpu")
@@ -91,7 +91,7 @@ def _device(query_QD: Vectors, corpus_ND: Vectors) -> torch.device:
     return there.pop() if there else torch.device("cuda", torch.cuda.current_device())
 
 
-def _gear(query_QD: Vectors, corpus_ND: Vectors, device: torch.device) -> str:
+def _gear(query_QD: DeviceVectors, corpus_ND: DeviceVectors, device: torch.device) -> str:
     """fp16 if a few vectors lose less by it than bfloat16 would make them (2^-9 of a number)."""
     for vectors in (query_QD, corpus_ND):
         if not len(vectors):
@@ -104,9 +104,9 @@ def _gear(query_QD: Vectors, corpus_ND: Vectors, device: torch.device) -> str:
     return "fp16"
 
 
-def _mine_block(job: Job, chosen: np.ndarray, warm_B: np.ndarray, result: TopK) -> None:
+def _mine_block(job: GpuSearch, chosen: np.ndarray, warm_B: np.ndarray, result: TopK) -> None:
     """Results of a block: a pass, another for what is not certain, a scan for what still is not."""
-    block = Block.of(job, chosen)
+    block = GpuBlock.of(job, chosen)
     low_B = first_bound(block)
     warm = torch.from_numpy(np.minimum(np.asarray(warm_B, np.float32), block.window.ceiling_Q))
     low_B = torch.maximum(low_B, warm.to(job.device))
@@ -117,11 +117,11 @@ def _mine_block(job: Job, chosen: np.ndarray, warm_B: np.ndarray, result: TopK) 
         if not left.any():
             return
         low_B = found.last_B[left].to(job.device)
-        block = Block.of(job, block.chosen[left.numpy()])
+        block = GpuBlock.of(job, block.chosen[left.numpy()])
     _scan(block, low_B, result)
 
 
-def _scan(block: Block, low_B: torch.Tensor, result: TopK) -> None:
+def _scan(block: GpuBlock, low_B: torch.Tensor, result: TopK) -> None:
     """Results and counts of queries that no pass was enough for."""
     job = block.job
     open_B = len(job.corpus_ND) - block.window.excluded_Q

@@ -16,7 +16,7 @@ import torch
 
 from whet_kernels.topk.exact import slices
 
-Vectors = torch.Tensor | np.ndarray
+DeviceVectors = torch.Tensor | np.ndarray
 FLOATS = {
     np.dtype(np.float32): torch.float32,
     np.dtype(np.float16): torch.float16,
@@ -33,19 +33,21 @@ class Slab(NamedTuple):
     vector_SD: torch.Tensor
 
 
-def float_type(vectors: Vectors) -> torch.dtype:
+def float_type(vectors: DeviceVectors) -> torch.dtype:
     """The type of the numbers; ValueError for one that is no float of 16 or 32 bits."""
     if vectors.dtype not in FLOATS:
         raise ValueError(f"vectors are {vectors.dtype}, must be float32, float16 or bfloat16")
     return FLOATS[vectors.dtype]
 
 
-def lies_on(vectors: Vectors, device: torch.device) -> bool:
+def lies_on(vectors: DeviceVectors, device: torch.device) -> bool:
     """Whether the device can read the vectors where they are."""
     return isinstance(vectors, torch.Tensor) and vectors.device == device
 
 
-def slabs_of(corpus_ND: Vectors, rows: int, device: torch.device, step: int = 1) -> Iterator[Slab]:
+def slabs_of(
+    corpus_ND: DeviceVectors, rows: int, device: torch.device, step: int = 1
+) -> Iterator[Slab]:
     """Every `step`-th row of the corpus, `rows` at a time, in order; a slab is valid until the next
     is asked for.
     """
@@ -58,7 +60,7 @@ def slabs_of(corpus_ND: Vectors, rows: int, device: torch.device, step: int = 1)
         yield Slab(part.start, rows_on(corpus_ND, part, device))
 
 
-def rows_on(vectors: Vectors, rows: slice | np.ndarray, device: torch.device) -> torch.Tensor:
+def rows_on(vectors: DeviceVectors, rows: slice | np.ndarray, device: torch.device) -> torch.Tensor:
     """Some rows on the device, numbers of a row side by side; a view where that can be."""
     if isinstance(vectors, torch.Tensor):
         where = rows if isinstance(rows, slice) else torch.from_numpy(rows).to(vectors.device)
@@ -70,7 +72,7 @@ def rows_on(vectors: Vectors, rows: slice | np.ndarray, device: torch.device) ->
 
 
 def _streamed(
-    corpus_ND: Vectors, parts: list[slice], rows: int, device: torch.device
+    corpus_ND: DeviceVectors, parts: list[slice], rows: int, device: torch.device
 ) -> Iterator[Slab]:
     shape, kind = (rows, corpus_ND.shape[1]), float_type(corpus_ND)
     pinned = [torch.empty(shape, dtype=kind, pin_memory=True) for _ in range(2)]
@@ -91,7 +93,7 @@ def _streamed(
         used[side].record(work)
 
 
-def _fill(pinned_SD: torch.Tensor, corpus_ND: Vectors, part: slice) -> int:
+def _fill(pinned_SD: torch.Tensor, corpus_ND: DeviceVectors, part: slice) -> int:
     """Copy rows into a pinned buffer; gives their number."""
     piece = corpus_ND[part]
     if isinstance(piece, torch.Tensor):

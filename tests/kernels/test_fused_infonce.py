@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from whet.loss.gradcache import backward_of, chunked_vectors
+from whet.loss.gradcache import cached_step
 from whet.loss.infonce import DENSE_AT_MOST, Targets, matryoshka_info_nce, uses_tiles
 from whet_kernels.infonce.fused import choose_backend, fused_info_nce, info_nce_reference
 
@@ -302,19 +302,19 @@ def test_gradcache_on_the_fused_loss_equals_the_whole_batch():
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(12, 16), torch.nn.Dropout(0.1))
 
-        def forward(chunk):
-            return F.normalize(model(text[chunk * 15 : (chunk + 1) * 15]), dim=1)
+        def forward(rows):
+            return F.normalize(model(text[rows]), dim=1)
 
         def loss_of(vector):
-            return matryoshka_info_nce(
+            vector.requires_grad_()
+            loss = matryoshka_info_nce(
                 vector[:30], vector[30:], targets, dims=[4], temperature=0.05, fused=fused
             )
+            loss.backward()
+            return loss.detach(), vector.grad
 
-        made = chunked_vectors(forward, 4, cached=cached)
-        vector = made.detach().requires_grad_()
-        loss = loss_of(vector)
-        loss.backward()
-        backward_of(made, vector.grad, torch.Tensor.backward)
+        chunks = np.split(np.arange(60), 4)
+        loss = cached_step(forward, chunks, loss_of, torch.Tensor.backward, cached=cached)
         return loss, model[0].weight.grad
 
     loss, whole = gradient("never", cached=False)

@@ -2,23 +2,26 @@
 
 import weakref
 
+import numpy as np
 import pytest
 import torch
 
-from whet.loss.gradcache import backward_of, chunked_vectors
+from whet.loss.gradcache import cached_step
 from whet.loss.infonce import Targets, info_nce
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
 
 
-def backward(forward, chunks, loss_of, *, cached):
-    """What a training step does: vectors, their loss, its gradient through what made them."""
-    made_ND = chunked_vectors(forward, chunks, cached=cached)
-    vector_ND = made_ND.detach().requires_grad_()
-    loss = loss_of(vector_ND)
-    loss.backward()
-    backward_of(made_ND, vector_ND.grad, torch.Tensor.backward)
-    return loss.detach()
+def with_gradient(loss_of):
+    """The loss and its gradient in the vectors, as `cached_step` asks for."""
+
+    def both(vector_ND):
+        vector_ND.requires_grad_()
+        loss = loss_of(vector_ND)
+        loss.backward()
+        return loss.detach(), vector_ND.grad
+
+    return both
 
 
 def gradients(encoder, texts, *, cached, budget):
@@ -28,18 +31,17 @@ def gradients(encoder, texts, *, cached, budget):
     torch.manual_seed(5)
     tokens = encoder.tokenize(texts, "document")
     chunks = list(token_batches([len(ids) for ids in tokens], budget))
-    place = torch.argsort(torch.cat([torch.from_numpy(chunk) for chunk in chunks]))
     pairs = len(texts) // 2
     targets = Targets.of_mask(torch.arange(pairs), torch.eye(pairs, dtype=torch.bool))
 
-    def forward(number):
-        return encoder.forward_tokens([tokens[row] for row in chunks[number]])
+    def forward(rows):
+        return encoder.forward_tokens([tokens[row] for row in rows])
 
     def loss_of(vector_ND):
-        vector_ND = vector_ND[place]
         return info_nce(vector_ND[:pairs], vector_ND[pairs:], targets, temperature=0.05)
 
-    loss = backward(forward, len(chunks), loss_of, cached=cached)
+    push = torch.Tensor.backward
+    loss = cached_step(forward, chunks, with_gradient(loss_of), push, cached=cached)
     grads = {name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None}
     return grads, loss, torch.rand(1), len(chunks)
 
@@ -101,12 +103,46 @@ def test_one_chunk_is_alive_at_a_time():
         nonlocal alive
         alive -= 1
 
-    def forward(number):
+    def forward(rows):
+        number = int(rows[0]) // 2
         return Watched.apply((weight * (number + 1)).repeat(2, 1))
 
-    backward(forward, 7, lambda v: (v**2).sum(), cached=True)
+    def step(*, cached):
+        square = with_gradient(lambda vector: (vector**2).sum())
+        chunks = np.split(np.arange(14), 7)
+        cached_step(forward, chunks, square, torch.Tensor.backward, cached=cached)
+
+    step(cached=True)
     assert most <= 2  # the one made again, and the one that just goes
     assert weight.grad == pytest.approx([2 * 2 * sum(n * n for n in range(1, 8))] * 3)
     most = alive = 0
-    backward(forward, 7, lambda v: (v**2).sum(), cached=False)
+    step(cached=False)
     assert most == 7
+
+
+def test_order_is_restored_and_an_empty_chunk_has_no_part():
+    """Texts come back in their order from chunks in any, and what fills up a chunk counts for
+    nothing: the gradient is that of all texts at once.
+    """
+    torch.manual_seed(3)
+    text_ND = torch.randn(5, 3)
+    order, seen = [[4, 1], [], [0, 3, 2]], []
+
+    def gradient(chunks):
+        weight = torch.eye(3, requires_grad=True)
+
+        def forward(rows):
+            return (text_ND[rows] if len(rows) else torch.ones(1, 3)) @ weight
+
+        def loss_of(vector_ND):
+            seen.append(vector_ND.clone())
+            return (vector_ND * torch.arange(15.0).view(5, 3)).sum()
+
+        rows = [np.array(chunk, np.int64) for chunk in chunks]
+        push = torch.Tensor.backward
+        cached_step(forward, rows, with_gradient(loss_of), push, cached=True)
+        return weight.grad
+
+    cut, whole = gradient(order), gradient([range(5)])
+    assert torch.equal(seen[0], seen[1]) and torch.equal(seen[0], text_ND)
+    assert torch.allclose(cut, whole, atol=1e-6)

@@ -19,8 +19,7 @@ from whet.plan.prices import price_of
 from whet.plan.probe import EncodeRates, SearchRates, StepRates
 from whet.plan.table import duration
 from whet.plan.workload import Split, Step, TextCount, Workload, workload_of
-from whet.training.batches.order import Order
-from whet.training.module import Contrastive
+from whet.training.batches.order import Order, total_steps
 
 NONE = np.empty((0, 1), np.float32)
 STEP = Step(pairs=64, texts=200.0, documents=128.0, tokens=4000.0, most_tokens=4000.0)
@@ -134,8 +133,7 @@ def test_counts_are_those_of_the_job(job, tmp_path):
     config, data, split, encoder = job
     work = workload_of(data, split, encoder, config, store=tmp_path)
     assert (work.documents, work.pairs) == (len(data.corpus), len(split.train.relevant()))
-    order = Order(work.pairs, 16, 0)
-    assert work.steps == Contrastive(encoder, [], order, config).total_steps
+    assert work.steps == total_steps(Order(work.pairs, 16, 0), config.trainer)
     assert work.step.pairs == 16 and work.step.documents <= 16 * (1 + 1)
     lengths = [len(ids) for ids in encoder.tokenize([text for text in texts_of(data)], "document")]
     assert work.corpus.tokens == pytest.approx(np.mean(lengths))

@@ -9,9 +9,9 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from whet.config.schema import FitConfig
-from whet.training.run import _trainer
 from whet.training.saving import InPlace
-from whet.training.strategy import Joined
+from whet.training.strategies import strategy_of
+from whet.training.trainer import Joined, trainer_of
 
 ALLOCATIONS = {
     "salloc -n 4": {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "x", "SLURM_PROCID": "1"},
@@ -31,7 +31,8 @@ def test_one_process_is_one_wherever_it_runs(
     monkeypatch.setattr(rank_zero_only, "rank", 1)  # as its import under these sets it
     (tmp_path / "hpc_ckpt_1.ckpt").write_text("of a stranger")
     monkeypatch.chdir(tmp_path)
-    trainer = _trainer(FitConfig(), tmp_path / "run", [], 3)
+    strategy = strategy_of(FitConfig().strategy, clip=1.0)
+    trainer = trainer_of(FitConfig(), tmp_path / "run", strategy, [], 3)
     assert isinstance(trainer.strategy, SingleDeviceStrategy)
     assert (trainer.world_size, trainer.global_rank, rank_zero_only.rank) == (1, 0, 0)
     assert trainer.accumulate_grad_batches == 1 and not trainer.fast_dev_run

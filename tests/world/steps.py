@@ -18,7 +18,8 @@ from whet.model.encoder import Encoder
 from whet.training.batches.examples import Examples
 from whet.training.batches.order import Order
 from whet.training.module import Contrastive
-from whet.training.run import _Ticks, _trainer
+from whet.training.strategies import strategy_of
+from whet.training.trainer import Ticks, trainer_of
 from whet.training.whole import Whole
 from whet.types import Negatives
 
@@ -44,11 +45,13 @@ def trained(data: str, model: str, strategy: dict, loss: dict, steps: int):
     blank = picked * 0.0
     examples.set_negatives(Negatives(rows, picked, blank, blank.astype(int), blank[:, 0]))
     encoder = Encoder.load(config.model)
-    module = Contrastive(encoder, examples, Order(len(examples), 13, 0), config)
-    whole, losses = Whole(encoder, config.model), Losses()
+    strategy_in_use = strategy_of(config.strategy, config.trainer.gradient_clip_val)
+    order = Order(len(examples), 13, 0)
+    module = Contrastive(encoder, examples, order, config, strategy_in_use)
+    whole, losses = Whole(encoder, config.model, strategy_in_use), Losses()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(config, Path(folder), [losses, whole], steps)
-        trainer.fit(module, DataLoader(_Ticks(), batch_size=None))
+        trainer = trainer_of(config, Path(folder), strategy_in_use, [losses, whole], steps)
+        trainer.fit(module, DataLoader(Ticks(), batch_size=None))
     assert whole.at_end is not None
     weights = {name: p.detach().cpu().numpy() for name, p in whole.at_end.named_parameters()}
     return weights, losses.values

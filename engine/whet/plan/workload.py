@@ -17,7 +17,7 @@ from whet.encoding.store import EmbeddingStore, text_keys
 from whet.model.encoder import Encoder
 from whet.model.inference import choose_device, choose_precision
 from whet.training.batches.examples import Examples
-from whet.training.batches.order import Order
+from whet.training.batches.order import Order, total_steps
 from whet.types import Negatives, Positives, Qrels
 
 SAMPLED = 2048  # texts whose tokens are counted
@@ -81,7 +81,7 @@ def workload_of(
     corpus = stored.count(data.corpus, np.arange(len(data.corpus)), "document")
     learned = stored.count(data.queries, relevant.query_rows, "query")
     order = Order(len(relevant), config.trainer.batch_size, config.seed)
-    steps = total_steps(order, config)
+    steps = total_steps(order, config.trainer)
     return Workload(
         documents=len(data.corpus),
         pairs=len(relevant),
@@ -93,12 +93,6 @@ def workload_of(
         learned=learned,
         step=_step(stand_in_examples(data, split, config), order, steps, encoder),
     )
-
-
-def total_steps(order: Order, config: FitConfig) -> int:
-    """Optimizer steps of the whole run."""
-    steps = order.steps_per_epoch * config.trainer.max_epochs
-    return steps if config.trainer.max_steps < 0 else min(steps, config.trainer.max_steps)
 
 
 def _refreshes(order: Order, steps: int, config: FitConfig) -> int:

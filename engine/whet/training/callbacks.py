@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import lightning as L
 import numpy as np
@@ -33,18 +33,32 @@ if TYPE_CHECKING:
 STATE = "state.ckpt"
 
 
-class Remined(NamedTuple):
-    """Fresh negatives, their overlap with those before, the share of the corpus encoded for
-    them.
+class Swap(NamedTuple):
+    """Negatives that took the place of others: the share of them that was in use before, and of the
+    corpus that was encoded for them.
     """
 
-    negatives: Negatives
     overlap: float
     encoded_share: float
 
 
-Remine = Callable[[int, "Encoder"], Remined]
-Probe = Callable[[int, "Encoder"], float]
+class NegativesInUse(Protocol):
+    """The negatives that the steps see, and how others take their place (whet.refresh.in_use)."""
+
+    negatives: Negatives | None
+    mined_at: int  # the step whose weights they were mined with
+
+    def mine_again(self, step: int, encoder: Encoder) -> Swap:
+        """Encode, mine and save with the weights of a step, while training waits; then use them."""
+        ...
+
+    def share_still_chosen(self, encoder: Encoder) -> float:
+        """Of a sample, the share of those in use that the encoder would choose again."""
+        ...
+
+    def take(self, step: int) -> Swap:
+        """Use those that somebody else has mined with the weights of a step, and saved."""
+        ...
 
 
 def facts_of_order(module: Any) -> dict[str, Any]:
@@ -55,12 +69,14 @@ def facts_of_order(module: Any) -> dict[str, Any]:
 class Log(L.Callback):
     """One JSON line every few steps in `train_log.jsonl`, and progress on the screen."""
 
-    def __init__(self, path: Path, every: int, advance: Callable[..., None]) -> None:
+    def __init__(
+        self, path: Path, every: int, in_use: NegativesInUse, advance: Callable[..., None]
+    ) -> None:
         self.path = path
         self.every = every
+        self.in_use = in_use
         self.advance = advance
         self.figures: dict[str, float | str] = {}  # of the last refresh, once
-        self.mined_at = 0
         self.size = 0  # bytes of whole lines in the file
         self.waiting: list[str] = []  # lines the disk had no room for
 
@@ -98,7 +114,7 @@ class Log(L.Callback):
             "epoch": round(step / module.order.steps_per_epoch, 4),
             "loss": module.last_loss,
             "lr": module.lr_schedulers().get_last_lr()[0],
-            "negatives_age_steps": step - self.mined_at,
+            "negatives_age_steps": step - self.in_use.mined_at,
             **self.figures,
         }
         self.figures = {}
@@ -126,23 +142,19 @@ class Log(L.Callback):
 class Refresh(L.Callback):
     """Mine again with the weights as they are, and swap the negatives between two steps.
 
-    `remine(step, encoder)` encodes, mines and saves. `probe(mined_at, encoder)` is the share of the
-    negatives in use that the encoder would choose again, by a sample: policy=overlap mines when it
-    is low. `whole()` is the encoder as it is, with all its weights on this process. Optimizer and
-    learning rate go on untouched.
+    `whole()` is the encoder as it is, with all its weights on this process. Optimizer and learning
+    rate go on untouched.
     """
 
     def __init__(
         self,
         config: RefreshConfig,
-        remine: Remine,
-        probe: Probe,
+        in_use: NegativesInUse,
         whole: Callable[[], Encoder],
         train_log: Log,
     ) -> None:
         self.config = config
-        self.remine = remine
-        self.probe = probe
+        self.in_use = in_use
         self.whole = whole
         self.train_log = train_log
 
@@ -158,23 +170,22 @@ class Refresh(L.Callback):
         encoder = self.whole()
         if policy == "overlap" and self._still_good(encoder, step):
             return
-        fresh = self.remine(step, encoder)
-        module.examples.set_negatives(fresh.negatives)
-        age = step - self.train_log.mined_at
-        self.train_log.mined_at = step
+        age = step - self.in_use.mined_at
+        swap = self.in_use.mine_again(step, encoder)
+        module.examples.set_negatives(self.in_use.negatives)
         self.train_log.figures |= {
-            "refresh_overlap": fresh.overlap,
+            "refresh_overlap": swap.overlap,
             "refresh_age_steps": age,
             "refresh_scope": self.config.scope,
-            "refresh_encoded_share": fresh.encoded_share,
+            "refresh_encoded_share": swap.encoded_share,
         }
         say(
-            f"Step {step}: new negatives; {fresh.overlap:.0%} of them are those of {age} steps "
-            f"ago. {fresh.encoded_share:.0%} of the corpus was encoded again."
+            f"Step {step}: new negatives; {swap.overlap:.0%} of them are those of {age} steps "
+            f"ago. {swap.encoded_share:.0%} of the corpus was encoded again."
         )
 
     def _still_good(self, encoder: Encoder, step: int) -> bool:
-        overlap = self.probe(self.train_log.mined_at, encoder)
+        overlap = self.in_use.share_still_chosen(encoder)
         self.train_log.figures = {"probe_overlap": overlap}
         say(f"Step {step}: of a sample, {overlap:.0%} of the negatives would be chosen again.")
         return overlap >= self.config.min_overlap
@@ -276,7 +287,7 @@ class Checkpoints(L.Callback):
         step = trainer.global_step
         facts = {
             "step": step,
-            "negatives_step": self.train_log.mined_at,
+            "negatives_step": self.train_log.in_use.mined_at,
             "processes": world().size,
             **self.begun,
             **facts_of_order(module),

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from whet.processes.world import stacked, world
 from whet.progress import say
-from whet.training.callbacks import Log
-from whet.types import Negatives
+from whet.training.callbacks import Log, NegativesInUse
 
 if TYPE_CHECKING:
     from whet.model.encoder import Encoder
@@ -43,20 +42,19 @@ class BackgroundMiner(Protocol):
 class ContinuousRefresh(L.Callback):
     """Keep the miner at work, and swap in what it found.
 
-    `published(step)` reads the negatives mined with the weights of that step, and their overlap
-    with those in use. `whole()` is the encoder with all its weights on this process. Without a
-    pause: optimizer and learning rate go on untouched.
+    `whole()` is the encoder with all its weights on this process. Without a pause: optimizer and
+    learning rate go on untouched.
     """
 
     def __init__(
         self,
         miner: BackgroundMiner | None,
-        published: Callable[[int], tuple[Negatives, float]],
+        in_use: NegativesInUse,
         whole: Callable[[], Encoder],
         train_log: Log,
     ) -> None:
         self.miner = miner  # None in all processes but the leader
-        self.published = published
+        self.in_use = in_use
         self.whole = whole
         self.train_log = train_log
 
@@ -82,9 +80,8 @@ class ContinuousRefresh(L.Callback):
         return int(heard[0]), bool(heard[1])
 
     def _swap(self, module: Any, mined_at: int, step: int) -> None:
-        negatives, overlap = self.published(mined_at)
-        module.examples.set_negatives(negatives)
-        self.train_log.mined_at = mined_at
+        overlap = self.in_use.take(mined_at).overlap
+        module.examples.set_negatives(self.in_use.negatives)
         self.train_log.figures = {
             "refresh_overlap": overlap,
             "refresh_age_steps": step - mined_at,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from whet.config.schema import FitConfig
 from whet.errors import WhetError
-from whet.loss.gradcache import backward_of, chunked_vectors
+from whet.loss.gradcache import cached_step
 from whet.loss.infonce import Targets, matryoshka_info_nce, uses_tiles
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
@@ -23,9 +23,9 @@ from whet.processes.world import world
 from whet.progress import say
 from whet.training.batches.ahead import Ahead
 from whet.training.batches.examples import Batch, Examples
-from whet.training.batches.order import Order
+from whet.training.batches.order import Order, total_steps
 from whet.training.exchange import all_vectors, most, own_gradient
-from whet.training.strategy import gradient_norm, norm_of_step, shard_for_fsdp, strategy_name
+from whet.training.strategies import Strategy
 from whet_kernels.infonce.fused import choose_backend
 
 MEMORY_SHARE = 0.3  # of the device, for the activations of one backward
@@ -42,7 +42,12 @@ class Contrastive(L.LightningModule):
     """
 
     def __init__(
-        self, encoder: Encoder, examples: Examples, order: Order, config: FitConfig
+        self,
+        encoder: Encoder,
+        examples: Examples,
+        order: Order,
+        config: FitConfig,
+        strategy: Strategy,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -50,6 +55,8 @@ class Contrastive(L.LightningModule):
         self.examples = examples
         self.order = order
         self.config = config
+        self.strategy = strategy
+        self.total_steps = total_steps(order, config.trainer)  # of the whole run
         self.ahead = Ahead(
             examples,
             encoder,
@@ -61,13 +68,6 @@ class Contrastive(L.LightningModule):
         self.told_of_tiles = False
         self.sharded = False
 
-    @property
-    def total_steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        steps = self.order.steps_per_epoch * self.config.trainer.max_epochs
-        limit = self.config.trainer.max_steps
-        return steps if limit < 0 else min(steps, limit)
-
     def training_step(self, _: Any, batch_idx: int) -> None:
         """One optimizer step; its pairs follow from `global_step`, so the loader only counts."""
         step = self.global_step
@@ -78,10 +78,10 @@ class Contrastive(L.LightningModule):
         optimizer.zero_grad(set_to_none=True)
         loss = self._backward(batch)
         limit = self.config.trainer.gradient_clip_val
-        norm = gradient_norm(self.trainer, self, limit or float("inf"))
+        norm = self.strategy.gradient_norm(self, limit or float("inf"))
         self._check_finite(step, loss, norm, batch)
         optimizer.step()
-        norm = norm_of_step(self.trainer, norm)
+        norm = self.strategy.norm_of_step(norm)
         self._check_finite(step, loss, norm, batch)
         scheduler: Any = self.lr_schedulers()
         scheduler.step()
@@ -102,30 +102,27 @@ class Contrastive(L.LightningModule):
 
     def _backward(self, batch: Batch) -> Tensor:
         """Gradients of the global batch's loss in the parameters; returns the loss, detached."""
-        chunks = self._chunks(batch)
         device = self.encoder.device
         targets = batch.targets.to(device)
         query_B = batch.query_B.to(device)
+        chunks = self._chunks(batch)
         # Where weights are sharded each forward gathers them: all processes must do as many.
-        cached = self._cached(most(sum(map(len, batch.tokens))))
-        forwards = most(max(1, len(chunks)))
+        chunks += [np.empty(0, np.int64)] * (most(max(1, len(chunks))) - len(chunks))
         filler = self.encoder.tokenize(["."], "document")
 
-        def forward(number: int) -> Tensor:
-            rows: Any = chunks[number] if number < len(chunks) else []
+        def forward(rows: np.ndarray) -> Tensor:
             return self.encoder.forward_tokens([batch.tokens[row] for row in rows] or filler)
 
-        own_ND = chunked_vectors(forward, forwards, cached=cached)
-        place_N = np.argsort(np.concatenate(chunks)) if chunks else np.empty(0, np.int64)
-        ordered_ND = own_ND[torch.from_numpy(place_N).to(device)]
-        vector_UD = all_vectors(ordered_ND.detach(), batch.texts).requires_grad_()
-        loss = self._loss(vector_UD, batch.queries, query_B, targets)
-        loss.backward()
-        assert vector_UD.grad is not None
-        gradient_ND = torch.zeros_like(own_ND)
-        gradient_ND[torch.from_numpy(place_N).to(device)] = own_gradient(vector_UD.grad, ordered_ND)
-        backward_of(own_ND, gradient_ND, self.manual_backward)
-        return loss.detach()
+        def loss_of(own_ND: Tensor) -> tuple[Tensor, Tensor]:
+            # every process holds all vectors and computes the whole loss (exchange.py)
+            vector_UD = all_vectors(own_ND, batch.texts).requires_grad_()
+            loss = self._loss(vector_UD, batch.queries, query_B, targets)
+            loss.backward()
+            assert vector_UD.grad is not None
+            return loss.detach(), own_gradient(vector_UD.grad, own_ND)
+
+        cached = self._cached(most(sum(map(len, batch.tokens))))
+        return cached_step(forward, chunks, loss_of, self.manual_backward, cached=cached)
 
     def _chunks(self, batch: Batch) -> list[np.ndarray]:
         default = CHUNK_TOKENS.get(self.encoder.device.type, 16_384)
@@ -164,10 +161,9 @@ class Contrastive(L.LightningModule):
         self.ahead.close()
 
     def configure_model(self) -> None:
-        """Shard the encoder's weights where the strategy is FSDP (Lightning calls this)."""
-        if strategy_name(self.config.strategy) == "fsdp" and not self.sharded:
-            assert self.device_mesh is not None
-            shard_for_fsdp(self.encoder, self.device_mesh["data_parallel"])
+        """Shard the encoder's weights where the strategy does (Lightning may call this again)."""
+        if not self.sharded:
+            self.strategy.shard(self.encoder, self.device_mesh)
             self.sharded = True
 
     def configure_optimizers(self) -> Any:

@@ -14,7 +14,8 @@ from whet.training.batches.examples import Examples
 from whet.training.batches.order import Order
 from whet.training.callbacks import Clock
 from whet.training.module import Contrastive
-from whet.training.run import _quietly, _Ticks, _trainer
+from whet.training.strategies import strategy_of
+from whet.training.trainer import Ticks, quietly, trainer_of
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,13 @@ def timed_steps(
     """
     order = Order(len(examples), pairs, config.seed)
     config = replace(config, strategy=StrategyConfig(name="single"))
+    strategy = strategy_of(config.strategy, config.trainer.gradient_clip_val)
     seconds: list[float] = []
     clock = Clock(seconds.append, enough_s)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(config, Path(folder), [clock], 2)
-        module = Contrastive(encoder, examples, order, config)
-        _quietly(trainer.fit, module, DataLoader(_Ticks(), batch_size=None))
+        trainer = trainer_of(config, Path(folder), strategy, [clock], 2)
+        module = Contrastive(encoder, examples, order, config, strategy)
+        quietly(trainer.fit, module, DataLoader(Ticks(), batch_size=None))
     found = []
     for step, spent in enumerate(seconds):
         batch = examples.batch(order.step(step), encoder)

@@ -4,23 +4,20 @@ processes.
 
 from __future__ import annotations
 
-import shutil
-from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.strategies import DeepSpeedStrategy
 
 from whet.config.recorded import refuse_other_options
 from whet.config.schema import FitConfig
 from whet.errors import CheckpointError
-from whet.processes.world import from_leader, world
-from whet.progress import say
+from whet.processes.world import from_leader
 from whet.storage.checkpoints import newest_whole
 from whet.storage.commit import verify_folder
 from whet.training.callbacks import STATE, facts_of_order
+from whet.training.strategies import Strategy
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,11 @@ class Resume:
     order: dict[str, Any]  # callbacks.facts_of_order
     config: dict[str, Any]  # the options that decide the result (whet.config.recorded)
     base: str  # fingerprint of the weights that training began with
+
+    @property
+    def state(self) -> Path:
+        """What Lightning wrote: a file, or DeepSpeed's folder."""
+        return self.folder / STATE
 
 
 def find_resume(folder: Path) -> Resume | None:
@@ -57,7 +59,7 @@ def find_resume(folder: Path) -> Resume | None:
 
 
 def check_checkpoint(
-    resume: Resume, module: Any, strategy: Any, config: FitConfig, base: str
+    resume: Resume, module: Any, strategy: Strategy, config: FitConfig, base: str
 ) -> None:
     """CheckpointError if training from this checkpoint would not be the training that was begun;
     `base` is the fingerprint of the base model as it is here.
@@ -74,22 +76,22 @@ def check_checkpoint(
             f"{resume.folder} is of a training with {resume.order}, and this one has {now}: pairs "
             "would be lost or repeated. Resume with the options it was begun with."
         )
-    if isinstance(strategy, DeepSpeedStrategy):  # a folder of parts, which it checks itself
+    if not strategy.one_file:
         return
-    state = torch.load(resume.folder / STATE, map_location="cpu", mmap=True, weights_only=True)
+    state = torch.load(resume.state, map_location="cpu", mmap=True, weights_only=True)
     for name in ("global_step", "loops", "pytorch-lightning_version"):
         if name not in state:
-            raise _lacks(resume.folder / STATE, name)
+            raise _lacks(resume.state, name)
     for name in ("state_dict", "optimizer_states", "lr_schedulers"):
         if not state.get(name):
-            raise _lacks(resume.folder / STATE, name)
+            raise _lacks(resume.state, name)
     for number, optimizer in enumerate(state["optimizer_states"]):
         for name in ("state", "param_groups"):
             if not optimizer.get(name):
-                raise _lacks(resume.folder / STATE, f"optimizer_states[{number}][{name!r}]")
+                raise _lacks(resume.state, f"optimizer_states[{number}][{name!r}]")
     for name in module.state_dict():
         if name not in state["state_dict"]:
-            raise _lacks(resume.folder / STATE, name)
+            raise _lacks(resume.state, name)
 
 
 def _lacks(path: Path, name: str) -> CheckpointError:
@@ -97,41 +99,3 @@ def _lacks(path: Path, name: str) -> CheckpointError:
         f"{path} lacks {name}: another version of whet wrote it, or another program changed it. "
         "Delete that checkpoint to go on from the one before, or start a new run."
     )
-
-
-def state_to_load(resume: Resume, strategy: Any) -> Path:
-    """What the trainer loads: the checkpoint's state, divided anew where it was divided otherwise.
-
-    DeepSpeed's parts belong to the number of processes that wrote them; its universal checkpoint
-    (Lian et al., arXiv 2406.18820) is made from them once. All other strategies write one file.
-    """
-    state = resume.folder / STATE
-    if not isinstance(strategy, DeepSpeedStrategy) or resume.processes == world().size:
-        return state
-    assert strategy.config is not None
-    target = resume.folder.with_name(f"{resume.folder.name}.universal.tmp")
-    stage = strategy.config["zero_optimization"]["stage"]
-    from_leader(lambda: _to_universal(state, target, stage))
-    strategy.config["checkpoint"] = {"load_universal": True}
-    say(f"Dividing the checkpoint of {resume.processes} processes over {world().size}.")
-    return target
-
-
-def _to_universal(state: Path, target: Path, stage: int) -> None:
-    from deepspeed.checkpoint.ds_to_universal import main
-
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    (target / "checkpoint").symlink_to((state / "checkpoint").resolve())
-    main(
-        Namespace(
-            input_folder=str(state / "checkpoint"),
-            output_folder=str(target / "checkpoint_universal"),
-            num_extract_workers=1,
-            num_merge_workers=1,
-            keep_temp_folder=False,
-            strict=True,
-            inject_missing_state=stage <= 2,
-        )
-    )
-    (target / "latest_universal").write_text("checkpoint_universal")

@@ -8,7 +8,7 @@ import lightning as L
 
 from whet.config.schema import ModelConfig
 from whet.model.encoder import Encoder
-from whet.training.strategy import whole_weights
+from whet.training.strategies import Strategy
 
 
 class Whole(L.Callback):
@@ -18,16 +18,16 @@ class Whole(L.Callback):
     a second one that gets copies.
     """
 
-    def __init__(self, encoder: Encoder, config: ModelConfig) -> None:
+    def __init__(self, encoder: Encoder, config: ModelConfig, strategy: Strategy) -> None:
         self.encoder = encoder
         self.config = config
-        self.strategy: Any = None
+        self.strategy = strategy
         self.copy: Encoder | None = None
         self.at_end: Encoder | None = None
 
     def __call__(self) -> Encoder:
         """The encoder, whole."""
-        weights = whole_weights(self.strategy, self.encoder)
+        weights = self.strategy.whole_weights(self.encoder)
         if weights is None:
             return self.encoder
         if self.copy is None:
@@ -35,13 +35,8 @@ class Whole(L.Callback):
         self.copy.load_state_dict(weights)
         return self.copy
 
-    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Remember who knows where the weights are."""
-        self.strategy = trainer.strategy
-
     def on_fit_end(self, trainer: L.Trainer, module: Any) -> None:
         """Gather the trained weights while the processes are still joined; also of a training that
         was resumed at its last step, which has no start and no end.
         """
-        self.strategy = trainer.strategy
         self.at_end = self()

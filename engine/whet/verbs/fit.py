@@ -22,12 +22,12 @@ from whet.errors import CheckpointError, EnvironmentRefused
 from whet.evaluation.comparison import Comparison
 from whet.evaluation.judge import Evaluation, judge
 from whet.evaluation.results import write_comparison, write_judged
-from whet.mining.report import overlap
 from whet.model.encoder import Encoder
 from whet.processes.heartbeat import watched
 from whet.processes.world import from_leader, together, world
 from whet.progress import say
 from whet.refresh import Refresher
+from whet.refresh.in_use import NegativesInUse
 from whet.report.render import write_report
 from whet.run.determinism import base_store, fixed_order
 from whet.run.folder import Stopwatch, new_folder, write_config
@@ -230,42 +230,18 @@ def _train(
     step_done: Callable[[float], None],
 ) -> Encoder:
     from whet.training.batches.examples import Examples
-    from whet.training.callbacks import Remined
     from whet.training.restore import find_resume
-    from whet.training.run import Refreshes, train
+    from whet.training.run import train
 
     resume = find_resume(job.folder / "checkpoints")
-    examples = Examples(job.train, job.positives, queries=job.data.queries, corpus=job.data.corpus)
-    current = first
-    if resume is not None and resume.negatives_step:
-        current = stored_negatives(job, resume.negatives_step)
-    if current is not None:
-        examples.set_negatives(current)
-
-    def remine(step: int, trained: Encoder) -> Remined:
-        nonlocal current
-        before, fresh = current, refresher.again(trained, step, current)
-        current = fresh.mined.negatives
-        shared = overlap(before, current) if before is not None else 0.0
-        return Remined(current, shared, fresh.encoded_share)
-
-    def probe(mined_at: int, trained: Encoder) -> float:
-        return 0.0 if current is None else refresher.overlap_now(trained, mined_at, current)
-
-    def published(step: int) -> tuple[Negatives, float]:
-        nonlocal current
-        before, current = current, stored_negatives(job, step)
-        return current, overlap(before, current) if before is not None else 0.0
-
     trained = train(
         encoder,
-        examples,
+        Examples(job.train, job.positives, queries=job.data.queries, corpus=job.data.corpus),
         job.config,
         folder=job.folder,
         base=base,
-        refreshes=Refreshes(
-            remine, probe, published, lambda: (miner or _child)(job.config, job.folder)
-        ),
+        in_use=NegativesInUse(refresher, first, resume.negatives_step if resume else 0),
+        miner=lambda: (miner or _child)(job.config, job.folder),
         resume=resume,
         step_done=step_done,
     )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whet.config.schema import TrainerConfig
+
 
 @dataclass(frozen=True)
 class Order:
@@ -48,3 +50,13 @@ class Order:
         """The pairs of a step's global batch, int64 [B]; rank r of W takes every W-th from r."""
         epoch, place = divmod(step, self.steps_per_epoch)
         return self.shuffled(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+
+
+def total_steps(order: Order, trainer: TrainerConfig) -> int:
+    """Optimizer steps of a whole run: all epochs, unless trainer.max_steps ends it before.
+
+    >>> total_steps(Order(10, 4, seed=0), TrainerConfig(max_epochs=2, max_steps=-1))
+    6
+    """
+    steps = order.steps_per_epoch * trainer.max_epochs
+    return steps if trainer.max_steps < 0 else min(steps, trainer.max_steps)

@@ -93,10 +93,10 @@ def window_for(given: Problem, k: int, filters: bool) -> Window:
     """Ceiling and exclusion of the positive, or none."""
     queries, corpus = given.query_QD.numpy(), given.corpus_ND.numpy()
     if not filters:
-        return window_of(queries, corpus, k, ceiling_Q=None, floor_Q=None, exclude=None)
+        return window_of(len(queries), len(corpus), ceiling_Q=None, floor_Q=None, exclude=None)
     exclude = Exclude(np.arange(len(queries) + 1), given.positive_Q.numpy())
     ceiling_Q = given.ceiling_Q.numpy()
-    return window_of(queries, corpus, k, ceiling_Q=ceiling_Q, floor_Q=None, exclude=exclude)
+    return window_of(len(queries), len(corpus), ceiling_Q=ceiling_Q, floor_Q=None, exclude=exclude)
 
 
 def floor_of(given: Problem) -> tuple[Run, float]:
@@ -179,10 +179,11 @@ def auto(case: Search) -> np.ndarray:
 
 def _auto(case: Search) -> tuple[np.ndarray, str]:
     from whet.mining.search import windowed_search
+    from whet.mining.search.backend import task_of
 
     window = case.window
     options = {"ceiling_Q": window.ceiling_Q, "exclude": window.exclude} if case.filters else {}
-    found = windowed_search(*case.arrays, case.k, **options)
+    found = windowed_search(task_of(*case.arrays, **options), case.k)
     return found.top.rows_Qk, found.backend
 
 

@@ -133,7 +133,7 @@ def window_of_case(given: Problem, k: int, filters: bool) -> Any:
         options["ceiling_Q"] = given.ceiling_Q.cpu().numpy()
         queries = len(given.query_QD)
         options["exclude"] = Exclude(np.arange(queries + 1), given.positive_Q.cpu().numpy())
-    return window_of(given.query_QD, given.corpus_ND, k, **options)
+    return window_of(len(given.query_QD), len(given.corpus_ND), **options)
 
 
 def whet_method(given: Problem, k: int, filters: bool, first_pass: str = "auto") -> Method | None:

@@ -9,8 +9,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+
+
+class Texts(Protocol):
+    """A table of ids and texts by row: `whet.data.table.TextTable`, or what stands in for it."""
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The ids in order."""
+        ...
+
+    def id(self, row: int) -> str:
+        """The id of a row."""
+        ...
+
+    def text(self, row: int) -> str:
+        """The text of a row."""
+        ...
+
+    def texts(self, rows: np.ndarray | Sequence[int]) -> list[str]:
+        """The texts of the rows."""
+        ...
+
+    def ids_of(self, rows: np.ndarray | Sequence[int]) -> list[str]:
+        """The ids of the rows."""
+        ...
+
+    def rows_of(self, ids: Sequence[str]) -> np.ndarray:
+        """The rows of the ids, int64, -1 where unknown."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,12 @@ def every_query_goes_through_int8(monkeypatch):
 def both(query, corpus, k, **window):
     """The int8 pass and the oracle."""
     given = {"ceiling_Q": None, "floor_Q": None, "exclude": None, **window}
-    found = mine_topk_tiled(query, corpus, k, window_of(query, corpus, k, **given), int8=True)
-    return found, mine_topk_reference(query, corpus, k, **window)
+    found = mine_topk_tiled(
+        query, corpus, k, window_of(len(query), len(corpus), **given), int8=True
+    )
+    return found, mine_topk_reference(
+        query, corpus, k, window_of(len(query), len(corpus), **window)
+    )
 
 
 def assert_same(found, expected):

@@ -48,7 +48,7 @@ GEARS = ["bf16", "fp16", "int8"]
 
 def on_gpu(query, corpus, k, *, tiling=SMALL, first_pass="auto", exact_counts=True, **window):
     """`mine_topk_gpu` with what `mine_topk` takes, and a tiling that has room for k."""
-    checked = window_of(query, corpus, k, **{**NONE, **window})
+    checked = window_of(len(query), len(corpus), **{**NONE, **window})
     if tiling is not None and tiling.kept < k:
         tiling = GpuTiling(tiling.queries, tiling.rows, tiling.found, k + 32, tiling.sample)
     options = {"tiling": tiling, "first_pass": first_pass, "exact_counts": exact_counts}
@@ -70,7 +70,7 @@ def test_equals_the_oracle(seed, queries, rows, dimension, k, kind, gear):
     query, corpus = (vectors(rng, kind, n, dimension) for n in (queries, rows))
     scores = mine_topk_reference(query, corpus, rows).scores_Qk.ravel()
     window = a_window(rng, scores, queries, rows)
-    expected = mine_topk_reference(query, corpus, k, **window)
+    expected = mine_topk_reference(query, corpus, k, window_of(len(query), len(corpus), **window))
     assert_same(on_gpu(query, corpus, k, first_pass=gear, **window), expected)
 
 
@@ -81,7 +81,7 @@ def test_odd_shape_with_window_and_exclusions(gear):
     scores = mine_topk_reference(query, corpus, 31).scores_Qk
     window = {"ceiling_Q": scores[:, 4].copy(), "floor_Q": scores[:, 20].copy()}
     window["exclude"] = exclude_of([[q % 31, 3 * q % 31] for q in range(47)])
-    expected = mine_topk_reference(query, corpus, 5, **window)
+    expected = mine_topk_reference(query, corpus, 5, window_of(len(query), len(corpus), **window))
     assert_same(on_gpu(query, corpus, 5, first_pass=gear, **window), expected)
 
 
@@ -110,7 +110,9 @@ def test_many_rows_equal_to_the_thresholds():
     window = {"ceiling_Q": ceiling, "floor_Q": np.float32([0.25, 0.2500001])}
     found = on_gpu(query, corpus, 2, **window)
     assert found.rows_Qk.tolist() == [[0, 1], [-1, -1]]
-    assert_same(found, mine_topk_reference(query, corpus, 2, **window))
+    assert_same(
+        found, mine_topk_reference(query, corpus, 2, window_of(len(query), len(corpus), **window))
+    )
 
 
 @SLOW_WITHOUT_GPU
@@ -138,7 +140,9 @@ def test_hundreds_of_exclusions_at_the_top():
     query, corpus = vectors(rng, "unit", 4, 31), vectors(rng, "unit", 500, 31)
     best = mine_topk_reference(query, corpus, 450).rows_Qk
     exclude = exclude_of([best[0], best[1][:90], [], best[3][5:400]])
-    expected = mine_topk_reference(query, corpus, 12, exclude=exclude)
+    expected = mine_topk_reference(
+        query, corpus, 12, window_of(len(query), len(corpus), exclude=exclude)
+    )
     assert (expected.rows_Qk >= 0).all()
     assert_same(on_gpu(query, corpus, 12, exclude=exclude), expected)
 
@@ -149,7 +153,9 @@ def test_more_results_than_survive_and_a_deep_k():
     scores = mine_topk_reference(query, corpus, 300).scores_Qk
     window = {"ceiling_Q": scores[:, 10].copy(), "floor_Q": scores[:, 250].copy()}
     for k in (200, 400):
-        expected = mine_topk_reference(query, corpus, k, **window)
+        expected = mine_topk_reference(
+            query, corpus, k, window_of(len(query), len(corpus), **window)
+        )
         assert_same(on_gpu(query, corpus, k, **window), expected)
     assert_same(on_gpu(query, corpus, 290, tiling=None), mine_topk_reference(query, corpus, 290))
 
@@ -159,7 +165,9 @@ def test_tilings_and_query_subsets_do_not_change_a_bit():
     rng = np.random.default_rng(0)
     query, corpus = vectors(rng, "unit", 20, 47), vectors(rng, "unit", 350, 47)
     ceiling = mine_topk_reference(query, corpus, 30).scores_Qk[:, -1].copy()
-    expected = mine_topk_reference(query, corpus, 10, ceiling_Q=ceiling)
+    expected = mine_topk_reference(
+        query, corpus, 10, window_of(len(query), len(corpus), ceiling_Q=ceiling)
+    )
     for tiling in (None, GpuTiling(7, 256, 128, 160, 128), GpuTiling(20, 160, 16, 26, 400)):
         assert_same(on_gpu(query, corpus, 10, ceiling_Q=ceiling, tiling=tiling), expected)
     some = np.array([3, 19, 4])
@@ -184,7 +192,7 @@ def test_half_precision_and_memory_maps_are_widened_exactly(tmp_path, kind):
     query = torch.from_numpy(vectors(rng, "unit", 5, 47)).to(getattr(torch, kind))
     corpus = torch.from_numpy(vectors(rng, "unit", 300, 47)).to(getattr(torch, kind))
     expected = mine_topk_reference(query.float().numpy(), corpus.float().numpy(), 9)
-    window = window_of(query, corpus, 9, **NONE)
+    window = window_of(len(query), len(corpus), **NONE)
     assert_same(mine_topk_gpu(query, corpus, 9, window, tiling=SMALL), expected)
     on_device = mine_topk_gpu(query.to(DEVICE), corpus.to(DEVICE), 9, window, tiling=SMALL)
     assert_same(on_device, expected)
@@ -198,7 +206,7 @@ def test_a_warm_bound_right_or_wrong_changes_nothing():
     rng = np.random.default_rng(0)
     query, corpus = vectors(rng, "unit", 6, 31), vectors(rng, "unit", 400, 31)
     expected = mine_topk_reference(query, corpus, 9)
-    window = window_of(query, corpus, 9, **NONE)
+    window = window_of(len(query), len(corpus), **NONE)
     last = expected.scores_Qk[:, -1]
     wrong = np.where(np.arange(6) % 2, last + np.float32(0.1), np.float32(np.inf))
     for warm in (last, last - np.float32(0.1), wrong.astype(np.float32)):
@@ -219,7 +227,7 @@ def test_a_good_warm_bound_needs_no_sample_and_few_candidates(monkeypatch):
         return admit(found, *rest)
 
     monkeypatch.setattr(gpu_pass, "admit_rows", counting)
-    window = window_of(query, corpus, 9, **NONE)
+    window = window_of(len(query), len(corpus), **NONE)
     mine_topk_gpu(query, corpus, 9, window, warm_lo_Q=last, first_pass="fp16", tiling=SMALL)
     assert 6 * 9 <= sum(scored) <= 6 * 9 + 12
 
@@ -229,7 +237,7 @@ def test_without_exact_counts_only_the_floor_count_may_be_off():
     query, corpus = vectors(rng, "unit", 4, 31), vectors(rng, "unit", 400, 31)
     scores = mine_topk_reference(query, corpus, 400).scores_Qk
     window = {"ceiling_Q": scores[:, 20].copy(), "floor_Q": scores[:, 200].copy()}
-    expected = mine_topk_reference(query, corpus, 9, **window)
+    expected = mine_topk_reference(query, corpus, 9, window_of(len(query), len(corpus), **window))
     found = on_gpu(query, corpus, 9, exact_counts=False, first_pass="int8", **window)
     assert_same(found._replace(below_Q=expected.below_Q), expected)
     assert (found.below_Q <= expected.below_Q).all()
@@ -381,8 +389,8 @@ def test_large_shapes_on_a_gpu(gear, streamed):
     scores = mine_topk_reference(query, corpus, 1000).scores_Qk
     window = {"ceiling_Q": scores[:, 50].copy(), "floor_Q": scores[:, 900].copy()}
     window["exclude"] = exclude_of([range(0, 100_000, 1 + 50 * q) for q in range(1, 65)])
-    expected = mine_topk_reference(query, corpus, 64, **window)
-    checked = window_of(query, corpus, 64, **window)
+    expected = mine_topk_reference(query, corpus, 64, window_of(len(query), len(corpus), **window))
+    checked = window_of(len(query), len(corpus), **window)
     where = corpus if streamed else torch.from_numpy(corpus).cuda()
     assert_same(mine_topk_gpu(query, where, 64, checked, first_pass=gear), expected)
 
@@ -394,7 +402,7 @@ def test_memory_on_a_gpu_does_not_grow_with_the_corpus(k, dimension):
     peaks = []
     for rows in (40_000, 40_000, 120_000):  # the first one tunes the tiles, which takes memory
         corpus = torch.randn(rows, dimension, device="cuda")
-        window = window_of(query, corpus, k, **NONE)
+        window = window_of(len(query), len(corpus), **NONE)
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()

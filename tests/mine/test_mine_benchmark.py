@@ -27,13 +27,15 @@ def cases(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.mark.parametrize("kind", ["random", "clustered", "weak"])
 def test_the_exact_answer_is_that_of_the_reference(cases: ModuleType, kind: str) -> None:
     from whet_kernels.topk.reference import mine_topk_reference
-    from whet_kernels.topk.window import Exclude
+    from whet_kernels.topk.window import Exclude, window_of
 
     given = cases.problem(kind, 20, 3000, 48)
     query_QD, corpus_ND, positive_Q, ceiling_Q = (part.numpy() for part in given)
     window = {"ceiling_Q": ceiling_Q, "exclude": Exclude(np.arange(21), positive_Q)}
     for filters, options in ((True, window), (False, {})):
-        expected = mine_topk_reference(query_QD, corpus_ND, 10, **options).rows_Qk
+        expected = mine_topk_reference(
+            query_QD, corpus_ND, 10, window_of(len(query_QD), len(corpus_ND), **options)
+        ).rows_Qk
         answer = cases.exact_answer(given, 10, filters)
         np.testing.assert_array_equal(answer.rows_Qk, expected)
         assert cases.check(given, answer, expected) == (0, 0)

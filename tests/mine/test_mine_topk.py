@@ -13,18 +13,19 @@ from hypothesis import strategies as st
 from whet.mining import search
 from whet.mining.policy import CHOICES
 from whet.mining.search import tiles, windowed_search
+from whet.mining.search.backend import task_of
 from whet_kernels.topk.cpu import int8 as int8_pass
 from whet_kernels.topk.cpu.search import Tiling, mine_topk_tiled
-from whet_kernels.topk.reference import mine_topk, mine_topk_reference
+from whet_kernels.topk.reference import mine_topk_reference
+from whet_kernels.topk.search import mine_topk
 from whet_kernels.topk.window import Exclude, window_of
 
 pytestmark = pytest.mark.kernel
-NONE = {"ceiling_Q": None, "floor_Q": None, "exclude": None}
 
 
 def tiled(tiling=None, **options):
     def run(query, corpus, k, **window):
-        checked = window_of(query, corpus, k, **{**NONE, **window})
+        checked = window_of(len(query), len(corpus), **window)
         return mine_topk_tiled(query, corpus, k, checked, tiling=tiling, **options)
 
     return run
@@ -41,15 +42,23 @@ def int8_for_all():
     return run
 
 
+def through_mine_topk(backend):
+    def run(query, corpus, k, **window):
+        window = window_of(len(query), len(corpus), **window)
+        return mine_topk(query, corpus, k, window, backend=backend)
+
+    return run
+
+
 def through_search(backend):
     def run(query, corpus, k, **window):
-        return windowed_search(query, corpus, k, **window, backend=backend).top
+        return windowed_search(task_of(query, corpus, **window), k, backend=backend).top
 
     return run
 
 
 BACKENDS = {
-    "mine_topk": mine_topk,
+    **{f"mine_topk, {name}": through_mine_topk(name) for name in ("auto", "cpu", "int8")},
     "tiles of 7 rows, 3 queries, no slack": tiled(Tiling(7, 3, 0)),
     "tiles of 100 rows": tiled(Tiling(100, 1000, 4)),
     "int8 wherever the ceiling is": int8_for_all(),
@@ -113,7 +122,7 @@ def test_equals_the_oracle(backend, seed, queries, rows, dimension, k, kind):
     query, corpus = (vectors(rng, kind, n, dimension) for n in (queries, rows))
     scores = mine_topk_reference(query, corpus, rows).scores_Qk.ravel()
     window = a_window(rng, scores, queries, rows)
-    expected = mine_topk_reference(query, corpus, k, **window)
+    expected = mine_topk_reference(query, corpus, k, window_of(len(query), len(corpus), **window))
     assert_same(backend(query, corpus, k, **window), expected)
 
 
@@ -148,7 +157,9 @@ def test_hundreds_of_exclusions_at_the_top(backend):
     query, corpus = vectors(rng, "unit", 6, 31), vectors(rng, "unit", 2000, 31)
     best = mine_topk_reference(query, corpus, 1000).rows_Qk
     exclude = exclude_of([best[0], best[1][:150], [], best[3][:1], best[4][:700], best[5][5:400]])
-    expected = mine_topk_reference(query, corpus, 12, exclude=exclude)
+    expected = mine_topk_reference(
+        query, corpus, 12, window_of(len(query), len(corpus), exclude=exclude)
+    )
     assert (expected.rows_Qk >= 0).all()
     assert_same(backend(query, corpus, 12, exclude=exclude), expected)
 
@@ -159,7 +170,9 @@ def test_ceiling_under_most_of_the_corpus(backend):
     rng = np.random.default_rng(0)
     query, corpus = vectors(rng, "unit", 5, 31), vectors(rng, "unit", 3000, 31)
     ceiling = mine_topk_reference(query, corpus, 2900).scores_Qk[:, -1].copy()
-    expected = mine_topk_reference(query, corpus, 20, ceiling_Q=ceiling)
+    expected = mine_topk_reference(
+        query, corpus, 20, window_of(len(query), len(corpus), ceiling_Q=ceiling)
+    )
     assert (expected.above_Q == 2899).all()
     assert (expected.rows_Qk >= 0).all()
     assert_same(backend(query, corpus, 20, ceiling_Q=ceiling), expected)
@@ -174,7 +187,9 @@ def test_faiss_hands_over_to_the_tiles_where_its_depth_is_not_enough(deep):
     query, corpus = vectors(rng, "unit", 300, 31), vectors(rng, "unit", 1500, 31)
     sorted_QN = mine_topk_reference(query, corpus, 401).scores_Qk
     ceiling = np.where(np.arange(300) < deep, sorted_QN[:, 400], sorted_QN[:, 10])
-    expected = mine_topk_reference(query, corpus, 5, ceiling_Q=ceiling)
+    expected = mine_topk_reference(
+        query, corpus, 5, window_of(len(query), len(corpus), ceiling_Q=ceiling)
+    )
     before = faiss.cvar.distance_compute_blas_threshold
     assert_same(BACKENDS["faiss"](query, corpus, 5, ceiling_Q=ceiling), expected)
     assert faiss.cvar.distance_compute_blas_threshold == before
@@ -185,12 +200,12 @@ def test_auto_says_why(tmp_path):
     query, corpus = vectors(rng, "unit", 3, 8), vectors(rng, "unit", 90, 8)
     np.save(tmp_path / "corpus.npy", corpus)
     mapped = np.load(tmp_path / "corpus.npy", mmap_mode="r")
-    assert windowed_search(query, corpus, 3).backend == "faiss"
+    assert windowed_search(task_of(query, corpus), 3).backend == "faiss"
     for found, why in [
-        (windowed_search(query, mapped, 3), "memory map"),
-        (windowed_search(query, corpus, 3, floor_Q=np.zeros(3, np.float32)), "min_score"),
-        (windowed_search(query, corpus, 2500), "2,500 a query"),
-        (windowed_search(query, corpus, 3, backend="blas"), "asked for"),
+        (windowed_search(task_of(query, mapped), 3), "memory map"),
+        (windowed_search(task_of(query, corpus, floor_Q=np.zeros(3, np.float32)), 3), "min_score"),
+        (windowed_search(task_of(query, corpus), 2500), "2,500 a query"),
+        (windowed_search(task_of(query, corpus), 3, backend="blas"), "asked for"),
     ]:
         assert found.backend == "blas"
         assert why in found.why
@@ -201,12 +216,15 @@ def test_auto_takes_int8_for_a_large_corpus_where_the_cpu_is_fast_at_it(monkeypa
     query, corpus = vectors(rng, "unit", 100, 4), vectors(rng, "unit", 8192, 4)
     monkeypatch.setattr(tiles, "FEW_PRODUCTS", 400 * 8192)
     monkeypatch.setattr(int8_pass, "int8_gain", lambda: 3.0)
-    found = windowed_search(query, corpus, 1)
+    found = windowed_search(task_of(query, corpus), 1)
     assert (found.backend, found.why[:33]) == ("int8", "int8 products run at 3.0 times th")
     monkeypatch.setattr(int8_pass, "int8_gain", lambda: 0.9)
-    assert windowed_search(query, corpus, 1).backend == "faiss"
+    assert windowed_search(task_of(query, corpus), 1).backend == "faiss"
     monkeypatch.setattr(int8_pass, "int8_gain", lambda: 3.0)
-    assert "99 queries times 8,192 documents are few" in windowed_search(query[1:], corpus, 1).why
+    assert (
+        "99 queries times 8,192 documents are few"
+        in windowed_search(task_of(query[1:], corpus), 1).why
+    )
 
 
 def test_a_gpu_that_fails_is_told_and_the_cpu_takes_over(monkeypatch, capsys):
@@ -219,7 +237,7 @@ def test_a_gpu_that_fails_is_told_and_the_cpu_takes_over(monkeypatch, capsys):
     broken = replace(search.gpu, missing=lambda: "", suits=lambda _: (True, ""), run=fails)
     monkeypatch.setattr(search, "gpu", broken)
     monkeypatch.setitem(search.BACKENDS, "gpu", broken)
-    found = windowed_search(query, corpus, 3)
+    found = windowed_search(task_of(query, corpus), 3)
     assert (found.backend, found.why) == (
         "blas",
         "not gpu: RuntimeError: no kernel image is available",
@@ -227,17 +245,17 @@ def test_a_gpu_that_fails_is_told_and_the_cpu_takes_over(monkeypatch, capsys):
     assert "Searching on the CPU" in capsys.readouterr().err
     assert_same(found.top, mine_topk_reference(query, corpus, 3))
     with pytest.raises(RuntimeError, match="long story"):
-        windowed_search(query, corpus, 3, backend="gpu")
+        windowed_search(task_of(query, corpus), 3, backend="gpu")
 
 
 @pytest.mark.parametrize(("backend", "told"), [("blas", "90 of 90"), ("faiss", "3 of 3")])
 def test_a_long_search_shows_where_it_is(backend, told, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     query, corpus = vectors(rng, "unit", 3, 8), vectors(rng, "unit", 90, 8)
-    windowed_search(query, corpus, 3, backend=backend)
+    windowed_search(task_of(query, corpus), 3, backend=backend)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("whet.mining.search.backend.LONG", 1)
-    windowed_search(query, corpus, 3, backend=backend)
+    windowed_search(task_of(query, corpus), 3, backend=backend)
     assert f"Searching: {told}" in capsys.readouterr().err
 
 
@@ -255,12 +273,18 @@ def test_hints_change_nothing_however_old(int8, moved, monkeypatch):
     ceiling = mine_topk_reference(query, corpus, 20).scores_Qk[:, -1].copy()
     exclude = exclude_of([rng.integers(0, 1200, size) for size in rng.integers(0, 30, 40)])
     window = {"ceiling_Q": ceiling, "exclude": exclude}
-    before = mine_topk_reference(query, corpus, 12, **window).rows_Qk
+    before = mine_topk_reference(
+        query, corpus, 12, window_of(len(query), len(corpus), **window)
+    ).rows_Qk
     before[::3, 0] = before[::3, 1]
     before[::4, 5] = -1
     corpus = corpus + np.float32(moved) * vectors(rng, "unit", 1200, 47)
-    found = mine_topk(query, corpus, 9, **window, int8=int8, hint_QC=before)
-    assert_same(found, mine_topk_reference(query, corpus, 9, **window))
+    found = mine_topk(
+        query, corpus, 9, window_of(len(query), len(corpus), **window), int8=int8, hint_QC=before
+    )
+    assert_same(
+        found, mine_topk_reference(query, corpus, 9, window_of(len(query), len(corpus), **window))
+    )
 
 
 @every_backend
@@ -283,7 +307,9 @@ def test_threads_tiles_and_query_subsets_do_not_change_a_bit():
     rng = np.random.default_rng(0)
     query, corpus = vectors(rng, "unit", 40, 47), vectors(rng, "unit", 1999, 47)
     ceiling = mine_topk_reference(query, corpus, 30).scores_Qk[:, -1].copy()
-    expected = mine_topk_reference(query, corpus, 10, ceiling_Q=ceiling)
+    expected = mine_topk_reference(
+        query, corpus, 10, window_of(len(query), len(corpus), ceiling_Q=ceiling)
+    )
     before = torch.get_num_threads()
     try:
         for threads in (1, 2):
@@ -325,7 +351,7 @@ def test_lower_matmul_precision_of_a_training_run_does_not_reach_the_scores():
 def test_a_window_that_does_not_fit_is_refused(window, message):
     query, corpus = np.ones((2, 3), np.float32), np.ones((9, 3), np.float32)
     with pytest.raises(ValueError, match=message):
-        mine_topk(query, corpus, 1, **window)
+        mine_topk(query, corpus, 1, window_of(len(query), len(corpus), **window))
 
 
 def test_half_precision_corpus_is_widened_exactly(tmp_path):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,25 +16,16 @@ from whet.encoding.store import EmbeddingStore, text_keys
 from whet.model.inference import choose_device, choose_precision, encode_texts
 from whet.progress import track
 from whet.storage.disk import disk_errors_name
-from whet.types import Embeddings
+from whet.types import Embeddings, Texts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from whet.model.encoder import Encoder
     from whet.model.towers import Towers
 
 BLOCK = 8192  # texts a segment: what a kill can cost
 MEMORY_BYTES = 2 << 30  # more vectors than this are kept in a file and memory-mapped
-
-
-class Texts(Protocol):
-    """What is encoded: a table of ids and texts (whet.data.table.TextTable)."""
-
-    def __len__(self) -> int: ...
-    @property
-    def ids(self) -> Sequence[str]: ...
-    def texts(self, rows: np.ndarray | Sequence[int]) -> list[str]: ...
 
 
 def encode_table(

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from whet.evaluation.comparison import differences
 from whet.evaluation.judge import Evaluation
 from whet.evaluation.significance import TIE
 from whet.evaluation.trec import Judgments, Run
+from whet.types import Texts
 
 TEXT_LIMIT = (
     2_000  # characters of a text that are kept: examples are to be read, and the report stays small
 )
 RELEVANT_LIMIT = 5  # relevant documents shown a query, highest grade first
-
-
-class Texts(Protocol):
-    """What is needed of a `whet.data.table.TextTable`."""
-
-    def rows_of(self, ids: Sequence[str]) -> np.ndarray:
-        """Rows of the ids, -1 where unknown."""
-        ...
-
-    def texts(self, rows: np.ndarray) -> list[str]:
-        """The texts of the rows."""
-        ...
 
 
 def changed_queries(

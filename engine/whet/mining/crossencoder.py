@@ -6,8 +6,7 @@ Shape suffixes: M pairs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -24,15 +23,10 @@ from whet.model.loading import (
 )
 from whet.printable import printable
 from whet.processes.world import concatenated, share, together
+from whet.types import Texts
 
 BATCH_TOKENS = 16_384  # tokens a forward pass, padding counted
 BLOCK_PAIRS = 16_384  # pairs tokenised at a time
-
-
-class Texts(Protocol):
-    """Texts by row (whet.data.table.TextTable)."""
-
-    def texts(self, rows: np.ndarray | Sequence[int]) -> list[str]: ...
 
 
 class CrossEncoder:

@@ -17,9 +17,9 @@ import numpy as np
 
 from whet.data.trec_ids import TrecIds
 from whet.errors import ConfigError
-from whet.mining.files import Table, whole_file
+from whet.mining.files import whole_file
 from whet.progress import say
-from whet.types import Negatives, Positives
+from whet.types import Negatives, Positives, Texts
 
 BLOCK = 4096  # rows of texts in memory at a time
 
@@ -41,8 +41,8 @@ class Export:
     """The rows a format can hold, and the tables they are of."""
 
     rows: list[ExportRow]
-    queries: Table
-    corpus: Table
+    queries: Texts
+    corpus: Texts
     width: int
 
 
@@ -51,8 +51,8 @@ def export_negatives(
     name: str,
     negatives: Negatives,
     *,
-    queries: Table,
-    corpus: Table,
+    queries: Texts,
+    corpus: Texts,
     positives: Positives,
 ) -> list[Path]:
     """Write negatives in the named format into a folder; gives the files.
@@ -148,7 +148,7 @@ def tevatron(folder: Path, export: Export) -> list[Path]:
     ]
 
 
-def _documents(corpus: Table) -> Iterator[dict[str, str]]:
+def _documents(corpus: Texts) -> Iterator[dict[str, str]]:
     for start in range(0, len(corpus), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(corpus)))
         for docid, text in zip(corpus.ids_of(rows), corpus.texts(rows), strict=True):
@@ -167,7 +167,7 @@ def trec(folder: Path, export: Export) -> list[Path]:
         scored.setdefault(row.query, {}).update(found)
         positives[row.query] = row.positives
 
-    def names(table: Table) -> Callable[[int], str]:
+    def names(table: Texts) -> Callable[[int], str]:
         written = TrecIds()
         return lambda row: written[table.ids_of([row])[0]]
 

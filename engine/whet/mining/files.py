@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,22 +22,13 @@ import pyarrow.parquet as pq
 
 from whet.config.schema import MiningConfig
 from whet.errors import DataError
-from whet.types import Negatives, Positives
+from whet.types import Negatives, Positives, Texts
 
 if TYPE_CHECKING:
     from whet.mining.miner import Mined
 
 FORMAT = 1
 KEY = b"whet"
-
-
-class Table(Protocol):
-    """Ids and texts by row (whet.data.table.TextTable)."""
-
-    def __len__(self) -> int: ...
-    def ids_of(self, rows: np.ndarray | Sequence[int]) -> list[str]: ...
-    def texts(self, rows: np.ndarray | Sequence[int]) -> list[str]: ...
-    def rows_of(self, ids: Sequence[str]) -> np.ndarray: ...
 
 
 @contextmanager
@@ -60,8 +51,8 @@ def write_negatives(
     path: Path,
     mined: Mined,
     *,
-    queries: Table,
-    corpus: Table,
+    queries: Texts,
+    corpus: Texts,
     positives: Positives,
     model: str,
     data: str,
@@ -112,8 +103,8 @@ def read_policy(path: Path) -> MiningConfig:
 def read_negatives(
     path: Path,
     *,
-    queries: Table,
-    corpus: Table,
+    queries: Texts,
+    corpus: Texts,
     model: str | None = None,
     data: str | None = None,
 ) -> Negatives:
@@ -168,7 +159,7 @@ def _facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _rows(path: Path, table: Table, ids: list[str], name: str) -> np.ndarray:
+def _rows(path: Path, table: Texts, ids: list[str], name: str) -> np.ndarray:
     rows_M = table.rows_of(ids)
     unknown = np.flatnonzero(rows_M < 0)
     if len(unknown):

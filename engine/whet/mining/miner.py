@@ -24,7 +24,6 @@ from whet.mining.policy import (
 from whet.mining.propose import (
     Rescore,
     Survivors,
-    Task,
     rescored,
     survivors_by_cross_encoder,
     survivors_by_vector,
@@ -32,6 +31,7 @@ from whet.mining.propose import (
 from whet.mining.report import MiningReport, report_of
 from whet.mining.sample import Streams, choose, uniform_rows
 from whet.mining.search import named_error
+from whet.mining.search.backend import Task, task_of
 from whet.mining.search.sharded import corpus_scores
 from whet.types import CorpusShard, Embeddings, Negatives, Positives
 from whet_kernels.topk.exact import VectorError, norms
@@ -83,7 +83,7 @@ def mine(
     score_P = _positive_scores(queries, corpus, positives, rescore)
     reference = references(positives, score_P, policy.reference)
     task = _task(queries, corpus, positives, reference, policy)
-    task = replace(task, hint_RC=_hints(previous, reference))
+    task = replace(task, hint_QC=_hints(previous, reference))
     streams = Streams(
         policy.seed,
         refresh,
@@ -180,7 +180,7 @@ def _task(
             Exclude(table.offsets_Q1, table.doc_rows_P),
         )
     ceiling_R, floor_R = thresholds(reference.score_R, policy)
-    return Task(query_RD, corpus, ceiling_R, floor_R, exclude)
+    return task_of(query_RD, corpus, ceiling_Q=ceiling_R, floor_Q=floor_R, exclude=exclude)
 
 
 def _hints(previous: Negatives | None, reference: References) -> np.ndarray | None:
@@ -250,34 +250,15 @@ def _sample_all(
     skipped_Rk = (survivors.rows_Rk >= 0) & (rank_Rk < policy.range_min)
     counted_R = survivors.excluded_R + survivors.above_R + survivors.below_R
     allowed_R = len(task.corpus) - counted_R - skipped_Rk.sum(1)
-    wider = replace(task, exclude=_also(task.exclude, survivors.rows_Rk, skipped_Rk))
+    rest = replace(task, window=task.window.without(np.where(skipped_Rk, survivors.rows_Rk, -1)))
     want_R = np.minimum(policy.num_negatives, allowed_R)
     rows_Rn = _padded(
-        uniform_rows(
-            task.query_RD,
-            task.corpus,
-            want_R,
-            window=wider.window,
-            allowed_R=allowed_R,
-            streams=streams,
-            purpose="all",
-        ),
+        uniform_rows(rest, want_R, allowed_R=allowed_R, streams=streams, purpose="all"),
         policy.num_negatives,
     )
     rows_RK, scores_RK = _scored(task, rows_Rn)
     ranks_RK = np.full(rows_RK.shape, -1, np.int64)
     return Negatives(reference.query_rows_R, rows_RK, scores_RK, ranks_RK, reference.score_R)
-
-
-def _also(exclude: Exclude, rows_Rk: np.ndarray, more_Rk: np.ndarray) -> Exclude:
-    """The exclusions and, for each row, the marked rows too."""
-    count = len(rows_Rk)
-    query_E = np.repeat(np.arange(count), np.diff(exclude.offsets_Q1))
-    query_M, at_M = np.nonzero(more_Rk)
-    query = np.concatenate([query_E, query_M])
-    row = np.concatenate([exclude.rows_E, rows_Rk[query_M, at_M]])
-    order = np.lexsort((row, query))
-    return Exclude(np.searchsorted(query[order], np.arange(count + 1)), row[order])
 
 
 def _padded(rows_Rn: np.ndarray, width: int) -> np.ndarray:
@@ -298,7 +279,7 @@ def _scored(
     if rescore is not None and queries is not None:
         score_Rn[at] = rescored(rescore, queries[at[0]], rows_Rn[at])
     else:
-        score_Rn[at] = corpus_scores(task.query_RD, task.corpus, at[0], rows_Rn[at])
+        score_Rn[at] = corpus_scores(task.query_QD, task.corpus, at[0], rows_Rn[at])
     order = np.lexsort((rows_Rn, -score_Rn, rows_Rn < 0), axis=1)
     return np.take_along_axis(rows_Rn, order, 1), np.take_along_axis(score_Rn, order, 1)
 
@@ -323,19 +304,11 @@ def _on_short(
             picked.ranks_RK[full_R],
             picked.positive_scores_R[full_R],
         )
-    count = len(picked)
-    held = _also(task.exclude, picked.doc_rows_RK, picked.doc_rows_RK >= 0)
-    anywhere = Task(task.query_RD, task.corpus, np.full(count, np.inf, np.float32), None, held)
-    allowed_R = len(task.corpus) - np.diff(held.offsets_Q1)
-    rows_Rn = uniform_rows(
-        task.query_RD,
-        task.corpus,
-        np.minimum(want_R, allowed_R),
-        window=anywhere.window,
-        allowed_R=allowed_R,
-        streams=streams,
-        purpose="fill",
-    )
+    anywhere = task_of(task.queries, task.corpus, exclude=task.window.exclude)
+    anywhere = replace(anywhere, window=anywhere.window.without(picked.doc_rows_RK))
+    allowed_R = len(task.corpus) - anywhere.window.excluded_Q
+    want_R = np.minimum(want_R, allowed_R)
+    rows_Rn = uniform_rows(anywhere, want_R, allowed_R=allowed_R, streams=streams, purpose="fill")
     rows_Rn, scores_Rn = _scored(task, rows_Rn, rescore, picked.query_rows_R)
     # After the found ones: a filler was not chosen by the policy, and may score above the ceiling.
     rows = np.concatenate([picked.doc_rows_RK, rows_Rn], axis=1)

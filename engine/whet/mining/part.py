@@ -16,6 +16,7 @@ from whet.mining.miner import Mined, mine
 from whet.mining.policy import exclusions
 from whet.mining.propose import Rescore
 from whet.mining.search import windowed_search
+from whet.mining.search.backend import task_of
 from whet.types import CorpusShard, Embeddings, Negatives, Positives
 
 
@@ -44,9 +45,8 @@ def candidates_of(
         cross_encoder=None,
     )
     allowed = mine(queries, corpus, positives, margins).negatives.doc_rows_RK
-    found = windowed_search(
-        queries, corpus, count, exclude=exclusions(positives), backend=policy.backend
-    )
+    task = task_of(queries, corpus, exclude=exclusions(positives))
+    found = windowed_search(task, count, policy.backend)
     return np.vstack([allowed, found.top.rows_Qk]).astype(np.int32)
 
 

@@ -15,10 +15,9 @@ import numpy as np
 from whet.config.schema import MiningConfig
 from whet.errors import MiningError
 from whet.mining.search import windowed_search
+from whet.mining.search.backend import Task, task_of
 from whet.mining.search.sharded import corpus_scores
-from whet.types import CorpusShard, Embeddings
 from whet_kernels.topk.exact import slices
-from whet_kernels.topk.window import Exclude, Window, window_of
 
 # Scores of (query row, document row) pairs, float [M], batched as it likes.
 Rescore = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -55,43 +54,9 @@ class Survivors:
         return inside if policy.range_max is None else inside & (rank_Rk < policy.range_max)
 
 
-@dataclass(frozen=True)
-class Task:
-    """Vectors, thresholds and exclusions of the rows to mine."""
-
-    query_RD: np.ndarray
-    corpus: Embeddings | CorpusShard
-    ceiling_R: np.ndarray
-    floor_R: np.ndarray | None
-    exclude: Exclude
-    hint_RC: np.ndarray | None = None  # documents that may be among the survivors
-
-    @property
-    def window(self) -> Window:
-        """The checked window of the rows."""
-        corpus = self.corpus
-        return window_of(
-            self.query_RD,
-            corpus.outline_ND if isinstance(corpus, CorpusShard) else corpus.vectors,
-            1,
-            ceiling_Q=self.ceiling_R,
-            floor_Q=self.floor_R,
-            exclude=self.exclude,
-        )
-
-
 def survivors_by_vector(task: Task, k: int, backend: str) -> Survivors:
     """The k best survivors by dot product, exact."""
-    found = windowed_search(
-        task.query_RD,
-        task.corpus,
-        k,
-        ceiling_Q=task.ceiling_R,
-        floor_Q=task.floor_R,
-        exclude=task.exclude,
-        backend=backend,
-        hint_QC=task.hint_RC,
-    )
+    found = windowed_search(task, k, backend)
     top = found.top
     place_Rk = np.broadcast_to(np.arange(k), top.rows_Qk.shape)
     rank_Rk = place_Rk + top.above_Q[:, None] + excluded_before(task, top.rows_Qk, top.scores_Qk)
@@ -118,9 +83,9 @@ def excluded_before(task: Task, rows_Rk: np.ndarray, scores_Rk: np.ndarray) -> n
     before it, all that is above the ceiling, these, and nothing else.
     """
     count_Rk = np.zeros(rows_Rk.shape, np.int64)
-    offsets_R1, rows_E = task.exclude
+    offsets_R1, rows_E = task.window.exclude
     query_E = np.repeat(np.arange(len(rows_Rk)), np.diff(offsets_R1))
-    score_E = corpus_scores(task.query_RD, task.corpus, query_E, rows_E)
+    score_E = corpus_scores(task.query_QD, task.corpus, query_E, rows_E)
     for at in slices(len(rows_E), max(1, BEFORE_NUMBERS // max(1, rows_Rk.shape[1]))):
         query, score_E1, row_E1 = query_E[at], score_E[at, None], rows_E[at, None]
         score_Ek = scores_Rk[query]  # NaN where there is none: never before
@@ -140,16 +105,14 @@ def survivors_by_cross_encoder(
     asked = policy.range_min + policy.num_negatives
     depth = policy.range_max or max(PROPOSED, 10 * asked)
     depth = max(1, min(depth, len(task.corpus)))
-    everything = np.full(len(query_rows_R), np.inf, np.float32)
-    unfiltered = Task(task.query_RD, task.corpus, everything, None, task.exclude)
+    unfiltered = task_of(task.queries, task.corpus, exclude=task.window.exclude)
     found = survivors_by_vector(unfiltered, depth, policy.backend)
     proposed_RC = found.rows_Rk >= 0
     score_RC = np.full(proposed_RC.shape, np.nan, np.float32)
     at = np.nonzero(proposed_RC)
     score_RC[at] = rescored(rescore, query_rows_R[at[0]], found.rows_Rk[at])
-    above_RC = proposed_RC & (score_RC > task.ceiling_R[:, None])
-    floor_R = task.window.floor_Q
-    below_RC = proposed_RC & ~above_RC & (score_RC < floor_R[:, None])
+    above_RC = proposed_RC & (score_RC > task.window.ceiling_Q[:, None])
+    below_RC = proposed_RC & ~above_RC & (score_RC < task.window.floor_Q[:, None])
     keep_RC = proposed_RC & ~above_RC & ~below_RC
     order_RC = np.lexsort((found.rows_Rk, -np.nan_to_num(score_RC), ~keep_RC), axis=1)
 

@@ -9,28 +9,19 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from whet.config.schema import MiningConfig
 from whet.mining.propose import Survivors
-from whet.types import Negatives, Positives
+from whet.types import Negatives, Positives, Texts
 
 # Histogram bins, [edge, next edge): ranks over the whole corpus before any filter, and gaps s+ - s.
 RANK_EDGES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000, 100_000)
 GAP_EDGES = (-0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 1.0)
 SAMPLED_ROWS = 20
 METRICS = ("count", "mean", "median", "std", "min", "25%", "75%", "max")
-
-
-class Texts(Protocol):
-    """A table of ids and texts, row by row (whet.data.table.TextTable)."""
-
-    def __len__(self) -> int: ...
-    def id(self, row: int) -> str: ...
-    def text(self, row: int) -> str: ...
-    def rows_of(self, ids: Sequence[str]) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)

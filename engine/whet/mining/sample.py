@@ -17,14 +17,12 @@ from hashlib import blake2b
 import numpy as np
 
 from whet.mining.search import windowed_search
+from whet.mining.search.backend import Task
 from whet.mining.search.sharded import corpus_scores
-from whet.types import CorpusShard, Embeddings
 from whet_kernels.topk.exact import slices
-from whet_kernels.topk.window import Window
 
-RARE = (
-    64  # below one allowed row in so many, all allowed rows are listed instead of drawn at random
-)
+# below one allowed row in so many, all allowed rows are listed instead of drawn at random
+RARE = 64
 FEW = 4  # also where fewer than this many times the wanted are allowed
 ROUND_ROWS = 4096
 LISTED = 1 << 20  # allowed rows listed at a time
@@ -66,11 +64,9 @@ def choose(eligible_Rk: np.ndarray, count: int, streams: Streams | None) -> np.n
 
 
 def uniform_rows(
-    query_RD: np.ndarray,
-    corpus: Embeddings | CorpusShard,
+    task: Task,
     want_R: np.ndarray,
     *,
-    window: Window,
     allowed_R: np.ndarray,
     streams: Streams,
     purpose: str,
@@ -82,26 +78,18 @@ def uniform_rows(
     allowed, they are listed and ranked by random words instead. Which of the two is decided by the
     row's own numbers.
     """
-    rows_Rn = np.full((len(query_RD), int(want_R.max(initial=0))), -1, np.int64)
+    corpus, count = task.corpus, len(task.queries)
+    rows_Rn = np.full((count, int(want_R.max(initial=0))), -1, np.int64)
     rare_R = (allowed_R * RARE < len(corpus)) | (allowed_R < FEW * want_R)
     todo_R = want_R > 0
-    for part in slices(len(query_RD), ROUND_ROWS):
+    for part in slices(count, ROUND_ROWS):
         rows = part.start + np.flatnonzero((todo_R & ~rare_R)[part])
-        _draw(rows_Rn, rows, want_R, (query_RD, corpus, window), (streams, purpose))
+        _draw(rows_Rn, rows, want_R, task, (streams, purpose))
     listed = np.flatnonzero(todo_R & rare_R & (allowed_R > 0))
     listed = listed[np.argsort(allowed_R[listed], kind="stable")]
     for rows in _batches(listed, allowed_R):
         k = int(allowed_R[rows].max())
-        part_window = window.take(rows)
-        found = windowed_search(
-            query_RD[rows],
-            corpus,
-            k,
-            ceiling_Q=part_window.ceiling_Q,
-            floor_Q=part_window.floor_Q,
-            exclude=part_window.exclude,
-            backend="blas",
-        )
+        found = windowed_search(task.take(rows), k, backend="blas")
         for row, some_k in zip(rows, found.top.rows_Qk, strict=True):
             some = some_k[some_k >= 0]
             words = streams.words(int(row), purpose, 0, len(some))
@@ -125,27 +113,26 @@ def _draw(
     rows_Rn: np.ndarray,
     rows: np.ndarray,
     want_R: np.ndarray,
-    where: tuple[np.ndarray, Embeddings | CorpusShard, Window],
+    task: Task,
     stream: tuple[Streams, str],
 ) -> None:
     """Draw corpus rows until every row of negatives has what it wants; each has at least that many
     to find.
     """
-    query_RD, corpus, window = where
     streams, purpose = stream
-    step = 4 * -(
-        -rows_Rn.shape[1] // 2
-    )  # words a round: twice what is wanted, in Philox blocks of 4
+    # words per round: twice what is wanted, in Philox blocks of 4
+    step = 4 * -(-rows_Rn.shape[1] // 2)
     start = 0
     while len(rows):
         words = np.stack([streams.words(int(row), purpose, start, step) for row in rows])
         # The modulo favours low rows by less than N / 2^64.
-        drawn = (words % np.uint64(len(corpus))).astype(np.int64)
-        part = window.take(rows)
+        drawn = (words % np.uint64(len(task.corpus))).astype(np.int64)
+        part = task.take(rows)
         at = np.repeat(np.arange(len(rows)), step)
-        score = corpus_scores(query_RD[rows], corpus, at, drawn.ravel()).reshape(drawn.shape)
-        good = (score <= part.ceiling_Q[:, None]) & (score >= part.floor_Q[:, None])
-        good &= ~part.is_excluded(drawn)
+        score = corpus_scores(part.query_QD, task.corpus, at, drawn.ravel()).reshape(drawn.shape)
+        window = part.window
+        good = (score <= window.ceiling_Q[:, None]) & (score >= window.floor_Q[:, None])
+        good &= ~window.is_excluded(drawn)
         for i, row in enumerate(rows):
             held = rows_Rn[row][rows_Rn[row] >= 0]
             both = np.concatenate([held, drawn[i][good[i]]])

@@ -10,7 +10,7 @@ from whet.training.callbacks import Swap
 from whet.types import Negatives
 
 
-class NegativesInUse:
+class JobNegatives:
     """What `whet.training.callbacks.NegativesInUse` asks for, by a refresher of the job.
 
     `negatives` are those of step 0 (None: none are mined before the training, or none at all), or

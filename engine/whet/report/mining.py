@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -19,6 +19,7 @@ from whet.mining.miner import Mined
 from whet.report.charts import histogram, number
 from whet.report.words import duration, is_number, label
 from whet.storage.commit import write_json
+from whet.types import Texts
 
 MOST_SAMPLES = 6
 TEXT_LIMIT = 2_000  # characters of a text that are kept
@@ -30,18 +31,6 @@ FATES = {
     "allowed": "Allowed as negatives",
 }
 STATISTICS = ("mean", "std", "min", "25%", "median", "75%", "max")
-
-
-class Texts(Protocol):
-    """What is needed of a `whet.data.table.TextTable`."""
-
-    def id(self, row: int) -> str:
-        """The id of a row."""
-        ...
-
-    def text(self, row: int) -> str:
-        """The text of a row."""
-        ...
 
 
 class Item(NamedTuple):

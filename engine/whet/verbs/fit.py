@@ -27,7 +27,7 @@ from whet.processes.heartbeat import watched
 from whet.processes.world import from_leader, together, world
 from whet.progress import say
 from whet.refresh import Refresher
-from whet.refresh.in_use import NegativesInUse
+from whet.refresh.in_use import JobNegatives
 from whet.report.render import write_report
 from whet.run.determinism import base_store, fixed_order
 from whet.run.folder import Stopwatch, new_folder, write_config
@@ -240,7 +240,7 @@ def _train(
         job.config,
         folder=job.folder,
         base=base,
-        in_use=NegativesInUse(refresher, first, resume.negatives_step if resume else 0),
+        in_use=JobNegatives(refresher, first, resume.negatives_step if resume else 0),
         miner=lambda: (miner or _child)(job.config, job.folder),
         resume=resume,
         step_done=step_done,

@@ -18,7 +18,7 @@ inlined = njit(nogil=True, cache=True, error_model="numpy", inline="always")
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 def dot(query_QD: np.ndarray, q: int, corpus_ND: np.ndarray, row: int) -> np.float32:
-    """A float32 dot in whatever order is fast; the error bound of exact_dot.py holds for any."""
+    """A float32 dot in whatever order is fast; the error bound of exact.py holds for any."""
     total = np.float32(0)
     for d in range(query_QD.shape[1]):
         total += query_QD[q, d] * corpus_ND[row, d]
@@ -29,7 +29,7 @@ def dot(query_QD: np.ndarray, q: int, corpus_ND: np.ndarray, row: int) -> np.flo
 def exact(
     query_QD: np.ndarray, q: int, corpus_ND: np.ndarray, row: int, terms_D: np.ndarray
 ) -> np.float32:
-    """exact_dot.py's score, to the bit; `terms_D` float64 is worked in."""
+    """exact.py's score, to the bit; `terms_D` float64 is worked in."""
     width = query_QD.shape[1]
     for d in range(width):
         terms_D[d] = np.float64(query_QD[q, d]) * np.float64(corpus_ND[row, d])

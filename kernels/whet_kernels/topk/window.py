@@ -6,7 +6,7 @@ E exclusions.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,6 +62,18 @@ class Window(NamedTuple):
         exclude = Exclude(starts, self.exclude.rows_E[at_E])
         return Window(self.ceiling_Q[queries], self.floor_Q[queries], exclude)
 
+    def without(self, row_QC: np.ndarray) -> Window:
+        """The window that excludes these rows (int64, -1 for none) of each query too."""
+        query_M, at_M = np.nonzero(row_QC >= 0)
+        query_E = np.repeat(np.arange(len(row_QC)), self.excluded_Q)
+        rows = 1 + max(row_QC.max(initial=0), self.exclude.rows_E.max(initial=0))
+        pair_E = np.concatenate(
+            [query_E * rows + self.exclude.rows_E, query_M * rows + row_QC[query_M, at_M]]
+        )
+        pair_E = np.unique(pair_E)
+        offsets_Q1 = np.searchsorted(pair_E, np.arange(len(row_QC) + 1) * rows)
+        return self._replace(exclude=Exclude(offsets_Q1.astype(np.int64), pair_E % rows))
+
     def is_excluded(self, row_QC: np.ndarray) -> np.ndarray:
         """Which candidates are on their query's exclusion list, bool [Q, C]."""
         rows_E = self.exclude.rows_E
@@ -88,25 +100,37 @@ class Finished(NamedTuple):
 
 
 def window_of(
-    query_QD: np.ndarray,
-    corpus_ND: np.ndarray,
-    k: int,
+    queries: int,
+    rows: int,
     *,
-    ceiling_Q: np.ndarray | None,
-    floor_Q: np.ndarray | None,
-    exclude: Exclude | None,
+    ceiling_Q: np.ndarray | None = None,
+    floor_Q: np.ndarray | None = None,
+    exclude: Exclude | None = None,
 ) -> Window:
-    """Check the shapes and fill in what was not given."""
+    """The window of so many queries on a corpus of so many rows. ValueError for shapes that do not
+    fit, thresholds with NaN, or rows that are not in the corpus.
+
+    >>> window_of(1, 9, exclude=Exclude(np.array([0, 3]), np.array([7, 2, 7]))).exclude.rows_E
+    array([2, 7])
+    """
+    return Window(
+        _threshold(ceiling_Q, queries, np.inf, "ceiling_Q"),
+        _threshold(floor_Q, queries, -np.inf, "floor_Q"),
+        _distinct(exclude, queries, rows),
+    )
+
+
+def check_search(query_QD: Any, corpus_ND: Any, k: int, window: Window | None) -> Window:
+    """The window, by default of everything. ValueError for vectors, window or k that do not fit."""
     if query_QD.ndim != 2 or corpus_ND.ndim != 2 or query_QD.shape[1] != corpus_ND.shape[1]:
         raise ValueError(f"queries {query_QD.shape} and corpus {corpus_ND.shape} do not fit")
     if k < 1:
         raise ValueError(f"k is {k}, must be at least 1")
-    count, rows = len(query_QD), len(corpus_ND)
-    return Window(
-        _threshold(ceiling_Q, count, np.inf, "ceiling_Q"),
-        _threshold(floor_Q, count, -np.inf, "floor_Q"),
-        _distinct(exclude, count, rows),
-    )
+    if window is None:
+        return window_of(len(query_QD), len(corpus_ND))
+    if len(window.ceiling_Q) != len(query_QD):
+        raise ValueError(f"the window is of {len(window.ceiling_Q)} queries, not {len(query_QD)}")
+    return window
 
 
 def _threshold(given_Q: np.ndarray | None, count: int, default: float, name: str) -> np.ndarray:

@@ -12,18 +12,15 @@ from __future__ import annotations
 import numpy as np
 
 from whet.errors import ConfigError, EnvironmentRefused, MiningError
-from whet.mining.search.backend import Backend, SearchResult, Task
+from whet.mining.search.backend import Backend, SearchResult, Task, Vectors, task_of
 from whet.mining.search.flat import faiss_flat
 from whet.mining.search.gpu import gpu
 from whet.mining.search.ivf import faiss_ivf
 from whet.mining.search.sharded import search_shards
 from whet.mining.search.tiles import blas, int8
 from whet.progress import say
-from whet.types import CorpusShard, Embeddings
+from whet.types import CorpusShard
 from whet_kernels.topk.exact import VectorError
-from whet_kernels.topk.window import Exclude, window_of
-
-Vectors = Embeddings | np.ndarray
 
 # In the order in which `auto` asks whether they suit; `blas` suits always, `ivf` only on request.
 BACKENDS: dict[str, Backend] = {
@@ -40,68 +37,32 @@ def search(
     NaN and -1 where the corpus has fewer than k. MiningError for vectors that do not fit or hold
     NaN or infinity.
     """
-    top = windowed_search(queries, corpus, k, backend=backend).top
+    top = windowed_search(task_of(queries, corpus), k, backend).top
     return top.scores_Qk, top.rows_Qk
 
 
-def windowed_search(
-    queries: Vectors,
-    corpus: Vectors | CorpusShard,
-    k: int,
-    *,
-    ceiling_Q: np.ndarray | None = None,
-    floor_Q: np.ndarray | None = None,
-    exclude: Exclude | None = None,
-    backend: str = "auto",
-    hint_QC: np.ndarray | None = None,
-) -> SearchResult:
-    """`search` among the rows a window and an exclusion list allow, and counts of the others.
+def windowed_search(task: Task, k: int, backend: str = "auto") -> SearchResult:
+    """The k best documents that the window allows, and counts of the others.
 
-    `hint_QC` (int64, -1 for none) are rows that may be among the results, the last refresh's say:
-    good ones save time, bad ones change nothing. With a CorpusShard every process must call it,
-    with the same queries; each gets the result over all parts.
+    With a CorpusShard every process must call it, with the same queries; each gets the result over
+    all parts. MiningError names the vector that holds NaN or infinity.
     """
-    if isinstance(corpus, CorpusShard):
-        return search_shards(
-            corpus,
-            k,
-            lambda part, own, hint: windowed_search(
-                queries,
-                part,
-                k,
-                ceiling_Q=ceiling_Q,
-                floor_Q=floor_Q,
-                exclude=own,
-                backend=backend,
-                hint_QC=hint,
-            ),
-            exclude=exclude,
-            hint_QC=hint_QC,
-        )
-    query_QD, corpus_ND = _array(queries), _array(corpus)
-    if query_QD.shape[1] != corpus_ND.shape[1]:
-        raise MiningError(
-            f"queries have {query_QD.shape[1]} dimensions, the corpus {corpus_ND.shape[1]}. "
-            "Encode both with one model."
-        )
-    window = window_of(
-        query_QD, corpus_ND, k, ceiling_Q=ceiling_Q, floor_Q=floor_Q, exclude=exclude
-    )
-    task = Task(query_QD, corpus_ND, k, window, hint_QC)
-    chosen, why = choose_backend(backend, task)
+    if isinstance(task.corpus, CorpusShard):
+        return search_shards(task, task.corpus, k, lambda part: windowed_search(part, k, backend))
+    chosen, why = choose_backend(backend, task, k)
     try:
-        answer = chosen.run(task)
+        answer = chosen.run(task, k)
     except VectorError as error:
-        raise named_error(error, queries if error.side == "query" else corpus) from error
+        side = task.queries if error.side == "query" else task.corpus
+        raise named_error(error, side) from error
     except Exception as error:  # a driver, a compiler or a memory of a GPU we have not met
         if backend != "auto" or chosen is not gpu:
             raise
         chosen, why = blas, f"not gpu: {type(error).__name__}: {error}".splitlines()[0]
         say(f"Searching on the CPU, {why}. mining.backend=gpu shows the whole error.")
-        answer = chosen.run(task)
-    return SearchResult(
-        answer.top, chosen.name, "; ".join(filter(None, (why, answer.note))), answer.unseen_Q
-    )
+        answer = chosen.run(task, k)
+    reasons = "; ".join(filter(None, (why, answer.note)))
+    return SearchResult(answer.top, chosen.name, reasons, answer.unseen_Q)
 
 
 def named_error(error: VectorError, vectors: Vectors | CorpusShard) -> MiningError:
@@ -113,19 +74,12 @@ def named_error(error: VectorError, vectors: Vectors | CorpusShard) -> MiningErr
     )
 
 
-def _array(vectors: Vectors) -> np.ndarray:
-    array = vectors.vectors if isinstance(vectors, Embeddings) else vectors
-    if array.ndim != 2:
-        raise MiningError(f"vectors must be [rows, dimensions], are {array.shape}.")
-    return array
-
-
-def choose_backend(asked: str, task: Task) -> tuple[Backend, str]:
+def choose_backend(asked: str, task: Task, k: int) -> tuple[Backend, str]:
     """The backend to take and the reason in a line. ConfigError for a name that is none."""
     if asked == "auto":
         passed: list[str] = []
         for backend in BACKENDS.values():
-            suits, why = backend.suits(task)
+            suits, why = backend.suits(task, k)
             if suits:
                 return backend, "; ".join([why, *passed])
             passed.append(f"not {backend.name}: {why}")

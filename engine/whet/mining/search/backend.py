@@ -12,23 +12,42 @@ from typing import NamedTuple
 
 import numpy as np
 
+from whet.errors import MiningError
 from whet.progress import track
-from whet_kernels.topk.window import TopK, Window
+from whet.types import CorpusShard, Embeddings
+from whet_kernels.topk.window import Exclude, TopK, Window, window_of
 
 LONG = 1 << 39  # multiplications: three seconds on two cores
 
 
-class Task(NamedTuple):
-    """A search: the k best rows of the corpus for each query that its window allows.
+Vectors = Embeddings | np.ndarray
 
-    `hint_QC` are rows that may be among the results, -1 for none: good ones save time.
+
+@dataclass(frozen=True)
+class Task:
+    """A search: for each query the best documents that its window allows.
+
+    Vectors come with their ids, or bare. Of a CorpusShard each process holds a part, and rows are
+    those of the whole corpus. `hint_QC` (int64, -1 for none) are rows that may be among the
+    results, the last refresh's say: good ones save time, bad ones change nothing.
     """
 
-    query_QD: np.ndarray
-    corpus_ND: np.ndarray
-    k: int
+    queries: Vectors
+    corpus: Vectors | CorpusShard
     window: Window
     hint_QC: np.ndarray | None = None
+
+    @property
+    def query_QD(self) -> np.ndarray:
+        """The queries' vectors."""
+        return array_of(self.queries)
+
+    @property
+    def corpus_ND(self) -> np.ndarray:
+        """The corpus's vectors; of a shard this process's."""
+        return (
+            self.corpus.vectors if isinstance(self.corpus, CorpusShard) else array_of(self.corpus)
+        )
 
     @property
     def has_floor(self) -> bool:
@@ -38,8 +57,41 @@ class Task(NamedTuple):
     def take(self, queries: np.ndarray) -> Task:
         """The same for some of the queries."""
         hint_QC = None if self.hint_QC is None else self.hint_QC[queries]
-        part = self.query_QD[queries], self.corpus_ND, self.k, self.window.take(queries)
-        return Task(*part, hint_QC)
+        return Task(self.query_QD[queries], self.corpus, self.window.take(queries), hint_QC)
+
+
+def task_of(
+    queries: Vectors,
+    corpus: Vectors | CorpusShard,
+    *,
+    ceiling_Q: np.ndarray | None = None,
+    floor_Q: np.ndarray | None = None,
+    exclude: Exclude | None = None,
+    hint_QC: np.ndarray | None = None,
+) -> Task:
+    """The search within these thresholds and exclusions. MiningError for vectors that do not fit,
+    ValueError for a window that does not.
+    """
+    width = (
+        corpus.vectors.shape[1] if isinstance(corpus, CorpusShard) else array_of(corpus).shape[1]
+    )
+    if array_of(queries).shape[1] != width:
+        raise MiningError(
+            f"queries have {array_of(queries).shape[1]} dimensions, the corpus {width}. "
+            "Encode both with one model."
+        )
+    window = window_of(
+        len(queries), len(corpus), ceiling_Q=ceiling_Q, floor_Q=floor_Q, exclude=exclude
+    )
+    return Task(queries, corpus, window, hint_QC)
+
+
+def array_of(vectors: Vectors | CorpusShard) -> np.ndarray:
+    """The bare vectors; of a shard this process's. MiningError if they are no matrix."""
+    array = vectors if isinstance(vectors, np.ndarray) else vectors.vectors
+    if array.ndim != 2:
+        raise MiningError(f"vectors must be [rows, dimensions], are {array.shape}.")
+    return array
 
 
 @contextmanager
@@ -77,11 +129,11 @@ class SearchResult(NamedTuple):
 class Backend:
     """One way to search.
 
-    `missing()` says what is not there that it needs ("" when all is). `suits(task)` says whether it
-    should be taken when nobody asks for it, and in either case why.
+    `missing()` says what is not there that it needs ("" when all is). `suits(task, k)` says whether
+    it should be taken when nobody asks for it, and in either case why.
     """
 
     name: str
     missing: Callable[[], str]
-    suits: Callable[[Task], tuple[bool, str]]
-    run: Callable[[Task], Answer]
+    suits: Callable[[Task, int], tuple[bool, str]]
+    run: Callable[[Task, int], Answer]

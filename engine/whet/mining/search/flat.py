@@ -23,22 +23,22 @@ HOPELESS = 0.5  # more of the tried than this uncertain: the rest goes to the ti
 ROUND_CANDIDATES = 1 << 20  # candidates handled at a time: bounds memory, whatever Q is
 
 
-def _suits(task: Task) -> tuple[bool, str]:
+def _suits(task: Task, k: int) -> tuple[bool, str]:
     if find_spec("faiss") is None:
         return False, "faiss is not installed"
     if isinstance(task.corpus_ND, np.memmap):
         return False, "the corpus is a memory map, which tiles read once"
     if task.has_floor:
         return False, "min_score needs every score, which tiles count as they pass"
-    if task.k + SLACK > DEEPEST:
-        return False, f"{task.k:,} a query is more than faiss's heaps are good for"
+    if k + SLACK > DEEPEST:
+        return False, f"{k:,} a query is more than faiss's heaps are good for"
     if task.corpus_ND.dtype != np.float32:
         return False, f"faiss takes float32, the corpus is {task.corpus_ND.dtype}"
     return True, "its matrix product keeps the best as it goes"
 
 
-def _run(task: Task) -> Answer:
-    k, window = task.k, task.window
+def _run(task: Task, k: int) -> Answer:
+    window = task.window
     query_QD = np.ascontiguousarray(task.query_QD, np.float32)
     corpus_ND = np.ascontiguousarray(task.corpus_ND, np.float32)
     norm_Q, norm_N = norms(query_QD, side="query"), norms(corpus_ND, side="corpus")
@@ -61,7 +61,7 @@ def _run(task: Task) -> Answer:
             tried, failed = tried + len(group), failed + int((~done.certain_Q).sum())
             seen(len(group))
     if len(left):
-        rest = blas.run(task.take(left)).top
+        rest = blas.run(task.take(left), k).top
         for whole, piece in zip(result, rest, strict=True):
             whole[left] = piece
     return Answer(result)

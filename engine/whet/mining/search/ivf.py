@@ -9,6 +9,7 @@ Shape suffixes: Q queries, N corpus rows, C candidates a query, k results a quer
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from whet.mining.search.backend import Answer, Backend, Task
 from whet.mining.search.tiles import blas
 from whet_kernels.topk.exact import norms, slices
-from whet_kernels.topk.window import empty_result, finish
+from whet_kernels.topk.window import TopK, empty_result, finish
 
 FIRST_PROBES = 16  # lists a query looks into at first
 WIDER = 4
@@ -30,27 +31,27 @@ ADD_ROWS = 1 << 18
 JUDGED = 200  # queries whose result is compared with the exact one
 
 
-def _run(task: Task) -> Answer:
+def _run(task: Task, k: int) -> Answer:
     query_QD = np.ascontiguousarray(task.query_QD, np.float32)
     norms(query_QD, side="query")
     index, most = _index(task.corpus_ND)
-    result = empty_result(len(query_QD), task.k, task.window)
+    result = empty_result(len(query_QD), k, task.window)
     unseen_Q = len(task.corpus_ND) - result.excluded_Q
     left, probes = np.arange(len(query_QD)), min(FIRST_PROBES, most)
     while len(left):
         index.nprobe = probes
         for at in slices(len(left), 1024):
-            _round(task._replace(query_QD=query_QD), index, left[at], (result, unseen_Q))
+            _round(replace(task, queries=query_QD), index, left[at], (result, unseen_Q))
         left = left[result.rows_Qk[left, -1] < 0]
         if probes == most:
             break
         probes = min(probes * WIDER, most)
     if len(left):  # deeper than faiss goes
-        rest = blas.run(task.take(left)).top
+        rest = blas.run(task.take(left), k).top
         for whole, piece in zip(result, rest, strict=True):
             whole[left] = piece
         unseen_Q[left] = 0
-    return Answer(result, unseen_Q, _recall(task, result.rows_Qk))
+    return Answer(result, unseen_Q, _recall(task, k, result.rows_Qk))
 
 
 def _index(corpus_ND: np.ndarray) -> tuple[Any, int]:
@@ -71,15 +72,16 @@ def _index(corpus_ND: np.ndarray) -> tuple[Any, int]:
     return index, min(lists, MOST_PROBES)
 
 
-def _round(task: Task, index: Any, queries: np.ndarray, found: tuple[Any, np.ndarray]) -> None:
+def _round(task: Task, index: Any, queries: np.ndarray, found: tuple[TopK, np.ndarray]) -> None:
     """Candidates of some queries, scored and filtered; the results and counts are written."""
     result, unseen_Q = found
     part = task.take(queries)
-    widest = task.k + SPARE + int(part.window.excluded_Q.max(initial=0))
+    k = result.rows_Qk.shape[1]
+    widest = k + SPARE + int(part.window.excluded_Q.max(initial=0))
     depth = min(widest * index.nprobe // FIRST_PROBES + widest, DEEPEST, len(task.corpus_ND))
     _, row_QC = index.search(part.query_QD, depth)
     nothing_Q = np.full(len(queries), -np.inf)
-    done = finish(part.query_QD, task.corpus_ND, row_QC, nothing_Q, k=task.k, window=part.window)
+    done = finish(part.query_QD, task.corpus_ND, row_QC, nothing_Q, k=k, window=part.window)
     seen_Q = ((row_QC >= 0) & ~part.window.is_excluded(row_QC)).sum(1)
     result.scores_Qk[queries], result.rows_Qk[queries] = done.scores_Qk, done.rows_Qk
     result.above_Q[queries] = done.above_Q
@@ -87,21 +89,21 @@ def _round(task: Task, index: Any, queries: np.ndarray, found: tuple[Any, np.nda
     unseen_Q[queries] = len(task.corpus_ND) - result.excluded_Q[queries] - seen_Q
 
 
-def _recall(task: Task, rows_Qk: np.ndarray) -> str:
+def _recall(task: Task, k: int, rows_Qk: np.ndarray) -> str:
     """How many of the exact results of some queries were found."""
     some = np.unique(np.linspace(0, len(rows_Qk) - 1, JUDGED).astype(np.int64))
-    exact_Qk = blas.run(task.take(some)).top.rows_Qk
+    exact_Qk = blas.run(task.take(some), k).top.rows_Qk
     hits = sum(
         len(np.intersect1d(a[a >= 0], b[b >= 0]))
         for a, b in zip(rows_Qk[some], exact_Qk, strict=True)
     )
     share = hits / max(1, int((exact_Qk >= 0).sum()))
-    return f"recall@{task.k} is {share:.1%} on {len(some):,} queries"
+    return f"recall@{k} is {share:.1%} on {len(some):,} queries"
 
 
 faiss_ivf = Backend(
     "ivf",
     missing=lambda: "" if find_spec("faiss") else "faiss (pip install faiss-cpu)",
-    suits=lambda task: (False, "it can miss documents"),
+    suits=lambda task, k: (False, "it can miss documents"),
     run=_run,
 )

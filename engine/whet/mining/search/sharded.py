@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from whet.mining.search.backend import SearchResult
+from whet.mining.search.backend import SearchResult, Task, Vectors, array_of
 from whet.processes.world import concatenated, exchanged, summed, together, world
 from whet.types import CorpusShard, Embeddings
 from whet_kernels.topk.exact import pair_scores, slices
@@ -21,19 +21,19 @@ from whet_kernels.topk.window import Exclude, TopK
 
 MERGED = 1 << 22  # survivors of a part that travel at a time
 
-# search(part, exclusions, hints) -> what one process finds in its own rows, numbered from 0
-SearchPart = Callable[[Embeddings, Exclude | None, np.ndarray | None], SearchResult]
+# what one process finds in its own rows, numbered from 0
+SearchPart = Callable[[Task], SearchResult]
 
 
 def corpus_scores(
     query_QD: np.ndarray,
-    corpus: Embeddings | CorpusShard,
+    corpus: Vectors | CorpusShard,
     query_M: np.ndarray,
     row_M: np.ndarray,
 ) -> np.ndarray:
     """Exact scores, float32 [M], of pairs with rows anywhere in the corpus."""
-    if isinstance(corpus, Embeddings):
-        return pair_scores(query_QD, corpus.vectors, query_M, row_M)
+    if not isinstance(corpus, CorpusShard):
+        return pair_scores(query_QD, array_of(corpus), query_M, row_M)
     held_M = corpus.holds(row_M)
     score_M = np.zeros(len(row_M), np.float32)
     score_M[held_M] = together(
@@ -42,27 +42,23 @@ def corpus_scores(
     return summed(score_M)  # one part holds a row, the others add 0
 
 
-def search_shards(
-    corpus: CorpusShard,
-    k: int,
-    search: SearchPart,
-    *,
-    exclude: Exclude | None,
-    hint_QC: np.ndarray | None,
-) -> SearchResult:
+def search_shards(task: Task, corpus: CorpusShard, k: int, search: SearchPart) -> SearchResult:
     """The k best allowed rows of the whole corpus, by `search` in each part."""
     ids = corpus.ids[corpus.start : corpus.start + len(corpus.vectors)]
-    part = Embeddings(ids, corpus.vectors)
-    found = together(lambda: search(part, _own(exclude, corpus), _own_hints(hint_QC, corpus)))
+    part = Task(
+        task.queries,
+        Embeddings(ids, corpus.vectors),
+        task.window._replace(exclude=_own(task.window.exclude, corpus)),
+        _own_hints(task.hint_QC, corpus),
+    )
+    found = together(lambda: search(part))
     top = _merged(found.top, corpus.start, k)
     unseen_Q = None if found.unseen_Q is None else summed(found.unseen_Q)
     why = f"{found.why}; {world().size} parts of the corpus"
     return SearchResult(top, found.backend, why, unseen_Q)
 
 
-def _own(exclude: Exclude | None, corpus: CorpusShard) -> Exclude | None:
-    if exclude is None:
-        return None
+def _own(exclude: Exclude, corpus: CorpusShard) -> Exclude:
     held_E = corpus.holds(exclude.rows_E)
     before_E1 = np.concatenate([[0], np.cumsum(held_E)])
     return Exclude(before_E1[exclude.offsets_Q1], exclude.rows_E[held_E] - corpus.start)

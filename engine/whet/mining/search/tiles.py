@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Literal
 
 from whet.mining.search.backend import Answer, Backend, Task, progress
-from whet_kernels.topk.reference import mine_topk
+from whet_kernels.topk.search import mine_topk
 
 FEW_ROWS = 8192  # a smaller corpus is searched before int8 pays for its preparation
 FEW_PRODUCTS = 1 << 36  # fewer multiplications are through before numba is loaded
 WORTH_INT8 = 1.5  # times the float32 rate
 
 
-def _run(task: Task, *, int8: bool) -> Answer:
-    with progress(task, len(task.corpus_ND), "documents") as seen:
+def _run(task: Task, k: int, backend: Literal["cpu", "int8"]) -> Answer:
+    query_QD, corpus_ND, hint_QC = task.query_QD, task.corpus_ND, task.hint_QC
+    with progress(task, len(corpus_ND), "documents") as seen:
         top = mine_topk(
-            task.query_QD,
-            task.corpus_ND,
-            task.k,
-            ceiling_Q=task.window.ceiling_Q,
-            floor_Q=task.window.floor_Q,
-            exclude=task.window.exclude,
-            int8=int8,
-            hint_QC=task.hint_QC,
-            seen=seen,
+            query_QD, corpus_ND, k, task.window, backend=backend, hint_QC=hint_QC, seen=seen
         )
     return Answer(top)
 
 
-def _suits_int8(task: Task) -> tuple[bool, str]:
+def _suits_int8(task: Task, k: int) -> tuple[bool, str]:
     from whet_kernels.topk.cpu.int8 import int8_gain
 
     if find_spec("numba") is None:
@@ -47,12 +41,12 @@ def _suits_int8(task: Task) -> tuple[bool, str]:
 blas = Backend(
     "blas",
     missing=lambda: "",
-    suits=lambda task: (True, "needs nothing but torch, and counts every score"),
-    run=lambda task: _run(task, int8=False),
+    suits=lambda task, k: (True, "needs nothing but torch, and counts every score"),
+    run=lambda task, k: _run(task, k, "cpu"),
 )
 int8 = Backend(
     "int8",
     missing=lambda: "" if find_spec("numba") else "numba (pip install numba)",
     suits=_suits_int8,
-    run=lambda task: _run(task, int8=True),
+    run=lambda task, k: _run(task, k, "int8"),
 )

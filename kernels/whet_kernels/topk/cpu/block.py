@@ -1,5 +1,5 @@
 """A block of queries on its way through the corpus, a tile at a time: its window, what it keeps,
-what it counts. Both first passes (float32 in mine_tiled.py, int8 in int8_pass.py) feed it.
+what it counts. Both first passes (float32 in search.py, int8 in int8.py) feed it.
 
 Shape suffixes: Q queries, N corpus rows, D dimensions, T rows of a tile, G groups of rows, B
 queries of a block, K kept a query, H hits, W rows a hit, M pairs. Float32 tiles are [T, B], so that

@@ -1,7 +1,7 @@
 """`mine_topk` on a CPU: tiles of products, most of each discarded by one maximum over some rows.
 
 First pass: for a tile of corpus rows and a block of queries, one matrix product, in float32 or in
-int8 (int8_pass.py); the window is widened by the proved error of that product; a query keeps its
+int8 (int8.py); the window is widened by the proved error of that product; a query keeps its
 k + slack best, and a group of 8 rows whose maximum lies under the worst kept is never looked at
 again. Rows near a threshold are scored exactly on the spot, so the counts are exact. Then `finish`
 scores the kept exactly. A query it cannot certify (its k-th result ties with what was discarded)

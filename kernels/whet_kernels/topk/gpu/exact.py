@@ -25,7 +25,7 @@ TERMS = 1 << 16 if INTERPRET else 1 << 12  # float64 products a program holds
 
 
 def pair_scores_torch(query_MD: torch.Tensor, row_MD: torch.Tensor) -> torch.Tensor:
-    """`exact_dot.pair_scores` of paired vectors on their device, float32 [M]: the kernel's twin.
+    """`topk.exact.pair_scores` of paired vectors on their device, float32 [M]: the kernel's twin.
 
     >>> pair_scores_torch(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]))
     tensor([11.])
@@ -222,7 +222,7 @@ class SlabHits(NamedTuple):
     count_B: torch.Tensor  # int32; more than there is room for, where the room ended
 
 
-class Candidates(NamedTuple):
+class CandidateRows(NamedTuple):
     """The candidates of each query: rows of the corpus, int64, exact scores, and how many."""
 
     row_BC: torch.Tensor
@@ -232,7 +232,7 @@ class Candidates(NamedTuple):
 
 
 def admit_rows(
-    found: SlabHits, first: int, low_B: torch.Tensor, limits: DeviceLimits, kept: Candidates
+    found: SlabHits, first: int, low_B: torch.Tensor, limits: DeviceLimits, kept: CandidateRows
 ) -> None:
     """Append what is inside the window, not excluded and scores `low_B` or more to `kept`.
 

@@ -21,7 +21,13 @@ from whet_kernels.topk.exact import (
     slices,
 )
 from whet_kernels.topk.gpu.band_kernel import WORD, Band, Counts, Rounded, band_words
-from whet_kernels.topk.gpu.exact import Candidates, DeviceLimits, SlabHits, admit_rows, score_rows
+from whet_kernels.topk.gpu.exact import (
+    CandidateRows,
+    DeviceLimits,
+    SlabHits,
+    admit_rows,
+    score_rows,
+)
 from whet_kernels.topk.gpu.rounding import list_rows, room_for_rounded, round_rows
 from whet_kernels.topk.gpu.scan import NONE, order_keys
 from whet_kernels.topk.gpu.slabs import DeviceVectors, Slab, float_type, rows_on, slabs_of
@@ -177,7 +183,7 @@ class Pass:
             torch.empty(count, room, device=device),
             torch.empty(count, dtype=torch.int32, device=device),
         )
-        self.kept = Candidates(
+        self.kept = CandidateRows(
             torch.zeros(count, cut.kept, dtype=torch.int64, device=device),
             torch.zeros(count, cut.kept, device=device),
             torch.zeros(count, dtype=torch.int32, device=device),

@@ -14,8 +14,8 @@ nearer than that are all in the band, since low <= ceiling where a result exists
 their exact scores. A query with more rows in the band than there is room for starts again with the
 bound it has found, and after that goes to `exact_scan`, which needs no room.
 
-The vectors' first pass is in band_bits.py, exact scores in band_exact.py, a whole pass in
-gpu_pass.py, bounds and counts around it in gpu_bounds.py.
+The vectors' first pass is in band_kernel.py, exact scores in exact.py, a whole pass in one_pass.py,
+bounds and counts around it in bounds.py.
 
 Shape suffixes: Q queries, B queries of a block, N corpus rows, S rows of a slab, D dimensions,
 k results a query.

@@ -12,8 +12,9 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/installed
+DOCS := .venv/docs-installed
 
-.PHONY: help setup demo test test-slow test-nightly lint clean
+.PHONY: help setup demo test test-slow test-nightly lint docs clean
 
 help:
 	@echo "make demo       make a model better on a small real data set (examples/nl2bash), under 10 minutes"
@@ -21,8 +22,9 @@ help:
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make test-nightly  slow tests of faults, of Ray clusters, and mutated files"
 	@echo "make lint       ruff, mypy, import rules, spelling"
+	@echo "make docs       the site of docs/ and of the docstrings, into site/"
 	@echo "make setup      only install, into .venv"
-	@echo "make clean      remove .venv and caches; runs/ stays"
+	@echo "make clean      remove .venv, site/ and caches; runs/ stays"
 
 setup: $(STAMP)
 
@@ -45,8 +47,11 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt
@@ -64,4 +69,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@[ -z "$(TORCH_INDEX)" ] || $(PIP) --retries 0 --timeout 15 install -qq --no-deps \
 	  --index-url "$(TORCH_INDEX)" "$(TORCH)" 2>/dev/null || echo "no answer from $(TORCH_INDEX)"
 	$(PIP) install -qq "$(TORCH)" -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+$(DOCS): $(STAMP)
+	$(PIP) install -qq -c constraints.txt -e ".[docs]"
 	@touch $@

@@ -231,10 +231,10 @@ def test_a_gpu_that_fails_is_told_and_the_cpu_takes_over(monkeypatch, capsys):
     rng = np.random.default_rng(0)
     query, corpus = vectors(rng, "unit", 3, 8), vectors(rng, "unit", 90, 8)
 
-    def fails(task):
+    def fails(task, k):
         raise RuntimeError("no kernel image is available\nlong story")
 
-    broken = replace(search.gpu, missing=lambda: "", suits=lambda _: (True, ""), run=fails)
+    broken = replace(search.gpu, missing=lambda: "", suits=lambda *_: (True, ""), run=fails)
     monkeypatch.setattr(search, "gpu", broken)
     monkeypatch.setitem(search.BACKENDS, "gpu", broken)
     found = windowed_search(task_of(query, corpus), 3)
@@ -263,9 +263,9 @@ def test_a_policy_can_name_every_backend():
     assert CHOICES["backend"] == ("auto", *search.BACKENDS)
 
 
-@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("backend", ["cpu", "int8"])
 @pytest.mark.parametrize("moved", [0.0, 0.1, 3.0])
-def test_hints_change_nothing_however_old(int8, moved, monkeypatch):
+def test_hints_change_nothing_however_old(backend, moved, monkeypatch):
     """Results of a search before the vectors moved, with repeats, -1 and rows now excluded."""
     monkeypatch.setattr(int8_pass, "DOUBT", 2.0)
     rng = np.random.default_rng(0)
@@ -280,7 +280,7 @@ def test_hints_change_nothing_however_old(int8, moved, monkeypatch):
     before[::4, 5] = -1
     corpus = corpus + np.float32(moved) * vectors(rng, "unit", 1200, 47)
     found = mine_topk(
-        query, corpus, 9, window_of(len(query), len(corpus), **window), int8=int8, hint_QC=before
+        query, corpus, 9, window_of(len(query), len(corpus), **window), backend=backend, hint_QC=before
     )
     assert_same(
         found, mine_topk_reference(query, corpus, 9, window_of(len(query), len(corpus), **window))

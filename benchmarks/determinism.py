@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.model.encoder import Encoder
 from whet.run.determinism import fixed_order
 from whet.run.job import Job, open_job

@@ -106,7 +106,7 @@ class Person:
 def opened(name: str, options: argparse.Namespace) -> Collection:
     """The collection with its vectors by the base model, and the two sets it is measured on."""
     from whet.bench.collections import collection
-    from whet.config.schema import EncodeConfig, ModelConfig
+    from whet.config import EncodeConfig, ModelConfig
     from whet.data.load import load_dataset
     from whet.encoding.store import embeddings_folder
     from whet.encoding.table import encode_table
@@ -141,7 +141,7 @@ def opened(name: str, options: argparse.Namespace) -> Collection:
 
 def simulate(collection: Collection, who: Person, *, baseline: bool) -> None:
     """All rounds of one person; a row each."""
-    from whet.config.schema import TuneConfig
+    from whet.config import TuneConfig
     from whet.feedback.events.judgments import judgments
     from whet.feedback.learn.lessons import lessons_of
     from whet.feedback.learn.tune import tune

@@ -52,7 +52,7 @@ def main() -> None:
 
 def measure_overlap(options: argparse.Namespace) -> None:
     """Every kind of refresh against the full one, for several numbers of queries and shares."""
-    from whet.config.schema import ModelConfig
+    from whet.config import ModelConfig
     from whet.mining.report import overlap
     from whet.model.encoder import Encoder
 
@@ -128,7 +128,7 @@ class Setting:
 
     def __init__(self, options: argparse.Namespace) -> None:
         from whet.bench.collections import collection
-        from whet.config.schema import ModelConfig
+        from whet.config import ModelConfig
         from whet.data.load import load_dataset
         from whet.model.encoder import Encoder
 
@@ -143,7 +143,7 @@ class Setting:
 
     def job(self, queries: int, scope: str, share: float) -> Any:
         """A job with so many train queries."""
-        from whet.config.schema import FitConfig, MiningConfig, RefreshConfig
+        from whet.config import FitConfig, MiningConfig, RefreshConfig
         from whet.data.positives import positives_of
         from whet.encoding.corpus import Pace
         from whet.run.job import Job
@@ -179,7 +179,7 @@ class Setting:
         """Train on some queries, with the negatives mined before, until the weights of STEP are
         saved.
         """
-        from whet.config.schema import ModelConfig
+        from whet.config import ModelConfig
         from whet.model.encoder import Encoder
         from whet.training.batches.examples import Examples
         from whet.training.run import Refreshes, train

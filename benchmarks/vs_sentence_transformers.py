@@ -96,7 +96,7 @@ def encode(side: str, folder: Path) -> dict[str, Any]:
 def _triplets(folder: Path) -> tuple[Any, Any, Any, Any]:
     """Data, train split, positives, and one hard negative a query: the same for both sides."""
     import whet
-    from whet.config.schema import MiningConfig
+    from whet.config import MiningConfig
     from whet.data.positives import positives_of
     from whet.encoding.store import embeddings_folder
     from whet.mining.rows import mine_with
@@ -139,7 +139,7 @@ def train(side: str, folder: Path) -> dict[str, Any]:
 
 
 def _train_whet(encoder: Any, examples: Any, rows: Any) -> tuple[float, Any]:
-    from whet.config.schema import FitConfig, LossConfig, TrainerConfig
+    from whet.config import FitConfig, LossConfig, TrainerConfig
     from whet.training.run import train as run
 
     for name in ("query_rows_P", "doc_rows_P", "judged_PJ", "negatives_PK"):

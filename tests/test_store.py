@@ -134,7 +134,7 @@ def test_vectors_that_are_not_finite_are_not_stored(encoder, tmp_path):
     """Neither by the store, nor by what fills it here (`encode_table`) and on a cluster."""
     import torch
 
-    from whet.config.schema import EncodeConfig
+    from whet.config import EncodeConfig
     from whet.encoding.table import fill_store, open_store
 
     store = EmbeddingStore(tmp_path / "a", "model", prompt="", precision="fp32", dimension=2)

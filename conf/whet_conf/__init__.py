@@ -1,1 +1,1 @@
-"""Hydra's YAML groups, shipped as package data; they mirror `whet.config.schema`."""
+"""Hydra's YAML groups, shipped as package data; they mirror `whet.config`."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from whet.config import EncodeConfig, EvaluateConfig, FitConfig, MiningConfig
 from whet.config.given import configured
-from whet.config.schema import EncodeConfig, EvaluateConfig, FitConfig, MiningConfig
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ import pytest
 
 import whet
 from whet.bench.leaderboard import result_file, run_task, task_of
-from whet.config.schema import ModelConfig
+from whet.config import ModelConfig
 from whet.errors import ConfigError, DataError, EnvironmentRefused
 from whet.model.encoder import Encoder
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import whet.bundle.making.make
 from whet.bundle.provenance import spelled, tree_of
-from whet.config.schema import BundleConfig
+from whet.config import BundleConfig
 
 CANARY = "canary-4711"  # in the name of every folder, and in secrets of the environment
 OPTIONS = [

@@ -11,7 +11,7 @@ import torch
 from bundles import fit_words, whet_in_a_process
 
 import whet.version
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.encoding.corpus import Pace
 from whet.run.determinism import base_store, fixed_order, what_stands_against
 from whet_launch.cli.main import main

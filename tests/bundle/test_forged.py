@@ -16,7 +16,7 @@ from whet.bundle.checking import verify
 from whet.bundle.checking.claims import contradiction
 from whet.bundle.checking.verify import check_bundle, first_bad, verify_command
 from whet.bundle.provenance import read_statement
-from whet.config.schema import VerifyConfig
+from whet.config import VerifyConfig
 from whet.errors import CheckpointError, WhetError
 from whet_launch.cli.main import main
 

@@ -16,7 +16,7 @@ from whet.bundle.checking.inputs import data_path
 from whet.bundle.checking.outcome import BIT_EQUAL, OTHER, WITHIN, compared
 from whet.bundle.provenance import read_statement, spelled, tree_of
 from whet.bundle.spread import MOST, bound_of
-from whet.config.schema import LaunchConfig, ReproduceConfig
+from whet.config import LaunchConfig, ReproduceConfig
 from whet.errors import CheckpointError, ConfigError, DataError, WhetError
 from whet_launch.cli.main import main
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whet.config.schema import EvalConfig
+from whet.config import EvalConfig
 from whet.evaluation.hybrid import HybridSearch
 from whet.evaluation.lexical import K1, B, Words
 from whet.model.encoder import Encoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whet.config.schema import EvaluateConfig
+from whet.config import EvaluateConfig
 from whet.errors import ConfigError, DataError
 from whet.evaluation.judge import evaluate_run, judgments_of
 from whet.evaluation.retrieval import retrieve, run_of

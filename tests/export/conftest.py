@@ -50,7 +50,7 @@ def tiny_of(tiny_model: Path, tmp_path: Path) -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def tiny_saved(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model with prompts, cut to 20 tokens, as Whet saves it."""
-    from whet.config.schema import ModelConfig
+    from whet.config import ModelConfig
     from whet.model.encoder import Encoder
 
     config = ModelConfig(str(tiny_model), max_length=20, **PROMPTS)

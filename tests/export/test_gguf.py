@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from whet.config.schema import ModelConfig
+from whet.config import ModelConfig
 from whet.errors import WhetError
 from whet.export.checks import check_llama
 from whet.export.gguf_file import write_gguf

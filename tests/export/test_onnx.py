@@ -10,7 +10,7 @@ import torch
 
 import whet
 import whet.export.command
-from whet.config.schema import ModelConfig
+from whet.config import ModelConfig
 from whet.errors import WhetError
 from whet.export.checks import check_same, cosines, mixed_vectors
 from whet.export.graph import write_onnx

@@ -29,8 +29,8 @@ import whet.plan.forecast
 import whet.plan.machine
 import whet.verbs.fit
 import whet_launch.cli.main
+from whet.config import FitConfig, ModelConfig
 from whet.config.given import configured
-from whet.config.schema import FitConfig, ModelConfig
 from whet.model.encoder import Encoder
 from whet.report.render import write_report
 from whet.storage.commit import write_json

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from whet.config.schema import DataConfig, LabelConfig, ModelConfig, TuneConfig
+from whet.config import DataConfig, LabelConfig, ModelConfig, TuneConfig
 from whet.data.load import load_dataset
 from whet.feedback.events.store import EventStore
 from whet.feedback.learn.job import EVENTS, Tuner, tune_folder

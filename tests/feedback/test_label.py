@@ -24,7 +24,7 @@ from labelling import (
     open_folder,
 )
 
-from whet.config.schema import DataConfig, LabelConfig, ModelConfig, TuneConfig
+from whet.config import DataConfig, LabelConfig, ModelConfig, TuneConfig
 from whet.data.load import load_dataset
 from whet.errors import CheckpointError, ConfigError, DataError, EnvironmentRefused
 from whet.feedback.events.store import EventStore

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whet.config.schema import EncodeConfig, TuneConfig
+from whet.config import EncodeConfig, TuneConfig
 from whet.data.load import load_dataset
 from whet.encoding.store import embeddings_folder
 from whet.encoding.table import encode_table
@@ -275,7 +275,7 @@ def test_a_held_out_score_is_of_weights_that_never_saw_the_query(
 def test_versions_stay_and_can_be_used_back_and_forth(
     data, encoder, corpus, words, tiny_model, tmp_path
 ):
-    from whet.config.schema import ModelConfig
+    from whet.config import ModelConfig
 
     lessons, _ = lessons_of(judged(data, range(12)), data.corpus)
     guard = guard_check(

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from labelling import judged_folder
 
-from whet.config.schema import EncodeConfig, ModelConfig, TuneConfig
+from whet.config import EncodeConfig, ModelConfig, TuneConfig
 from whet.data.load import load_dataset
 from whet.encoding.store import embeddings_folder
 from whet.encoding.table import encode_table
@@ -33,7 +33,7 @@ from whet_launch.cli.main import main
 START = """
 import sys, time
 from pathlib import Path
-from whet.config.schema import TuneConfig
+from whet.config import TuneConfig
 from whet.feedback.learn.job import Tuner
 if __name__ == "__main__":
     tuner = Tuner(Path(sys.argv[1]), TuneConfig())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from source import ROOT
 
-import whet.config.schema
+import whet.config
 from whet_launch.cli.verbs import VERBS
 from whet_launch.options.catalogue import choices_of, group_names, groups_of
 
@@ -31,14 +31,16 @@ def test_the_options_are_the_frozen_ones() -> None:
 
 def test_every_option_has_a_meaning() -> None:
     groups = [group for verb in VERBS.values() for group in groups_of(verb.config)]
-    assert [option.key for group in groups for option in group.options if not option.meaning] == []
+    assert [
+        option.key for group in groups for option in group.options if not option.rules.meaning
+    ] == []
     assert [group.name for group in groups if not group.meaning] == []
 
 
 def test_every_dataclass_group_has_yaml_files_and_the_reverse() -> None:
     conf = ROOT / "conf" / "whet_conf"
     folders = {path.relative_to(conf).parts[0] for path in YAML if path.parent != conf}
-    groups = set(group_names(whet.config.schema.FitConfig))
+    groups = set(group_names(whet.config.FitConfig))
     assert folders == groups
     assert all(choices_of(group) for group in groups)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from whet.config.schema import EncodeJobConfig, EvalConfig, FitConfig, MineConfig
+from whet.config import EncodeJobConfig, EvalConfig, FitConfig, MineConfig
 from whet.errors import DataError, EnvironmentRefused
 from whet_launch.cli.verbs import VERBS
 

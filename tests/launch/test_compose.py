@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from whet.bench.suites import SUITES
-from whet.config.schema import FitConfig, LaunchConfig
+from whet.config import FitConfig, LaunchConfig
 from whet_launch.cli.verbs import VERBS
 from whet_launch.options.catalogue import choices_of, group_names
 

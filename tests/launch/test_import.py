@@ -31,7 +31,7 @@ def _python(code: str) -> str:
     "code",
     [
         "import whet",
-        "import whet.config.schema, whet.errors",
+        "import whet.config, whet.errors",
         "import whet; whet.DataError; dir(whet)",
         "from whet_launch.cli.main import main; main(['--help'])",
         "from whet_launch.cli.main import main; main(['fit', '--help'])",
@@ -86,7 +86,5 @@ def test_a_module_that_moved_names_its_new_place(old: str, new: str) -> None:
 
 
 def test_the_options_are_found_where_they_always_were() -> None:
-    code = (
-        "from whet.config import FitConfig; import whet.config.schema as s; print(FitConfig is s."
-    )
+    code = "from whet.config import FitConfig; import whet.config as s; print(FitConfig is s."
     assert _python(f"{code}FitConfig)") == "True"

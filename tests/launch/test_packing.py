@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.errors import ConfigError
 from whet_launch.options.words import refuse_secrets, words_of
 from whet_launch.remote import packing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whet.config.schema import MiningConfig
+from whet.config import MiningConfig
 from whet.errors import ConfigError, MiningError
 from whet.mining.crossencoder import CrossEncoder, mining_rescorer
 from whet.mining.miner import mine

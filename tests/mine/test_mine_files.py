@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from whet.config.schema import MiningConfig
+from whet.config import MiningConfig
 from whet.errors import ConfigError, DataError
 from whet.mining.exports import export_negatives
 from whet.mining.files import read_negatives, read_policy, write_negatives

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whet.config.schema import MiningConfig
+from whet.config import MiningConfig
 from whet.errors import ConfigError
 from whet.mining.miner import mine
 from whet.mining.part import candidates_of, check_for_part, chosen_rows, mine_part

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whet.config.schema import MiningConfig
+from whet.config import MiningConfig
 from whet.errors import ConfigError
 from whet.mining.policy import exclusions, policy_from, references, thresholds
 from whet.types import Positives

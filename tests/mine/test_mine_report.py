@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from whet.config.schema import MiningConfig
+from whet.config import MiningConfig
 from whet.mining.miner import mine
 from whet.mining.report import GAP_EDGES, RANK_EDGES, MiningReport, overlap
 from whet.types import Negatives

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whet.config import MiningConfig
+from whet.config.option import rules_of
 from whet.mining import search
-from whet.mining.policy import CHOICES
 from whet.mining.search import tiles, windowed_search
 from whet.mining.search.backend import task_of
 from whet_kernels.topk.cpu import int8 as int8_pass
@@ -260,7 +261,7 @@ def test_a_long_search_shows_where_it_is(backend, told, monkeypatch, capsys):
 
 
 def test_a_policy_can_name_every_backend():
-    assert CHOICES["backend"] == ("auto", *search.BACKENDS)
+    assert rules_of(MiningConfig)["backend"].choices == ("auto", *search.BACKENDS)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "int8"])
@@ -280,7 +281,12 @@ def test_hints_change_nothing_however_old(backend, moved, monkeypatch):
     before[::4, 5] = -1
     corpus = corpus + np.float32(moved) * vectors(rng, "unit", 1200, 47)
     found = mine_topk(
-        query, corpus, 9, window_of(len(query), len(corpus), **window), backend=backend, hint_QC=before
+        query,
+        corpus,
+        9,
+        window_of(len(query), len(corpus), **window),
+        backend=backend,
+        hint_QC=before,
     )
     assert_same(
         found, mine_topk_reference(query, corpus, 9, window_of(len(query), len(corpus), **window))

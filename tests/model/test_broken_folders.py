@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from whet.config.schema import ModelConfig
+from whet.config import ModelConfig
 from whet.errors import WhetError
 from whet.mining.crossencoder import CrossEncoder
 from whet.model.encoder import Encoder

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from whet.config.schema import EncodeConfig, ModelConfig
+from whet.config import EncodeConfig, ModelConfig
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches

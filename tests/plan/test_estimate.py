@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.data.load import load_dataset
 from whet.data.positives import positives_of
 from whet.data.splits import splits_of

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from whet.config.schema import FitConfig, StrategyConfig
+from whet.config import FitConfig, StrategyConfig
 from whet.model.encoder import Encoder
 from whet.plan.footprint import (
     Setting,

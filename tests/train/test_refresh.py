@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import whet
-from whet.config.schema import DataConfig, FitConfig, MiningConfig, ModelConfig, RefreshConfig
+from whet.config import DataConfig, FitConfig, MiningConfig, ModelConfig, RefreshConfig
 from whet.data.load import load_dataset
 from whet.errors import ConfigError
 from whet.mining.report import overlap

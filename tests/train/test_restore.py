@@ -11,8 +11,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import whet
+from whet.config import FitConfig
 from whet.config.recorded import deciding
-from whet.config.schema import FitConfig
 from whet.errors import CheckpointError
 from whet.storage.commit import commit_folder
 from whet.training.restore import check_checkpoint, find_resume

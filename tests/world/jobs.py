@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from whet.config.schema import DataConfig, FitConfig, MiningConfig, ModelConfig, StrategyConfig
+from whet.config import DataConfig, FitConfig, MiningConfig, ModelConfig, StrategyConfig
 from whet.mining.miner import mine
 from whet.processes.world import share, together, world
 from whet.types import CorpusShard

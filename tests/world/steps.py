@@ -10,7 +10,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from whet.config.schema import DataConfig, FitConfig, LossConfig, ModelConfig, StrategyConfig
+from whet.config import DataConfig, FitConfig, LossConfig, ModelConfig, StrategyConfig
 from whet.data.load import load_dataset
 from whet.data.positives import positives_of
 from whet.data.splits import training_qrels

@@ -5,7 +5,7 @@ import pytest
 from jobs import outcome
 from processes import in_processes
 
-from whet.config.schema import MiningConfig
+from whet.config import MiningConfig
 from whet.mining.miner import mine
 from whet.types import Embeddings, Positives
 

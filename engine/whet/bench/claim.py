@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whet.config.schema import ClaimConfig
+from whet.config import ClaimConfig
 from whet.data.load import Dataset
 from whet.errors import DataError
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from whet.config.schema import EncodeConfig, EvalConfig, FitConfig, ModelConfig
+from whet.config import EncodeConfig, EvalConfig, FitConfig, ModelConfig
 from whet.data.load import Dataset, load_dataset
 from whet.data.splits import eval_qrels, eval_split_name
 from whet.errors import ConfigError, DataError, EnvironmentRefused

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from whet.bench.claim import applies, verdict
-from whet.config.schema import BM25, ClaimConfig
+from whet.config import BM25, ClaimConfig
 from whet.errors import CheckpointError
 from whet.evaluation.measures import score
 from whet.evaluation.significance import bootstrap_interval, randomisation_test

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from whet.bundle.schema import Misshapen, check_fields
-from whet.config.schema import LaunchConfig
+from whet.config import LaunchConfig
 from whet.errors import CheckpointError
 from whet.printable import printable
 from whet.run.origin import FILE

@@ -3,7 +3,8 @@ folder of feedback.
 
 Such a folder may be somebody else's. It may say what is computed, since whoever goes on with it
 asks for just that. Where a job is sent, what is written or gone on with, whose code is trusted and
-how many processes and threads there are is for the command line alone.
+how many processes and threads there are is for the command line alone: such an option has
+`recorded=False` at its field.
 """
 
 from __future__ import annotations
@@ -13,53 +14,14 @@ from dataclasses import asdict, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from whet.config.schema import MISSING
+from whet.config.groups import MISSING
+from whet.config.option import rules_of
 from whet.errors import CheckpointError, ConfigError
 from whet.printable import printable
 
 Config = TypeVar("Config")
 
 TRUST = "model.trust_remote_code"
-# Every option is in one of the two sets (a test walks them all), so a new one has to be judged.
-RECORDED = frozenset(
-    """
-    data.path data.train_split data.eval_split data.on_problem
-    model.name model.revision model.pooling model.normalize model.max_length model.query_prompt
-    model.document_prompt model.dropout model.lora_rank model.lora_alpha
-    encode.batch_tokens encode.precision encode.device
-    mining.num_negatives mining.range_min mining.range_max mining.rank_window mining.max_score
-    mining.min_score mining.absolute_margin mining.relative_margin mining.reference mining.sampling
-    mining.on_short mining.cross_encoder mining.backend mining.seed
-    loss.temperature loss.symmetric loss.matryoshka_dims loss.chunk_tokens loss.cache
-    loss.cache_tokens loss.fused
-    trainer.max_epochs trainer.max_steps trainer.batch_size trainer.learning_rate
-    trainer.warmup_ratio trainer.weight_decay trainer.gradient_clip_val trainer.precision
-    trainer.accelerator trainer.deterministic trainer.checkpoint_every_steps
-    trainer.checkpoint_every_s trainer.log_every_n_steps
-    refresh.policy refresh.every_n_steps refresh.min_overlap refresh.scope refresh.max_share
-    refresh.candidates
-    evaluate.measures evaluate.depth evaluate.examples
-    strategy.name strategy.stage strategy.offload
-    claim.value claim.measure claim.model claim.tolerance claim.source claim.reason claim.digest
-    tune.method tune.words tune.guard tune.unmarked_negative tune.seed
-    seed baseline formats kind
-    """.split()
-)
-COMMAND_LINE = frozenset(
-    f"""
-    {TRUST} trust_remote_code
-    launch.mode launch.num_workers launch.min_workers launch.use_gpu launch.max_failures
-    launch.hang_timeout_s launch.address launch.name launch.prices launch.insecure launch.image
-    launch.claim launch.dry_run
-    trainer.num_workers refresh.miners strategy.nvme_path
-    output resume
-    host port open_browser
-    folder ship use
-    suite collections only seeds change
-    run include data_licence base_licence data_source spread_of bundle sign key
-    address insecure name
-    """.split()
-)
 # What may differ when a run goes on: where things are and how fast they go, not what is computed.
 # The data and the base model are held to their digests instead, wherever they lie.
 MAY_DIFFER = (
@@ -70,6 +32,11 @@ MAY_DIFFER = (
     "trainer.checkpoint_",
     "trainer.log_",
 )
+
+
+def for_the_command_line(config: type) -> frozenset[str]:
+    """The keys of a dataclass's options that no recorded configuration may set."""
+    return frozenset(key for key, rules in rules_of(config).items() if not rules.recorded)
 
 
 def fill(config: Any, record: Any, source: str) -> dict[str, Any]:
@@ -90,7 +57,7 @@ def _fill(config: Any, record: Any, source: str, prefix: str, left: dict[str, An
             f"{source}: {prefix.rstrip('.') or 'it'} should hold options by name. It was changed: "
             "bring back a copy."
         )
-    hints = get_type_hints(type(config))
+    hints, rules = get_type_hints(type(config)), rules_of(type(config))
     for name, value in record.items():
         key = f"{prefix}{name}"
         if name not in hints:
@@ -106,7 +73,7 @@ def _fill(config: Any, record: Any, source: str, prefix: str, left: dict[str, An
                 f"{source}: {key} cannot be {printable(repr(value)[:60])}. It was changed: bring "
                 "back a copy, or write a right value."
             )
-        elif key in RECORDED:
+        elif rules[name].recorded:
             setattr(config, name, value)
         elif value != current:
             left[key] = value
@@ -142,10 +109,11 @@ def deciding(config: Any) -> dict[str, Any]:
     """The options that decide what a run computes, with their values: a run that goes on has the
     same.
     """
+    ours = for_the_command_line(type(config))
     return {
         key: value
         for key, value in options_of(config)
-        if key in RECORDED and not key.startswith(MAY_DIFFER)
+        if key not in ours and not key.startswith(MAY_DIFFER)
     }
 
 
@@ -179,9 +147,9 @@ def spelled(value: Any) -> str:
 
 def spelled_record(config: Any) -> str:
     """What a record set, in one line: the data, the model and every option not at its default."""
-    standard = dict(options_of(type(config)()))
+    standard, ours = dict(options_of(type(config)())), for_the_command_line(type(config))
     return ", ".join(
         f"{key}={spelled(value)}"
         for key, value in options_of(config)
-        if key in RECORDED and (key in ("data.path", "model.name") or value != standard[key])
+        if key not in ours and (key in ("data.path", "model.name") or value != standard[key])
     )

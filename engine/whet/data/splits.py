@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.data.load import Dataset
 from whet.data.table import TextTable
 from whet.data.text import hash64, normalise

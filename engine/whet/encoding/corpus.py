@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from whet.config.schema import EncodeConfig
+from whet.config import EncodeConfig
 from whet.data.load import Dataset
 from whet.encoding.table import encode_table
 from whet.model.encoder import Encoder

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whet.config.schema import EncodeConfig
+from whet.config import EncodeConfig
 from whet.encoding.store import EmbeddingStore, text_keys
 from whet.model.inference import choose_device, choose_precision, encode_texts
 from whet.progress import track

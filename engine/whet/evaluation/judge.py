@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from whet.config.schema import EncodeConfig, EvaluateConfig
+from whet.config import EncodeConfig, EvaluateConfig
 from whet.data.load import Dataset
 from whet.encoding.corpus import Pace, embed
 from whet.errors import DataError

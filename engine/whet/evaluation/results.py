@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from whet.config.schema import EvaluateConfig
+from whet.config import EvaluateConfig
 from whet.data.load import Dataset
 from whet.evaluation.comparison import Comparison, compare, write_per_query
 from whet.evaluation.examples import changed_queries

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from whet.config import DataConfig, ExportConfig, ModelConfig
 from whet.config.ranges import check_options
-from whet.config.schema import DataConfig, ExportConfig, ModelConfig
 from whet.data.load import Dataset, load_dataset
 from whet.data.splits import eval_qrels
 from whet.errors import ConfigError, EnvironmentRefused

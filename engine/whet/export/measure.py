@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from whet.config.schema import EncodeConfig, EvaluateConfig
+from whet.config import EncodeConfig, EvaluateConfig
 from whet.data.load import Dataset
 from whet.data.splits import eval_qrels
 from whet.encoding.store import embeddings_folder

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whet.config.schema import ModelConfig
+from whet.config import ModelConfig
 from whet.export.graph import OUTPUTS, TOKEN_TYPES
 from whet.model.encoder import Encoder
 from whet.model.folder import read_recipe

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from whet.config.schema import MiningConfig, ModelConfig
+from whet.config import MiningConfig, ModelConfig
 from whet.errors import ConfigError
 from whet.mining.propose import Rescore
 from whet.model.folder import find_folder

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from whet.config.schema import MiningConfig
+from whet.config import MiningConfig
 from whet.errors import DataError
 from whet.types import Negatives, Positives, Texts
 

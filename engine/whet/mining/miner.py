@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from whet.config.schema import MiningConfig
+from whet.config import MiningConfig
 from whet.errors import ConfigError, MiningError
 from whet.mining.policy import (
     References,

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from whet.config.schema import MiningConfig
+from whet.config import MiningConfig
 from whet.errors import ConfigError
 from whet.mining.miner import Mined, mine
 from whet.mining.policy import exclusions

@@ -15,19 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from whet.config.schema import MiningConfig
+from whet.config import MiningConfig
+from whet.config.option import rules_of
 from whet.errors import ConfigError
 from whet.types import Positives
 from whet_kernels.topk.exact import slices
 from whet_kernels.topk.window import Exclude
 
-CHOICES = {
-    "rank_window": ("survivors", "raw"),
-    "reference": ("min", "max", "each"),
-    "sampling": ("top", "random"),
-    "on_short": ("keep", "drop", "random"),
-    "backend": ("auto", "gpu", "int8", "faiss", "blas", "ivf"),
-}
 ALIASES = ("margin_pos", "perc_pos")
 GROUP_ROWS = 1 << 20  # of the group table read at a time
 
@@ -64,18 +58,16 @@ def check_policy(policy: MiningConfig) -> MiningConfig:
     """The policy itself, if its options are in range and do not contradict each other; else
     ConfigError.
     """
-    for name, choices in CHOICES.items():
-        if getattr(policy, name) not in choices:
+    for name, rules in rules_of(MiningConfig).items():
+        value = getattr(policy, name)
+        if rules.choices and value not in rules.choices:
             raise ConfigError(
-                f"mining.{name}={getattr(policy, name)} is not known. Choose from "
-                f"{', '.join(choices)}."
+                f"mining.{name}={value} is not known. Choose from {', '.join(rules.choices)}."
             )
-    _in_range("num_negatives", policy.num_negatives, 1, math.inf)
-    _in_range("range_min", policy.range_min, 0, math.inf)
-    _in_range("absolute_margin", policy.absolute_margin, 0, math.inf)
-    _in_range("relative_margin", policy.relative_margin, 0, 1)
-    _in_range("min_score", policy.min_score, -math.inf, math.inf)
-    _in_range("max_score", policy.max_score, -math.inf, math.inf)
+    _in_range("num_negatives", policy.num_negatives, 1, math.inf)  # 0 is for who mines nothing
+    for name, rules in rules_of(MiningConfig).items():
+        if rules.least is not None:
+            _in_range(name, getattr(policy, name), rules.least, rules.most)
     if policy.range_max is not None and policy.range_max - policy.range_min < policy.num_negatives:
         raise ConfigError(
             f"mining.range_max={policy.range_max} leaves "

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whet.config.schema import MiningConfig
+from whet.config import MiningConfig
 from whet.errors import MiningError
 from whet.mining.search import windowed_search
 from whet.mining.search.backend import Task, task_of

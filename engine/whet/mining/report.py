@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from whet.config.schema import MiningConfig
+from whet.config import MiningConfig
 from whet.mining.propose import Survivors
 from whet.types import Negatives, Positives, Texts
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from whet.config.schema import EncodeConfig, MiningConfig
+from whet.config import EncodeConfig, MiningConfig
 from whet.data.load import Dataset
 from whet.encoding.corpus import embed
 from whet.mining.crossencoder import mining_rescorer

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from whet.config import EncodeConfig, ModelConfig
 from whet.config.ranges import check_options
-from whet.config.schema import EncodeConfig, ModelConfig
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.model import folder as folders
 from whet.model.contained import check_files

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whet.config.schema import BM25, ModelConfig
+from whet.config import BM25, ModelConfig
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.model.contained import inner_path, stays_inside
 from whet.model.tensors import AGAIN, shapes_in

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from whet.config.schema import EncodeConfig
+from whet.config import EncodeConfig
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.model.loading import check_known
 from whet.printable import printable

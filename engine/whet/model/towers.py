@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whet.config.schema import EncodeConfig, ModelConfig
+from whet.config import EncodeConfig, ModelConfig
 from whet.errors import CheckpointError, ConfigError
 from whet.model.contained import check_files, inner_path
 from whet.model.encoder import Encoder

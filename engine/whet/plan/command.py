@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from whet.config.schema import (
+from whet.config import (
     FitConfig,
 )
 from whet.data.load import load_dataset

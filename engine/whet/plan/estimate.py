@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.plan.footprint import Footprint, Setting
 from whet.plan.machine import Machine
 from whet.plan.probe import EncodeRates, SearchRates, StepRates

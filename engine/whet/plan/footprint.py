@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from whet.config.schema import FitConfig, StrategyConfig
+from whet.config import FitConfig, StrategyConfig
 from whet.encoding.table import MEMORY_BYTES
 from whet.model.encoder import Encoder
 from whet.plan.workload import Workload

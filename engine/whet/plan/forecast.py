@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.data.load import Dataset
 from whet.errors import CheckpointError
 from whet.model.encoder import Encoder

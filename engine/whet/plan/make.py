@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from whet.config.schema import (
+from whet.config import (
     FitConfig,
 )
 from whet.data.load import Dataset

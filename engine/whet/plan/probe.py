@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from whet.config.schema import EncodeConfig, FitConfig
+from whet.config import EncodeConfig, FitConfig
 from whet.data.load import Dataset
 from whet.data.table import TextTable
 from whet.evaluation.judge import evaluate_run

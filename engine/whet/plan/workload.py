@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.data.load import Dataset
 from whet.data.table import TextTable
 from whet.encoding.store import EmbeddingStore, text_keys

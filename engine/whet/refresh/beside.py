@@ -17,7 +17,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.model.encoder import Encoder
 from whet.model.folder import disk_errors
 from whet.processes.world import from_leader, together

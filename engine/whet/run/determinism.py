@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.encoding.store import embeddings_folder
 from whet.processes.world import world
 

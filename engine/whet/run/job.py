@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.data.load import Dataset, load_dataset
 from whet.data.positives import positives_of
 from whet.data.splits import splits_of

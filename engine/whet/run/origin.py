@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import whet.version
-from whet.config.schema import FitConfig, ModelConfig
+from whet.config import FitConfig, ModelConfig
 from whet.data.load import Dataset
 from whet.data.readers.detect import find_source
 from whet.errors import CheckpointError

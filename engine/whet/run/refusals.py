@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from whet.config import FitConfig
 from whet.config.ranges import check_options, check_strategy
 from whet.config.recorded import refuse_other_options
-from whet.config.schema import FitConfig
 from whet.data.load import Dataset
 from whet.errors import CheckpointError, ConfigError
 from whet.evaluation.measures import check_measures

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import lightning as L
 import numpy as np
 
+from whet.config import FitConfig, RefreshConfig
 from whet.config.recorded import deciding
-from whet.config.schema import FitConfig, RefreshConfig
 from whet.errors import CheckpointError
 from whet.printable import printable
 from whet.processes.world import from_leader, stacked, world

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.errors import WhetError
 from whet.loss.gradcache import cached_step
 from whet.loss.infonce import Targets, matryoshka_info_nce, uses_tiles

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader
 
-from whet.config.schema import FitConfig, StrategyConfig
+from whet.config import FitConfig, StrategyConfig
 from whet.model.encoder import Encoder
 from whet.training.batches.examples import Examples
 from whet.training.batches.order import Order

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from whet.config import FitConfig
 from whet.config.recorded import refuse_other_options
-from whet.config.schema import FitConfig
 from whet.errors import CheckpointError
 from whet.processes.world import from_leader
 from whet.storage.checkpoints import newest_whole

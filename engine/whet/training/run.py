@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.model.encoder import Encoder
 from whet.progress import say, track
 from whet.training.batches.examples import Examples

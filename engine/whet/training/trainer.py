@@ -16,7 +16,7 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import IterableDataset
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.processes.world import world
 from whet.training.saving import InPlace
 from whet.training.strategies import Strategy

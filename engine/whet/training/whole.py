@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 
-from whet.config.schema import ModelConfig
+from whet.config import ModelConfig
 from whet.model.encoder import Encoder
 from whet.training.strategies import Strategy
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whet.config.schema import CheckConfig
+from whet.config import CheckConfig
 from whet.data.check import check_dataset
 
 

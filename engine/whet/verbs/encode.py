@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from whet.config.ranges import check_options
-from whet.config.schema import (
+from whet.config import (
     EncodeJobConfig,
 )
+from whet.config.ranges import check_options
 from whet.data.load import Dataset, load_dataset
 from whet.data.table import TextTable
 from whet.encoding.store import embeddings_folder

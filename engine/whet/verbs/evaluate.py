@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from whet.bench.claim import applies, check_data, verdict
-from whet.config.ranges import check_options
-from whet.config.schema import (
+from whet.config import (
     BM25,
     EncodeConfig,
     EvalConfig,
     EvaluateConfig,
     ModelConfig,
 )
+from whet.config.ranges import check_options
 from whet.data.load import Dataset, load_dataset
 from whet.data.splits import eval_qrels
 from whet.encoding.store import embeddings_folder

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import whet.version
 from whet.bench.claim import check_data
+from whet.config import FitConfig
 from whet.config.recorded import deciding
-from whet.config.schema import FitConfig
 from whet.data.load import Dataset, load_dataset
 from whet.data.splits import splits_of
 from whet.errors import CheckpointError, EnvironmentRefused

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from whet.config.ranges import check_options
-from whet.config.schema import (
+from whet.config import (
     MineConfig,
 )
+from whet.config.ranges import check_options
 from whet.data.load import Dataset, load_dataset
 from whet.data.positives import positives_of
 from whet.data.splits import training_qrels

@@ -19,18 +19,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from whet.config import MISSING, FitConfig
 from whet.config.recorded import (
-    COMMAND_LINE,
     MAY_DIFFER,
     TRUST,
     fill,
     flat,
+    for_the_command_line,
     options_of,
     refuse_trust,
     spelled,
     spelled_record,
 )
-from whet.config.schema import MISSING, FitConfig
 from whet.errors import CheckpointError, ConfigError
 from whet.printable import printable
 from whet.progress import say
@@ -147,9 +147,10 @@ def _refuse_what_recipes_decide(verb: Verb, composed: DictConfig) -> None:
     Naming a file of the group is enough for all but trust: `launch=mine` asks for what it says.
     """
     named, standard = _named(), dict(options_of(verb.config()))
+    ours = for_the_command_line(verb.config)
     for key, value in flat(OmegaConf.to_container(composed, resolve=True)):
         asked = key in named or (key != TRUST and key.partition(".")[0] in named)
-        if key in COMMAND_LINE and value != standard[key] and not asked:
+        if key in ours and value != standard[key] and not asked:
             raise ConfigError(
                 f"A recipe sets {key}={spelled(value)}, and that is for the command line alone. "
                 f"If you mean it, add {key}={spelled(value)}."
@@ -187,10 +188,11 @@ def _resumed(composed: DictConfig, folder: Path) -> FitConfig:
     if not asked[TRUST]:
         refuse_trust(left, printable(source))
     named, standard = _named(), dict(options_of(FitConfig()))
+    ours = for_the_command_line(FitConfig)
     for key, there in list(options_of(saved)):
         here = asked[key]
         stated = here != standard[key] or key in named
-        if key in COMMAND_LINE:
+        if key in ours:
             _set(saved, key, here)
         elif key.startswith(MAY_DIFFER):
             if stated or key.partition(".")[0] in named:

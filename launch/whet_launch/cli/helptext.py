@@ -82,15 +82,15 @@ def _group(group: OptionGroup) -> str:
         if len(start) > len(indent):
             lines.append(start.rstrip())
             start = indent
-        meaning = option.meaning.replace("None", "null")  # as one writes it here
-        text = textwrap.wrap(meaning, WIDTH - len(indent)) or [""]
+        text = textwrap.wrap(option.rules.meaning, WIDTH - len(indent)) or [""]
         lines.append(start + text[0])
         lines += [indent + line for line in text[1:]]
     return "\n".join(lines)
 
 
 def _experiments(verb: Verb) -> str:
-    suites = [suite.folder for suite in SUITES.values() if suite.verb == verb.name]
+    runs = {suite.folder: VERBS[suite.verb].config for suite in SUITES.values()}
+    suites = [folder for folder, config in runs.items() if config is verb.config]
     recipes = [name for name in choices_of("experiment") if name.partition("/")[0] in suites]
     told = f"the recipes of `whet bench`, such as {recipes[0]}: docs/benchmarks.md"
     if verb.name == "eval":

@@ -20,8 +20,6 @@ from whet_launch.options.recipes import folders_given
 from whet_launch.options.words import quoted
 
 SHORT = {"data": "data.path", "model": "model.name"}
-PATHS = {"data.path", "model.name", "output", "resume", "baseline", "mining.cross_encoder"}
-PATHS |= {"launch.prices", "folder", "tune.guard", "collections", "run", "bundle"}
 FLAGS = set("--hydra-help --resolve --run -r --multirun -m --shell-completion -sc".split())
 FLAGS_WITH_VALUE = set("--cfg -c --package -p --config-dir -cd --info -i".split())
 OPTIONS = {"--dry-run": "launch.dry_run=true"}  # as other programs spell them
@@ -72,8 +70,8 @@ def _stands_alone(verb: Verb, word: str) -> bool:
 
 def _is_here(verb: Verb, word: str) -> bool:
     """Whether a word alone can only be meant as the file or folder of that name."""
-    takes_a_path = SHORT.get(verb.bare or "", verb.bare) in PATHS
-    return takes_a_path and Path(word).exists()
+    option = keys_of(verb.config).get(SHORT.get(verb.bare or "", verb.bare or ""))
+    return option is not None and option.rules.path and Path(word).exists()
 
 
 def _keys(verb: Verb) -> set[str]:
@@ -121,7 +119,7 @@ def _override(verb: Verb, word: str, flags: list[str], *, sweep: bool) -> str:
     if key not in options:
         raise ConfigError(_unknown_key(verb, key))
     if options[key].kind.startswith("str"):
-        return f"{sign}{key}={_quoted(key, value, sweep=sweep)}"
+        return f"{sign}{key}={_quoted(value, sweep=sweep, path=options[key].rules.path)}"
     return word
 
 
@@ -157,7 +155,7 @@ def _choice(verb: Verb, key: str, value: str, flags: list[str], *, sweep: bool) 
             f"{group}={value} mixes names of settings with paths. "
             f"Sweep over one kind, for example {SHORT[group]}={value}."
         )
-    return f"{SHORT[group]}={_quoted(SHORT[group], value, sweep=sweep)}"
+    return f"{SHORT[group]}={_quoted(value, sweep=sweep, path=True)}"
 
 
 def _own_choices(flags: list[str], group: str) -> list[str]:
@@ -165,14 +163,14 @@ def _own_choices(flags: list[str], group: str) -> list[str]:
     return [path.stem for given in folders_given(flags) for path in (given / group).glob("*.yaml")]
 
 
-def _quoted(key: str, value: str, *, sweep: bool) -> str:
+def _quoted(value: str, *, sweep: bool, path: bool) -> str:
     """Text so that Hydra's grammar reads exactly it: spaces, commas, `=` and digits included."""
     quoted_already = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     if value == "null" or quoted_already or (sweep and SWEEP_FUNCTION.match(value)):
         return value
     if sweep and "," in value:
-        return ",".join(_quoted(key, item.strip(), sweep=False) for item in value.split(","))
-    return quoted(os.path.expanduser(value) if key in PATHS else value)
+        return ",".join(_quoted(item.strip(), sweep=False, path=path) for item in value.split(","))
+    return quoted(os.path.expanduser(value) if path else value)
 
 
 def _unknown_key(verb: Verb, key: str) -> str:

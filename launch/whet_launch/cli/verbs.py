@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-import whet.config.schema
+import whet.config
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ VERBS = {
         Verb(
             "fit",
             "make a model better at searching your documents",
-            whet.config.schema.FitConfig,
+            whet.config.FitConfig,
             "whet_launch.dispatch.fit:fit",
             (
                 ("whet fit data=my/data", "MiniLM, the defaults, a run folder under runs/"),
@@ -49,7 +49,7 @@ VERBS = {
         Verb(
             "mine",
             "find hard negatives and write them for any trainer",
-            whet.config.schema.MineConfig,
+            whet.config.MineConfig,
             "whet.verbs.mine:mine_command",
             (
                 ("whet mine data=my/data mining.num_negatives=8", "eight a query"),
@@ -60,7 +60,7 @@ VERBS = {
         Verb(
             "encode",
             "turn documents or queries into vectors",
-            whet.config.schema.EncodeJobConfig,
+            whet.config.EncodeJobConfig,
             "whet_launch.cluster.encode:encode",
             (
                 ("whet encode data=my/data", "the documents"),
@@ -71,7 +71,7 @@ VERBS = {
         Verb(
             "eval",
             "judge a model's search, or compare two",
-            whet.config.schema.EvalConfig,
+            whet.config.EvalConfig,
             "whet.verbs.evaluate:evaluate_command",
             (
                 ("whet eval data=my/data", "MiniLM as it is"),
@@ -82,7 +82,7 @@ VERBS = {
         Verb(
             "bench",
             "run recipes with published figures, and say whether these come again",
-            whet.config.schema.BenchConfig,
+            whet.config.BenchConfig,
             "whet_launch.dispatch.bench:bench",
             (
                 ("whet bench zero-shot collections=DATA", "MiniLM on collections below DATA"),
@@ -94,7 +94,7 @@ VERBS = {
         Verb(
             "export",
             "write a model for other runtimes: ONNX, int8, GGUF",
-            whet.config.schema.ExportConfig,
+            whet.config.ExportConfig,
             "whet.export.command:export_command",
             (
                 ("whet export runs/RUN", "ONNX and int8, each checked against the model"),
@@ -106,7 +106,7 @@ VERBS = {
         Verb(
             "label",
             "judge search results on a page of your own machine",
-            whet.config.schema.LabelConfig,
+            whet.config.LabelConfig,
             "whet.feedback.serve.label:label_command",
             (
                 ("whet label data=my/data", "prints the page's address and opens it"),
@@ -117,7 +117,7 @@ VERBS = {
         Verb(
             "tune",
             "make the model better by what people said on the page of `whet label`",
-            whet.config.schema.TuneJobConfig,
+            whet.config.TuneJobConfig,
             "whet.feedback.learn.job:tune_command",
             (
                 ("whet tune runs/feedback_DATA", "a new version, judged on queries left out"),
@@ -129,14 +129,14 @@ VERBS = {
         Verb(
             "check",
             "say what is in a data set and what is wrong with it",
-            whet.config.schema.CheckConfig,
+            whet.config.CheckConfig,
             "whet.verbs.check:check_command",
             (("whet check my/data", "counts, examples, and every problem with file and line"),),
         ),
         Verb(
             "plan",
             "say whether a fit would fit, how long it takes and what it costs",
-            whet.config.schema.FitConfig,
+            whet.config.FitConfig,
             "whet.plan.command:plan_command",
             (
                 ("whet plan data=my/data", "after a quarter of a minute of measuring"),
@@ -147,7 +147,7 @@ VERBS = {
         Verb(
             "doctor",
             "say what is wrong with this machine or with a cluster's nodes",
-            whet.config.schema.DoctorConfig,
+            whet.config.DoctorConfig,
             "whet_launch.doctor.command:doctor_command",
             (
                 ("whet doctor", "this machine"),
@@ -158,7 +158,7 @@ VERBS = {
         Verb(
             "jobs",
             "list the jobs of a cluster",
-            whet.config.schema.JobsConfig,
+            whet.config.JobsConfig,
             "whet_launch.remote.jobs:list_jobs",
             (("whet jobs address=http://head:8265", "name, state, when, run folder"),),
             bare=None,
@@ -166,7 +166,7 @@ VERBS = {
         Verb(
             "logs",
             "show what a job of a cluster says, until it ends",
-            whet.config.schema.JobConfig,
+            whet.config.JobConfig,
             "whet_launch.remote.jobs:show_log",
             (("whet logs NAME address=http://head:8265", "Ctrl-C leaves the job alone"),),
             bare="name",
@@ -174,7 +174,7 @@ VERBS = {
         Verb(
             "stop",
             "stop a job of a cluster",
-            whet.config.schema.JobConfig,
+            whet.config.JobConfig,
             "whet_launch.remote.jobs:stop_job",
             (("whet stop NAME address=http://head:8265", "its checkpoints stay"),),
             bare="name",
@@ -182,7 +182,7 @@ VERBS = {
         Verb(
             "bundle",
             "publish a run as one folder that says what made it and what that permits",
-            whet.config.schema.BundleConfig,
+            whet.config.BundleConfig,
             "whet.bundle.making.make:bundle_command",
             (
                 ("whet bundle runs/RUN", "the model, its card and provenance in runs/RUN/bundle"),
@@ -195,7 +195,7 @@ VERBS = {
         Verb(
             "verify",
             "say whether a bundle and its inputs are what they were",
-            whet.config.schema.VerifyConfig,
+            whet.config.VerifyConfig,
             "whet.bundle.checking.verify:verify_command",
             (
                 ("whet verify BUNDLE", "every hash; names the first file that differs"),
@@ -207,7 +207,7 @@ VERBS = {
         Verb(
             "reproduce",
             "do a bundle's run again and compare",
-            whet.config.schema.ReproduceConfig,
+            whet.config.ReproduceConfig,
             "whet_launch.dispatch.reproduce:reproduce_command",
             (
                 ("whet reproduce BUNDLE", "with the data in it"),

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from whet.config.schema import EncodeJobConfig, FitConfig, LaunchConfig
+from whet.config import EncodeJobConfig, FitConfig, LaunchConfig
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.progress import say
 from whet.version import VERSION

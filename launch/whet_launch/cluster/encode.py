@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from whet.config.schema import EncodeJobConfig
+from whet.config import EncodeJobConfig
 from whet.progress import track
 from whet_launch.cluster.cluster import check_nodes, connected, wants_gpu
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.errors import WhetError
 from whet_launch.cluster.cluster import check_nodes, connected, wants_gpu
 from whet_launch.cluster.miners import mine_beside

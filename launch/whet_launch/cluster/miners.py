@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 
 START_AGAIN_AFTER_S = 1.0
 

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.progress import say
 from whet_launch.cluster.cluster import connected, wants_gpu
 from whet_launch.options.words import words_of

@@ -17,9 +17,9 @@ from whet.bench.collections import collection
 from whet.bench.results import Result, is_done, read_result, told_model
 from whet.bench.suites import MTEB, Suite, find_suite
 from whet.bench.table import columns, markdown, write_results
+from whet.config import BM25, BenchConfig, ModelConfig
 from whet.config.ranges import check_options
 from whet.config.recorded import flat, options_of
-from whet.config.schema import BM25, BenchConfig, ModelConfig
 from whet.errors import ConfigError
 from whet.progress import say
 from whet.storage.commit import write_atomically

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from importlib import import_module
 
-from whet.config.recorded import COMMAND_LINE
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
+from whet.config.recorded import for_the_command_line
 from whet.errors import ConfigError
 
 FAR = {"job": "whet_launch.remote.jobs:submit", "kuberay": "whet_launch.remote.kuberay:show"}
@@ -44,8 +44,11 @@ def _to_say_again(config: FitConfig) -> list[str]:
     """
     from whet_launch.options.words import words_of
 
-    words = words_of(config, {"output": None, "resume": None})
-    return [shlex.quote(word) for word in words if word.partition("=")[0] in COMMAND_LINE]
+    words, ours = (
+        words_of(config, {"output": None, "resume": None}),
+        for_the_command_line(FitConfig),
+    )
+    return [shlex.quote(word) for word in words if word.partition("=")[0] in ours]
 
 
 def _where_it_says(config: FitConfig) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whet.config.schema import ReproduceConfig
+from whet.config import ReproduceConfig
 from whet.progress import say
 from whet_launch.cli.main import INTERRUPTED
 from whet_launch.dispatch.fit import fit

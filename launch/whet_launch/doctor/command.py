@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
-from whet.config.schema import DoctorConfig
+from whet.config import DoctorConfig
 from whet.errors import EnvironmentRefused
 from whet.storage.places import cache_folder
 from whet_launch.doctor.health import DASHBOARD_PORT, FAIL, OK, WARN, Finding, dashboard, examine

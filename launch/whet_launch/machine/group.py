@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import whet.errors
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.errors import WhetError
 from whet_launch.machine.process import INTERRUPTED, ProcessTask
 

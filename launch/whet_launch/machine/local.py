@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.errors import EnvironmentRefused
 from whet.progress import say
 from whet_launch.machine.group import ProcessGroup, begun, gave_up, raise_outcome, threads_each

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from whet.config.schema import FitConfig, LaunchConfig
+from whet.config import FitConfig, LaunchConfig
 from whet.errors import WhetError
 
 INTERRUPTED = "interrupted"

@@ -1,17 +1,17 @@
-"""The options of a verb, read from whet/config/schema.py: key, default, comment."""
+"""The options of a verb as a person sees them: key, type and default as one types them, rules."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import inspect
 import json
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-import whet.config.schema
+from whet.config import EvalConfig, FitConfig
+from whet.config.option import Rules, rules_of
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Option:
     key: str
     kind: str
     default: str
-    meaning: str
+    rules: Rules
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,11 @@ class OptionGroup:
 
 @functools.cache
 def groups_of(config: type) -> list[OptionGroup]:
-    """The groups of a verb's dataclass in the order written, the top level last."""
+    """The groups of a verb's dataclass in the order written, the top level last if it has any."""
     hints = get_type_hints(config)
-    groups, top = [], []
-    for field in dataclasses.fields(config):
-        if dataclasses.is_dataclass(hints[field.name]):
-            groups.append(_group(field.name, hints[field.name]))
-        else:
-            top.append(_option(config, field, ""))
-    return [*groups, OptionGroup("", "The job itself.", [], top)]
+    inner = [name for name, hint in hints.items() if dataclasses.is_dataclass(hint)]
+    groups, top = [_group(name, hints[name]) for name in inner], _options(config, "")
+    return [*groups, OptionGroup("", "The job itself.", [], top)] if top else groups
 
 
 def keys_of(config: type) -> dict[str, Option]:
@@ -56,7 +52,7 @@ def keys_of(config: type) -> dict[str, Option]:
 def group_names(config: type) -> list[str]:
     """The names that stand for a YAML file of a verb: `mining` in `mining=naive`."""
     names = [f.name for f in dataclasses.fields(config) if (conf() / f.name).is_dir()]
-    recipes = config in (whet.config.schema.FitConfig, whet.config.schema.EvalConfig)
+    recipes = config in (FitConfig, EvalConfig)
     return [*names, "experiment"] if recipes else names
 
 
@@ -86,16 +82,25 @@ def conf() -> Any:
 
 def _group(name: str, config: type) -> OptionGroup:
     choices = choices_of(name) if (conf() / name).is_dir() else []
-    options = [_option(config, field, f"{name}.") for field in dataclasses.fields(config)]
-    return OptionGroup(name, inspect.cleandoc(config.__doc__ or ""), choices, options)
+    meaning = inspect.cleandoc(config.__doc__ or "")
+    return OptionGroup(name, meaning, choices, _options(config, f"{name}."))
 
 
-def _option(config: type, field: dataclasses.Field[Any], prefix: str) -> Option:
-    annotation, comment = _written()[config.__name__, field.name]
-    kind = annotation.replace("Optional[", "").replace("]", "") if "Optional" in annotation else ""
-    return Option(
-        prefix + field.name, f"{kind} or null" if kind else annotation, _default(field), comment
-    )
+def _options(config: type, prefix: str) -> list[Option]:
+    """The options of a dataclass, without those of its groups."""
+    hints, rules = get_type_hints(config), rules_of(config)
+    return [
+        Option(prefix + field.name, _kind(hints[field.name]), _default(field), rules[field.name])
+        for field in dataclasses.fields(config)
+        if field.name in rules
+    ]
+
+
+def _kind(hint: Any) -> str:
+    """An annotation as one says it: Optional[int] is "int or null"."""
+    if type(None) in get_args(hint):
+        return f"{_kind(get_args(hint)[0])} or null"
+    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
@@ -105,21 +110,3 @@ def _default(field: dataclasses.Field[Any]) -> str:
     if isinstance(field.default, str):
         return field.default
     return json.dumps(field.default)
-
-
-@functools.cache
-def _written() -> dict[tuple[str, str], tuple[str, str]]:
-    """(class, field) -> (annotation, comment beside it), from whet/config/schema.py."""
-    source = inspect.getsource(whet.config.schema)
-    lines = source.splitlines()
-    written = {}
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.ClassDef):
-            for part in node.body:
-                if isinstance(part, ast.AnnAssign):
-                    comment = lines[part.lineno - 1].partition("  # ")[2]
-                    written[node.name, ast.unparse(part.target)] = (
-                        ast.unparse(part.annotation),
-                        comment.strip(),
-                    )
-    return written

@@ -7,7 +7,7 @@ import re
 from functools import reduce
 from typing import Any
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.errors import ConfigError
 from whet_launch.options.catalogue import keys_of
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import whet.version
-from whet.config.schema import FitConfig, JobConfig, JobsConfig
+from whet.config import FitConfig, JobConfig, JobsConfig
 from whet.errors import ConfigError
 from whet.printable import printable, printable_lines
 from whet.progress import say

@@ -7,7 +7,7 @@ import shlex
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from whet.config.schema import FitConfig
+from whet.config import FitConfig
 from whet.errors import ConfigError
 from whet_launch.remote.jobs import job_name, words_for_cluster
 

@@ -9,7 +9,7 @@ from typing import Any
 import whet.version
 from whet.bundle.names import refusal
 from whet.bundle.provenance import BASE, DATA, about_input, copied, made_by
-from whet.config.schema import ModelConfig
+from whet.config import ModelConfig
 from whet.data.readers.hub import NAME
 from whet.errors import DataError
 from whet.model.folder import MINILM_PACKAGE, find_folder

@@ -17,8 +17,8 @@ from whet.bundle.checking.outcome import OTHER, compared
 from whet.bundle.checking.verify import NOT_HERE, FileRow, check_bundle, check_inputs, first_bad
 from whet.bundle.facts import WEIGHTS
 from whet.bundle.provenance import BASE, DATA, NAME, about_input
+from whet.config import FitConfig, LaunchConfig, ReproduceConfig
 from whet.config.recorded import TRUST, fill, spelled_record
-from whet.config.schema import FitConfig, LaunchConfig, ReproduceConfig
 from whet.data.load import Dataset, load_dataset
 from whet.errors import CheckpointError, ConfigError, DataError
 from whet.printable import printable

@@ -27,7 +27,7 @@ from whet.bundle.provenance import (
     read_statement,
 )
 from whet.bundle.signing import check_signature, verifier_of
-from whet.config.schema import VerifyConfig
+from whet.config import VerifyConfig
 from whet.printable import printable
 from whet.storage.commit import file_sha256
 

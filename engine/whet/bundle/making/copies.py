@@ -14,7 +14,7 @@ from whet.bundle.making.licences import Licence
 from whet.bundle.making.openness import CODE_LICENCE, may_pass_on
 from whet.bundle.names import clash, is_beside_data, refusal
 from whet.bundle.schema import BASE, CODE, DATA
-from whet.config.schema import BundleConfig, ModelConfig
+from whet.config import BundleConfig, ModelConfig
 from whet.data.readers.detect import find_source
 from whet.errors import ConfigError, DataError
 from whet.model.folder import find_folder

@@ -15,7 +15,7 @@ from whet.bundle.making.openness import Openness, openness_of
 from whet.bundle.provenance import BASE, CODE, DATA, NAME, read_statement, spelled, statement_of
 from whet.bundle.signing import sign_bundle, signer_of
 from whet.bundle.spread import spread_of
-from whet.config.schema import BundleConfig
+from whet.config import BundleConfig
 from whet.errors import ConfigError
 from whet.progress import say
 from whet.storage.commit import whole_folder

@@ -10,7 +10,7 @@ from typing import Any
 
 from whet.bundle.facts import WEIGHTS, Facts
 from whet.bundle.making.licences import NO, PERMISSIONS, UNKNOWN, YES, Licence, permitted, together
-from whet.config.schema import BundleConfig
+from whet.config import BundleConfig
 
 PRESENT, REFERENCED, WITHHELD = "present", "referenced with hash", "withheld"
 CODE_LICENCE = "Apache-2.0"

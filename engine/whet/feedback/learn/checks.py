@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whet.config.schema import EncodeConfig, EvaluateConfig
+from whet.config import EncodeConfig, EvaluateConfig
 from whet.data.load import Dataset, load_dataset
 from whet.data.splits import eval_split_name
 from whet.data.text import sentences_of

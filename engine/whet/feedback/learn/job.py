@@ -15,9 +15,9 @@ from multiprocessing import get_context, parent_process, reduction
 from pathlib import Path
 from typing import Any
 
+from whet.config import LabelConfig, TuneConfig, TuneJobConfig
 from whet.config.ranges import check_options
 from whet.config.recorded import fill, refuse_trust, spelled_record
-from whet.config.schema import LabelConfig, TuneConfig, TuneJobConfig
 from whet.data.load import load_dataset
 from whet.encoding.store import embeddings_folder
 from whet.encoding.table import encode_table

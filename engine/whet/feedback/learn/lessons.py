@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whet.config.schema import MiningConfig
+from whet.config import MiningConfig
 from whet.data.table import TextTable
 from whet.evaluation.hybrid import highest
 from whet.evaluation.lexical import Words

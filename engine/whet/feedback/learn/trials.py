@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from whet.config.schema import TuneConfig
+from whet.config import TuneConfig
 from whet.errors import ConfigError
 from whet.evaluation.lexical import Words
 from whet.feedback.learn.adapt import (

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from whet.config.schema import TuneConfig
+from whet.config import TuneConfig
 from whet.errors import DataError
 from whet.evaluation.hybrid import HybridSearch
 from whet.evaluation.lexical import Words

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from whet.config.schema import ModelConfig
+from whet.config import ModelConfig
 from whet.errors import CheckpointError, ConfigError
 from whet.feedback.learn.tune import Tuned
 from whet.model.encoder import Encoder

@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from whet.config import LabelConfig
 from whet.config.ranges import check_options
-from whet.config.schema import LabelConfig
 from whet.data.load import Dataset, load_dataset
 from whet.errors import CheckpointError, ConfigError, DataError, EnvironmentRefused, WhetError
 from whet.feedback.events.store import EventStore

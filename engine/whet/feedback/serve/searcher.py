@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from whet.config.schema import EncodeConfig
+from whet.config import EncodeConfig
 from whet.data.load import Dataset
 from whet.data.text import sentences_of
 from whet.encoding.store import embeddings_folder

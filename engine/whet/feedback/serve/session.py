@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from whet.config.schema import EncodeConfig
+from whet.config import EncodeConfig
 from whet.data.load import Dataset
 from whet.errors import DataError
 from whet.feedback.events import exports

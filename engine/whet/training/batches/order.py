@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whet.config.schema import TrainerConfig
+from whet.config import TrainerConfig
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Lightning each is a node with one device.
 
 from __future__ import annotations
 
-from whet.config.schema import StrategyConfig
+from whet.config import StrategyConfig
 from whet.processes.world import world
 from whet.training.strategies.single import Strategy as Strategy
 

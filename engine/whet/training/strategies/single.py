@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from whet.config.schema import StrategyConfig
+from whet.config import StrategyConfig
 
 
 class Strategy:

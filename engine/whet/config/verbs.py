@@ -1,0 +1,257 @@
+"""What each verb takes: groups of options, and options of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from whet.config.groups import (
+    MISSING,
+    ClaimConfig,
+    DataConfig,
+    DataHereConfig,
+    EncodeConfig,
+    EvaluateConfig,
+    LaunchConfig,
+    LossConfig,
+    MiningConfig,
+    ModelConfig,
+    ModelHereConfig,
+    RefreshConfig,
+    StrategyConfig,
+    TrainerConfig,
+    TuneConfig,
+)
+from whet.config.option import option
+
+
+@dataclass
+class FitConfig:
+    """One job: everything that decides its result."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    mining: MiningConfig = field(default_factory=MiningConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    refresh: RefreshConfig = field(default_factory=RefreshConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    claim: ClaimConfig = field(default_factory=ClaimConfig)
+    seed: int = option(0, "of the order of the data, dropout and LoRA", least=0)
+    output: Optional[str] = option(
+        None, "run folder; null: runs/<date>_<time>_<data>", recorded=False, path=True
+    )
+    resume: Optional[str] = option(
+        None, "run folder to go on with; auto: `output`, if it was begun", recorded=False, path=True
+    )
+
+
+@dataclass
+class MineConfig:
+    """Hard negatives for a data set, as files other trainers read."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    mining: MiningConfig = field(default_factory=MiningConfig)
+    output: Optional[str] = option(
+        None, "folder; null: runs/<date>_<time>_<data>_mine", recorded=False, path=True
+    )
+    formats: list[str] = option(
+        ["sentence-transformers"], "files: sentence-transformers, flagembedding, tevatron, trec"
+    )
+
+
+@dataclass
+class EncodeJobConfig:
+    """Vectors of a corpus or of queries."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    kind: str = option("document", "which texts: document or query", choices=("document", "query"))
+    output: Optional[str] = option(
+        None, "folder; null: runs/<date>_<time>_<data>_encode", recorded=False, path=True
+    )
+
+
+@dataclass
+class EvalConfig:
+    """A model's search, judged; with a baseline, compared."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    claim: ClaimConfig = field(default_factory=ClaimConfig)
+    baseline: Optional[str] = option(
+        None, "a second model (name or folder) to compare with", path=True
+    )
+    output: Optional[str] = option(
+        None, "folder; null: runs/<date>_<time>_<data>_eval", recorded=False, path=True
+    )
+
+
+@dataclass
+class BenchConfig:
+    """Recipes with published figures, run again (docs/benchmarks.md)."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    suite: str = option(
+        MISSING, "zero-shot, bm25, fine-tuning, mining, refresh, mteb", recorded=False
+    )
+    collections: str = option(
+        "data", "the folder with the data sets that recipes name", recorded=False, path=True
+    )
+    only: list[str] = option([], "recipes, or tasks of mteb; empty: all", recorded=False)
+    seeds: int = option(
+        1, "runs of a recipe that trains, with the seeds 0, 1, ...", least=1, recorded=False
+    )
+    change: str = option(
+        "", 'options changed in every recipe: "trainer.max_steps=20 mining.seed=1"', recorded=False
+    )
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    output: Optional[str] = option(
+        None, "folder, gone on with if begun; null: runs/bench_<suite>", recorded=False, path=True
+    )
+
+
+@dataclass
+class ExportConfig:
+    """A model in the formats of other runtimes."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(  # what is lost is measured on it; none: cosines of 100 texts only
+        default_factory=lambda: DataConfig(path="")
+    )
+    formats: list[str] = option(
+        ["onnx", "int8"], "files: onnx, int8 (made of the ONNX file), gguf (for llama.cpp)"
+    )
+    output: Optional[str] = option(
+        None, "folder; null: runs/<date>_<time>_<model>_export", recorded=False, path=True
+    )
+
+
+@dataclass
+class LabelConfig:
+    """A search page on this machine, to judge results by hand."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    host: str = option(
+        "127.0.0.1",
+        "who can reach the page: this machine; 0.0.0.0: the whole network",
+        recorded=False,
+    )
+    port: int = option(8765, "0: any that is free", least=0, most=65535, recorded=False)
+    output: Optional[str] = option(
+        None, "folder of the feedback; null: runs/feedback_<data>", recorded=False, path=True
+    )
+    open_browser: bool = option(True, "show the page where there is a screen", recorded=False)
+
+
+@dataclass
+class TuneJobConfig:
+    """Learn from the feedback of `whet label`."""
+
+    folder: str = option(MISSING, "of the feedback", recorded=False, path=True)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    ship: bool = option(False, "use the new version at once, if it is better", recorded=False)
+    use: Optional[int] = option(
+        None, "go back or forth to this version instead of tuning; 0: the base", recorded=False
+    )
+    trust_remote_code: bool = option(
+        False, "run code that comes with the folder's model", recorded=False
+    )
+
+
+@dataclass
+class CheckConfig:
+    """Whether data can be used, and what is wrong with them if not."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+
+
+@dataclass
+class DoctorConfig:
+    """Whether this machine can do the work; with launch=ray, every node of the cluster."""
+
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    output: Optional[str] = option(
+        None, "where run folders will be; null: runs", recorded=False, path=True
+    )
+
+
+@dataclass
+class JobsConfig:
+    """The jobs of a Ray cluster."""
+
+    address: Optional[str] = option(
+        None, "http://HEAD:8265; null: $RAY_API_SERVER_ADDRESS", recorded=False
+    )
+    insecure: bool = option(
+        False, "talk to a remote cluster that asks for no token", recorded=False
+    )
+
+
+@dataclass
+class JobConfig:
+    """A job of a Ray cluster."""
+
+    name: str = option(MISSING, "as it was submitted; `whet jobs` lists them", recorded=False)
+    address: Optional[str] = option(
+        None, "http://HEAD:8265; null: $RAY_API_SERVER_ADDRESS", recorded=False
+    )
+    insecure: bool = option(
+        False, "talk to a remote cluster that asks for no token", recorded=False
+    )
+
+
+@dataclass
+class BundleConfig:
+    """A folder to publish: a run's model, what made it, and what that permits (docs/bundles.md)."""
+
+    run: str = option(MISSING, "folder of a fit that is done", recorded=False, path=True)
+    output: Optional[str] = option(None, "folder; null: RUN/bundle", recorded=False, path=True)
+    include: list[str] = option([], "goes in besides: data, base, code", recorded=False)
+    data_licence: Optional[str] = option(
+        None, "SPDX expression; null: as the data's files say", recorded=False
+    )
+    base_licence: Optional[str] = option(None, "of the base model, the same", recorded=False)
+    data_source: Optional[str] = option(
+        None, "where others get the data, as a URL or in words", recorded=False
+    )
+    spread_of: list[str] = option([], "runs of the recipe with other seeds", recorded=False)
+    sign: Optional[str] = option(
+        None, "private key file (elliptic curve, PEM): writes model.sig", recorded=False
+    )
+
+
+@dataclass
+class VerifyConfig:
+    """Whether a bundle, and what it was made from, is what it says."""
+
+    bundle: str = option(MISSING, "its folder", recorded=False, path=True)
+    data: DataHereConfig = field(default_factory=DataHereConfig)
+    model: ModelHereConfig = field(default_factory=ModelHereConfig)
+    key: Optional[str] = option(
+        None, "public key file: model.sig must be of its private half", recorded=False
+    )
+
+
+@dataclass
+class ReproduceConfig:
+    """A bundle's run, done again and compared."""
+
+    bundle: str = option(MISSING, "its folder", recorded=False, path=True)
+    data: DataHereConfig = field(default_factory=DataHereConfig)
+    model: ModelHereConfig = field(default_factory=ModelHereConfig)
+    output: Optional[str] = option(
+        None, "run folder; null: runs/<date>_<time>_<data>_reproduced", recorded=False, path=True
+    )

@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/installed
 DOCS := .venv/docs-installed
 
-.PHONY: help setup demo test test-slow test-nightly lint docs clean
+.PHONY: help setup demo test test-slow test-nightly lint options docs clean
 
 help:
 	@echo "make demo       make a model better on a small real data set (examples/nl2bash), under 10 minutes"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-nightly  slow tests of faults, of Ray clusters, and mutated files"
 	@echo "make lint       ruff, mypy, import rules, spelling"
 	@echo "make docs       the site of docs/ and of the docstrings, into site/"
+	@echo "make options    write the lists of options again: docs/options.md, tests/house/options.txt"
 	@echo "make setup      only install, into .venv"
 	@echo "make clean      remove .venv, site/ and caches; runs/ stays"
 
@@ -49,6 +50,8 @@ lint: $(STAMP)
 
 docs: $(DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+options: $(STAMP)
+	$(BIN)/python tests/house/option_lists.py
 
 clean:
 	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -26,9 +26,8 @@ def test_the_options_are_the_frozen_ones(path: Path, made: Callable[[], str]) ->
 
 def test_the_defaults_in_the_readme_are_the_real_ones() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    told = dict(
-        re.findall(r"^\| `([a-z_.]+\.[a-z_]+)=\d*` \| `?([^|`]+?)`? \|", text, re.MULTILINE)
-    )
+    row = re.compile(r"^\| `([a-z_]+\.[a-z_]+)=\d*` \| `?([^|`]+?)`? \|", re.MULTILINE)
+    told = dict(row.findall(text))
     options = keys_of(FitConfig)
     assert len(told) > 3 and told == {key: options[key].default for key in told}
 

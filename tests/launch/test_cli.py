@@ -14,6 +14,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from whet.config import EncodeJobConfig, EvalConfig, FitConfig, MineConfig
+from whet.config.option import rules_of
 from whet.errors import DataError, EnvironmentRefused
 from whet_launch.cli.verbs import VERBS
 
@@ -250,6 +251,13 @@ def test_help_shows_every_option_with_its_meaning(whet: Whet) -> None:
     assert "  mining=default | margin | naive | off | random | shifted\n" in out
     assert "  experiment=demo " in out
     assert max(len(line) for line in out.splitlines()) <= 100
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_help(whet: Whet, verb: str) -> None:
+    code, out, err = whet(verb, "--help")
+    assert (code, err) == (0, "") and out.startswith(f"whet {verb}: ")
+    assert all(f"\n  {key} " in out for key in rules_of(VERBS[verb].config))
 
 
 def test_waiting_threads_sleep_unless_the_user_says_otherwise(

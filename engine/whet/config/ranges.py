@@ -12,13 +12,12 @@ from importlib.util import find_spec
 from typing import Any
 
 from whet.config.groups import MiningConfig, StrategyConfig
-from whet.config.option import Rules, rules_of
+from whet.config.option import RULES, Rules
 from whet.errors import ConfigError, EnvironmentRefused
 
 
 def check_options(config: Any, prefix: str = "") -> None:
     """Check a configuration and its groups; ConfigError names the option and what it takes."""
-    rules = rules_of(type(config))
     for field in fields(config):
         value, name = getattr(config, field.name), f"{prefix}{field.name}"
         if isinstance(value, MiningConfig):
@@ -26,7 +25,7 @@ def check_options(config: Any, prefix: str = "") -> None:
         if is_dataclass(value):
             check_options(value, f"{name}.")
         elif value is not None or field.default is not None:
-            _check(name, value, rules[field.name])
+            _check(name, value, field.metadata[RULES])
 
 
 def _check(name: str, value: Any, rules: Rules) -> None:

@@ -64,7 +64,7 @@ def check_policy(policy: MiningConfig) -> MiningConfig:
             raise ConfigError(
                 f"mining.{name}={value} is not known. Choose from {', '.join(rules.choices)}."
             )
-    _in_range("num_negatives", policy.num_negatives, 1, math.inf)  # 0 is for who mines nothing
+    _in_range("num_negatives", policy.num_negatives, 1, math.inf)  # 0: nothing is mined
     for name, rules in rules_of(MiningConfig).items():
         if rules.least is not None:
             _in_range(name, getattr(policy, name), rules.least, rules.most)

@@ -50,6 +50,7 @@ lint: $(STAMP)
 
 docs: $(DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 options: $(STAMP)
 	$(BIN)/python tests/house/option_lists.py
 

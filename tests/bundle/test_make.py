@@ -14,6 +14,7 @@ from bundles import CANARY, make_bundle
 from whet.bundle.provenance import read_statement
 from whet.errors import CheckpointError, ConfigError, DataError
 from whet.storage import commit as checkpoint
+from whet.version import VERSION
 from whet_launch.cli.main import main
 
 
@@ -122,8 +123,8 @@ CLEAN = {"kind": "checkout", "commit": "c" * 40, "diff": None, "new_files": 0}
 @pytest.mark.parametrize(
     ("code", "state", "where"),
     [
-        ({"kind": "installed"}, "referenced with hash", "whet==0.1.0"),
-        (CLEAN, "referenced with hash", f"whet 0.1.0, commit {'c' * 40}"),
+        ({"kind": "installed"}, "referenced with hash", f"whet=={VERSION}"),
+        (CLEAN, "referenced with hash", f"whet {VERSION}, commit {'c' * 40}"),
         ({**CLEAN, "diff": "d" * 64}, "withheld", "with changes not committed"),
         ({**CLEAN, "new_files": 2}, "withheld", "with changes not committed"),
         ({**CLEAN, "commit": None}, "withheld", "commit unknown"),

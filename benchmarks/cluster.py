@@ -3,6 +3,7 @@
     python benchmarks/cluster.py            # here: 1 and 2 processes, every strategy
     python benchmarks/cluster.py --ray           # also what Ray adds to a step
     python benchmarks/cluster.py --table         # the table alone
+    python benchmarks/cluster.py --quick         # does it run? One process, and two
 
 Rounds interleave the variants, so that a slow minute hits all alike; ratios are to one process in
 the same round. With two cores one process has one thread and two have one each. Rows go to
@@ -23,11 +24,12 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import tiny
+from kept import Records
 from reduced import reduced
 
-HERE = Path(__file__).resolve().parent
-EXAMPLE = HERE.parent / "examples" / "nl2bash"
-RECORDS = HERE / "records" / "cluster.jsonl"
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "nl2bash"
+RECORDS = Records("cluster")
 LOCAL = {
     "1 process": [],
     "2 processes, ddp": ["launch.num_workers=2"],
@@ -41,6 +43,7 @@ RAY = {
     "2 processes, ddp, Ray": ["launch=ray", "launch.num_workers=2"],
 }
 SKIPPED = 5  # first steps, in which memory is first touched
+QUICK = ("1 process", "2 processes, ddp")  # the tests of strategies run the others
 
 
 def main() -> None:
@@ -50,25 +53,42 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--ray", action="store_true", help="also under Ray")
     parser.add_argument("--table", action="store_true")
+    tiny.add_option(parser)
     options = parser.parse_args()
+    if options.quick:
+        return quick()
     if not options.table:
         variants = LOCAL | (RAY if options.ray else {})
-        for number in range(options.rounds):
-            for name, words in variants.items():
-                row = {"round": f"{os.getpid()}.{number}", "variant": name}
-                row |= measured(words, options.steps)
-                print(json.dumps(row), file=sys.stderr)
-                RECORDS.parent.mkdir(exist_ok=True)
-                with RECORDS.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+        measure(variants, EXAMPLE, rounds=options.rounds, steps=options.steps)
     print(table())
 
 
-def measured(words: list[str], steps: int) -> dict:
-    """One run of a part of the demo's data: seconds a step and of each phase, and its memory."""
+def quick() -> None:
+    """One process and two, on tiny data."""
+    if tiny.missing("psutil"):
+        return
+    with tiny.place(RECORDS) as here:
+        words = [f"model.name={here.model}", "trainer.batch_size=8", "trainer.max_epochs=9"]
+        variants = {name: [*LOCAL[name], *words] for name in QUICK}
+        measure(variants, here.collection(), rounds=1, steps=SKIPPED + 3)
+        print(table())
+
+
+def measure(variants: dict[str, list[str]], example: Path, *, rounds: int, steps: int) -> None:
+    """All variants in turn, `rounds` times."""
+    for number in range(rounds):
+        for name, words in variants.items():
+            row = {"round": f"{os.getpid()}.{number}", "variant": name}
+            row |= measured(example, words, steps)
+            print(json.dumps(row), file=sys.stderr)
+            RECORDS.keep(row)
+
+
+def measured(example: Path, words: list[str], steps: int) -> dict:
+    """One run of a part of the data: seconds a step and of each phase, and its memory."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
-        data = reduced(EXAMPLE, Path(scratch) / "nl2bash", train=1000, test=200)
+        data = reduced(example, Path(scratch) / "nl2bash", train=1000, test=200)
         command = [sys.executable, "-m", "whet_launch", "fit", f"data={data}", *words]
         command += [f"trainer.max_steps={steps}", "trainer.log_every_n_steps=1", f"output={folder}"]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -114,7 +134,7 @@ def watch(pid: int, peaks: dict[str, float]) -> None:
 
 def table() -> str:
     """Medians over rounds; speed against one process of the same round."""
-    rows = [json.loads(line) for line in RECORDS.read_text().splitlines()]
+    rows = RECORDS.rows()
     alone = {row["round"]: row["step_s"] for row in rows if row["variant"] == "1 process"}
     phases = ("judge the base model", "mine", "train", "judge the tuned model")
     lines = [

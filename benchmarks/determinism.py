@@ -3,6 +3,7 @@
     python benchmarks/determinism.py            # five minutes on two idle cores
     python benchmarks/determinism.py --only origin
     python benchmarks/determinism.py --table    # the table alone
+    python benchmarks/determinism.py --quick    # does it run?
 
 One training, all of whose steps see the same pairs, with trainer.deterministic on and off in turn
 (off on, on off, off on ...): two steps that follow each other are a pair. Ratios are medians over
@@ -13,7 +14,6 @@ what it takes to record what made a run. Rows go to records/determinism.jsonl.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -23,7 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tiny
 import torch
+from kept import Records
+from training import train_alone
 
 from whet.config import FitConfig
 from whet.model.encoder import Encoder
@@ -31,39 +34,53 @@ from whet.run.determinism import fixed_order
 from whet.run.job import Job, open_job
 from whet.run.origin import machine_here, record_origin
 from whet.training.batches.examples import Examples
-from whet.training.run import Refreshes, train
 from whet.verbs.fit import begin
 
-HERE = Path(__file__).resolve().parent
-RECORDS = HERE / "records" / "determinism.jsonl"
-BATCH = 96  # so many pairs that torch adds rows up on several threads where it may
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "nl2bash"
+RECORDS = Records("determinism")
 WARM = 2  # steps before the first that counts
 
 
 def main() -> None:
     """Measure, keep the row, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default=str(HERE.parent / "examples" / "nl2bash"))
+    parser.add_argument("--data", default=str(EXAMPLE))
     parser.add_argument("--pairs", type=int, default=16, help="pairs of steps, off and on")
+    parser.add_argument("--model", default="minilm")
+    parser.add_argument(
+        "--batch", type=int, default=96, help="so many that torch may add rows up on threads"
+    )
     parser.add_argument("--only", choices=("steps", "origin"))
     parser.add_argument("--table", action="store_true")
+    tiny.add_option(parser)
     options = parser.parse_args()
-    for what in [] if options.table else [options.only] if options.only else ["steps", "origin"]:
-        with tempfile.TemporaryDirectory() as folder:
-            job = prepared(options.data, options.pairs, Path(folder))
-            found = step_costs(job, options.pairs) if what == "steps" else origin_cost(job)
-        row = {"what": what, "data": job.data.name, **found, **machine()}
-        with RECORDS.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+    if options.quick:
+        with tiny.place(RECORDS) as here:
+            options.data, options.model = str(here.collection()), here.model
+            options.pairs, options.batch = 2, 8
+            measure(options)
+            print(table())
+        return
+    if not options.table:
+        measure(options)
     print(table())
 
 
-def prepared(data: str, pairs: int, folder: Path) -> Job:
+def measure(options: argparse.Namespace) -> None:
+    """What is asked for, or both."""
+    for what in [options.only] if options.only else ["steps", "origin"]:
+        with tempfile.TemporaryDirectory() as folder:
+            job = prepared(options, Path(folder))
+            found = step_costs(job, options.pairs) if what == "steps" else origin_cost(job)
+        RECORDS.keep({"what": what, "data": job.data.name, **found, **machine()})
+
+
+def prepared(options: argparse.Namespace, folder: Path) -> Job:
     """A job on the data that trains for so many pairs of steps."""
     config = FitConfig(output=str(folder / "run"))
-    config.data.path = data
-    config.trainer.max_steps = config.trainer.max_epochs = WARM + 2 * pairs
-    config.trainer.batch_size = BATCH
+    config.data.path, config.model.name = options.data, options.model
+    config.trainer.max_steps = config.trainer.max_epochs = WARM + 2 * options.pairs
+    config.trainer.batch_size = options.batch
     config.trainer.accelerator, config.mining.num_negatives = "cpu", 0
     return open_job(config, begin(config))
 
@@ -82,7 +99,7 @@ def step_costs(job: Job, pairs: int) -> dict[str, Any]:
     steps = timed_steps(job)
     wall, spent = ([step[i] for step in steps] for i in (0, 1))
     ways = [on for pair in range(pairs) for on in order_of(pair)]
-    row: dict[str, Any] = {"batch": BATCH, "pairs": pairs}
+    row: dict[str, Any] = {"batch": job.config.trainer.batch_size, "pairs": pairs}
     for name, values in (("step_s", wall), ("step_cpu_s", spent)):
         off, on = ([v for v, way in zip(values, ways, strict=True) if way is w] for w in (0, 1))
         ratios = [b / a for a, b in zip(off, on, strict=True)]
@@ -110,13 +127,14 @@ def order_of(pair: int) -> tuple[int, int]:
 def timed_steps(job: Job) -> list[tuple[float, float]]:
     """Seconds and CPU seconds of each step that counts."""
     encoder = Encoder.load(job.config.model)
+    batch = job.config.trainer.batch_size
     examples = Examples(
-        job.train.only(np.arange(len(job.train)) < BATCH),
+        job.train.only(np.arange(len(job.train)) < batch),
         job.positives,
         queries=job.data.queries,
         corpus=job.data.corpus,
     )
-    assert len(examples) == BATCH
+    assert len(examples) == batch
     done: list[tuple[float, float]] = []
     stack, mark = ExitStack(), time.process_time()
 
@@ -129,24 +147,14 @@ def timed_steps(job: Job) -> list[tuple[float, float]]:
         stack.enter_context(fixed_order(job.config))
         mark = time.process_time()
 
-    never: Any = None  # nothing is mined again in a training without negatives
-    refreshes = Refreshes(never, never, never, never)
-    train(
-        encoder,
-        examples,
-        job.config,
-        folder=job.folder,
-        base="",
-        refreshes=refreshes,
-        step_done=step_done,
-    )
+    train_alone(encoder, examples, job.config, job.folder, step_done=step_done)
     stack.close()
     return done[WARM:]
 
 
 def table() -> str:
     """Every row kept, as markdown."""
-    kept = [json.loads(text) for text in RECORDS.read_text().splitlines()]
+    kept = RECORDS.rows()
     lines = ["| data | pairs a step | s a step, off | on | ratio | CPU s, off | on | ratio |"]
     lines.append("|---" * 8 + "|")
     for row in (row for row in kept if row["what"] == "steps"):

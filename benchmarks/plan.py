@@ -4,6 +4,7 @@ caches, and the fit's seconds, steps and peak memory are set against it.
     python benchmarks/plan.py                         # the demo: 10 minutes on two cores
     python benchmarks/plan.py data=my/data trainer.max_steps=20
     python benchmarks/plan.py --table                 # the records alone
+    python benchmarks/plan.py --quick                 # does it run?
 
 Rows go to records/plan.jsonl. On a machine that others use too the three runs see different
 machines: `others` is the share of the cores that other processes took meanwhile.
@@ -11,6 +12,7 @@ machines: `others` is the share of the cores that other processes took meanwhile
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -21,17 +23,28 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-RECORDS = Path(__file__).parent / "records" / "plan.jsonl"
+import tiny
+from kept import Records
+
+RECORDS = Records("plan")
 MIB = 1 << 20
 
 
 def main() -> None:
     """Plan, fit, plan again; print and keep what was predicted and what happened."""
-    words = sys.argv[1:] or ["experiment=demo"]
-    if words != ["--table"]:
-        row = measured(words)
-        with RECORDS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="*", help="of the job, as `whet fit` has them")
+    parser.add_argument("--table", action="store_true")
+    tiny.add_option(parser)
+    options = parser.parse_args()
+    if options.quick:
+        with tiny.place(RECORDS) as here:
+            words = [f"data={here.collection()}", f"model.name={here.model}"]
+            RECORDS.keep(measured([*words, "trainer.max_steps=2", "trainer.batch_size=8"]))
+            print(table())
+        return
+    if not options.table:
+        RECORDS.keep(measured(options.words or ["experiment=demo"]))
     print(table())
 
 
@@ -92,7 +105,7 @@ def busy_s() -> float:
 
 def table() -> str:
     """A line a prediction, the latest record last."""
-    rows = [json.loads(line) for line in RECORDS.read_text(encoding="utf-8").splitlines()]
+    rows = RECORDS.rows()
     lines = [
         "| job | predicted by | others had | seconds | of actual | a step | of actual | peak MiB |"
         " of actual |",

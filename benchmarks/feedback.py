@@ -3,6 +3,7 @@
     python benchmarks/feedback.py                     # what the records lack, then the table
     python benchmarks/feedback.py --only nl2bash --gestures marks
     python benchmarks/feedback.py --table             # the table alone
+    python benchmarks/feedback.py --quick             # does it run?
 
 The judgments of a collection's train split stand in for the person. Each round shows the ten best
 documents of ten new queries: those the model is least sure of first, as *Next query* on the page
@@ -29,12 +30,16 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+import tiny
+from feedback_baseline import baseline_of
+from kept import Records
 
-RECORDS = Path(__file__).parent / "records" / "feedback.jsonl"
+RECORDS = Records("feedback")
 COLLECTIONS = {  # by the name whet.bench knows them by
     "nl2bash": "nl2bash",
     "tldr-cmd": "tldr-cmd",
@@ -62,18 +67,43 @@ def main() -> None:
     parser.add_argument("--queries", choices=("unsure", "random"), default="unsure")
     parser.add_argument("--no-words", action="store_true")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--model", default="minilm")
     parser.add_argument("--baseline", action="store_true", help="also sentence-transformers")
     parser.add_argument("--table", action="store_true")
+    tiny.add_option(parser)
     options = parser.parse_args()
+    if options.quick:
+        quick(options)
+        return
     if not options.table:
         for seed in range(options.seeds):
             for name in options.only:
-                collection = opened(name, options)
-                fixed(collection)
-                for gestures in options.gestures:
-                    person = Person(gestures, options.queries, seed, not options.no_words)
-                    simulate(collection, person, baseline=options.baseline)
+                run(opened(name, options), seed, options)
     print(table())
+
+
+def quick(options: argparse.Namespace) -> None:
+    """One collection, two rounds of two gestures, and the baselines that are installed."""
+    if tiny.missing("bm25s", "Stemmer"):
+        return
+    with tiny.place(RECORDS) as here:
+        options.data, options.work = here.collection("nl2bash").parent, here.folder
+        here.collection(OTHER["nl2bash"])
+        options.model, options.rounds, options.gestures = here.model, 2, ["marks", "both"]
+        options.baseline = find_spec("sentence_transformers") is not None
+        if not options.baseline:
+            tiny.left_out("the baseline", "needs sentence-transformers")
+        run(opened("nl2bash", options), 0, options)
+        print(table())
+
+
+def run(collection: Collection, seed: int, options: argparse.Namespace) -> None:
+    """What is asked for on one collection."""
+    fixed(collection)
+    for gestures in options.gestures:
+        person = Person(gestures, options.queries, seed, not options.no_words)
+        simulate(collection, person, rounds=options.rounds, baseline=options.baseline)
 
 
 @dataclass
@@ -116,7 +146,7 @@ def opened(name: str, options: argparse.Namespace) -> Collection:
 
     folder = collection(options.data, COLLECTIONS[name], options.work)
     data = load_dataset(str(folder), on_problem="drop")
-    model = Encoder.load(ModelConfig(max_length=MAX_LENGTH.get(name)))
+    model = Encoder.load(ModelConfig(name=options.model, max_length=MAX_LENGTH.get(name)))
     corpus = encode_table(model, data.corpus, kind="document", store=embeddings_folder())
     truth: dict[int, set[int]] = {}
     for split in data.splits.values():
@@ -139,22 +169,22 @@ def opened(name: str, options: argparse.Namespace) -> Collection:
     return Collection(name, data, corpus, truth, learn, test, guard, words, model)
 
 
-def simulate(collection: Collection, who: Person, *, baseline: bool) -> None:
+def simulate(collection: Collection, who: Person, *, rounds: int, baseline: bool) -> None:
     """All rounds of one person; a row each."""
     from whet.config import TuneConfig
     from whet.feedback.events.judgments import judgments
     from whet.feedback.learn.lessons import lessons_of
     from whet.feedback.learn.tune import tune
 
-    if any((collection.name, who, ROUNDS) == key(row) for row in rows()):
+    if any((collection.name, who, rounds) == key(row) for row in RECORDS.rows()):
         return
     model = collection.model
     random = np.random.default_rng(who.seed)
-    drawn = random.permutation(collection.learn)[: 20 * ROUNDS * QUERIES].tolist()
+    drawn = random.permutation(collection.learn)[: 20 * rounds * QUERIES].tolist()
     events: list = []
     start = measured(collection, model)
     row_out(collection, who, 0, {"test": start[0], "guard": start[1], "gestures": 0})
-    for number in range(1, ROUNDS + 1):
+    for number in range(1, rounds + 1):
         order = least_sure(collection, model, drawn) if who.queries == "unsure" else drawn
         asked = order[:QUERIES]
         drawn = [row for row in drawn if row not in asked]
@@ -184,7 +214,8 @@ def simulate(collection: Collection, who: Person, *, baseline: bool) -> None:
         row_out(collection, who, number, {"test": now[0], "guard": now[1], **facts})
     if baseline and who.gestures == "marks":
         theirs = replace(who, gestures="sentence-transformers")
-        row_out(collection, theirs, ROUNDS, baseline_of(collection, events))
+        facts = {"judged": rounds * QUERIES, **baseline_of(collection, events)}
+        row_out(collection, theirs, rounds, facts)
 
 
 def measured(collection: Collection, model) -> tuple[float, float]:
@@ -213,7 +244,7 @@ def weight_of(model) -> float:
 def fixed(collection: Collection) -> None:
     """The baseline of words at a fixed weight: two rows."""
     nobody = Person(f"none, words {FIXED}", "", 0, words=True)
-    if any((collection.name, nobody, ROUNDS) == key(row) for row in rows()):
+    if any((collection.name, nobody, ROUNDS) == key(row) for row in RECORDS.rows()):
         return
     for number, weight in ((0, 0.0), (ROUNDS, FIXED)):
         test, guard = scored(collection, collection.model, weight)
@@ -289,64 +320,6 @@ def event(text: str, shown: list, action: str, doc_id: str, place: int | None = 
     return Event(uuid4().hex, text, action, listed, doc_id=doc_id, place=place)
 
 
-def baseline_of(collection: Collection, events: list) -> dict:
-    """sentence-transformers on the same marks: MultipleNegativesRankingLoss with hard negatives."""
-    from datasets import Dataset
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-        losses,
-    )
-
-    from whet.feedback.events.judgments import judgments
-    from whet.feedback.learn.checks import JudgedQueries
-    from whet.types import Embeddings
-
-    data = collection.data
-    texts = lambda names: data.corpus.texts(data.corpus.rows_of(names))  # noqa: E731
-    pairs = []
-    for one in judgments(events):
-        bad = one.irrelevant or one.relevant
-        for good, other in zip(one.relevant, bad * len(one.relevant), strict=False):
-            if good != other:
-                pairs.append((one.query, *texts([good, other])))
-    columns = zip(
-        ("anchor", "positive", "negative"), map(list, zip(*pairs, strict=True)), strict=True
-    )
-    start = time.monotonic()
-    model = SentenceTransformer(str(collection.model.source), device="cpu")
-    model.max_seq_length = collection.model.recipe.max_length
-    trainer = SentenceTransformerTrainer(
-        model=model,
-        args=SentenceTransformerTrainingArguments(
-            output_dir="/tmp/whet_feedback_baseline",
-            num_train_epochs=10,
-            per_device_train_batch_size=16,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=True,
-        ),
-        train_dataset=Dataset.from_dict(dict(columns)),
-        loss=losses.MultipleNegativesRankingLoss(model),
-    )
-    trainer.train()
-    trained = time.monotonic()
-    document_ND = model.encode_document(data.corpus.texts(range(len(data.corpus))))
-    encoded = time.monotonic()
-    test: JudgedQueries = replace(collection.test, corpus=Embeddings(data.corpus.ids, document_ND))
-    score = test.scores(np.asarray(model.encode_query(test.texts)))
-    return {
-        "test": round(float(score.mean()), 4),
-        "guard": None,  # its corpus would have to be encoded, too
-        "gestures": len(events),
-        "judged": ROUNDS * QUERIES,
-        "seconds": round(trained - start, 1),
-        "encoding seconds": round(encoded - trained, 1),
-    }
-
-
 def key(row: dict) -> tuple[str, Person, int]:
     """Collection, person and round of a record."""
     words = row.get("words", False)
@@ -360,22 +333,13 @@ def row_out(collection: Collection, who: Person, number: int, facts: dict) -> No
     row |= {"words": who.words, "seed": who.seed, "round": number, **facts}
     row |= {"machine": f"{os.cpu_count()} CPUs", "date": time.strftime("%Y-%m-%d")}
     print(json.dumps(row), flush=True)
-    RECORDS.parent.mkdir(exist_ok=True)
-    with RECORDS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-
-
-def rows() -> list[dict]:
-    """The records, oldest first."""
-    if not RECORDS.exists():
-        return []
-    return [json.loads(line) for line in RECORDS.read_text(encoding="utf-8").splitlines()]
+    RECORDS.keep(row)
 
 
 def table() -> str:
     """nDCG@10 on unseen queries after each round, change to no training, and on the guard set."""
     runs: dict[tuple[str, Person], dict[int, dict]] = {}
-    for row in rows():
+    for row in RECORDS.rows():
         name, who, number = key(row)
         runs.setdefault((name, who), {})[number] = row
     heads = ["data", "gestures", "queries", "words", "seed", "base"]

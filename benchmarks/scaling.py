@@ -3,6 +3,7 @@
     python benchmarks/scaling.py                     # the tables of docs/scaling.md
     python benchmarks/scaling.py documents=1e8 queries=1e5 weights=303e6 dimension=1024
     python benchmarks/scaling.py --measure           # this machine's values of what is measured
+    python benchmarks/scaling.py --quick             # do both run?
 
 Every part of a job is its work over the rate of what does it, by the code as it is: what is
 divided over the processes, what each does whole, what they say to each other. Lengths of texts are
@@ -12,16 +13,15 @@ is from.
 
 from __future__ import annotations
 
-import sys
-import tempfile
-import time
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import tiny
 
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "nl2bash"
 GPUS = (1, 8, 64, 256, 512, 1024)
 STEPS_DRAWN = 20
 
@@ -83,6 +83,40 @@ class Job:
     batch: int = 4096  # pairs a step, for strong scaling
     batch_a_gpu: int = 32  # pairs a step and GPU, for weak scaling
     steps: int = 10_000
+
+
+def main() -> None:
+    """Print the tables, or what is measured here."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("changed", nargs="*", help="values of the job: documents=1e8")
+    parser.add_argument("--measure", action="store_true")
+    tiny.add_option(parser)
+    options = parser.parse_args()
+    if options.quick:
+        with tiny.place() as here:
+            print(tables(job_of(["documents=1e6"])))
+            print(measured(here.collection(), here.model, share=1e-3))
+    elif options.measure:
+        print(measured(EXAMPLE, "minilm"))
+    else:
+        print(tables(job_of(options.changed)))
+
+
+def job_of(words: list[str]) -> Job:
+    """The default job with some values changed: documents=1e8."""
+    kinds = {field.name: type(field.default) for field in fields(Job)}
+    changed = dict(word.split("=", 1) for word in words)
+    return replace(Job(), **{name: kinds[name](float(text)) for name, text in changed.items()})
+
+
+def measured(data: Path, model: str, share: float = 1.0) -> str:
+    """This machine's values of the constants that are measured, beside those used."""
+    from rates import rates
+
+    used = {name: f"{one.value:.3g}" for name, one in CONSTANTS.items()}
+    found = rates(data, model, share)
+    rows = [(name, f"{value:.3g}", used.get(name, "")) for name, value in found.items()]
+    return markdown(("constant", "here", "used"), rows)
 
 
 def rate(name: str) -> float:
@@ -298,110 +332,5 @@ def markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-# measuring
-
-
-def measure() -> str:
-    """This machine's values of the constants that are measured, in CPU seconds."""
-    from whet.data.load import load_dataset
-    from whet.encoding.store import text_keys
-    from whet.model.encoder import Encoder
-
-    found = {"merge_s": _merge_s(), "shuffle_s": _shuffle_s()}
-    with tempfile.TemporaryDirectory() as cache:
-        start = time.process_time()
-        data = load_dataset("examples/nl2bash", cache_dir=Path(cache))
-        rows = len(data.corpus) + len(data.queries)
-        found["convert_s"] = (time.process_time() - start) / rows
-        texts = data.corpus.texts(np.arange(len(data.corpus)))
-    start = time.process_time()
-    text_keys(texts)
-    found["key_s"] = (time.process_time() - start) / len(texts)
-    encoder = Encoder.load("minilm")
-    start = time.process_time()
-    lengths = [len(ids) for ids in encoder.tokenize(texts, "document")]
-    found["tokenise_s"] = (time.process_time() - start) / sum(lengths)
-    found["length_spread"] = float(np.std(lengths) / np.mean(lengths))
-    flops = _sgemm_flops()
-    encode_s = _cpu_s(lambda: encoder.encode(texts[:600]))
-    weights = _multiplying(encoder)
-    found["encode_share (of sgemm)"] = 2 * weights * sum(lengths[:600]) / encode_s / flops
-    found["train_share (of sgemm)"] = 6 * weights * _tokens_trained_a_s(data, encoder) / flops
-    return markdown(
-        ("constant", "here", "used"),
-        [(name, f"{value:.3g}", _used(name)) for name, value in found.items()],
-    )
-
-
-def _used(name: str) -> str:
-    return f"{rate(name):.3g}" if name in CONSTANTS else ""
-
-
-def _merge_s(processes: int = 1024, k: int = 8, queries: int = 500) -> float:
-    random = np.random.default_rng(0)
-    rows = random.integers(0, 1 << 40, (queries, processes * k))
-    scores = random.random((queries, processes * k), np.float32)
-    start = time.process_time()
-    order = np.lexsort((rows, -scores, rows < 0), axis=1)[:, :k]
-    np.take_along_axis(rows, order, 1)
-    return (time.process_time() - start) / rows.size
-
-
-def _shuffle_s(pairs: int = 10**7) -> float:
-    random = np.random.Generator(np.random.Philox(key=[0, 1]))
-    start = time.process_time()
-    random.permutation(pairs)
-    return (time.process_time() - start) / pairs
-
-
-def _cpu_s(action: Callable[[], object]) -> float:
-    """CPU seconds: others on the machine change them little."""
-    start = time.process_time()
-    action()
-    return time.process_time() - start
-
-
-def _sgemm_flops() -> float:
-    """Of a CPU second."""
-    import torch
-
-    square = torch.randn(1024, 1024)
-    return 2 * 1024**3 / min(_cpu_s(lambda: square @ square) for _ in range(20))
-
-
-def _multiplying(encoder: Any) -> int:
-    """Weights of the layers: embeddings are looked up."""
-    named = encoder.backbone.named_parameters()
-    return sum(p.numel() for name, p in named if p.requires_grad and "embeddings" not in name)
-
-
-def _tokens_trained_a_s(data: Any, encoder: Any) -> float:
-    """Tokens of a real step of 64 pairs over its CPU seconds: two steps less one."""
-    from whet.config import FitConfig
-    from whet.data.positives import positives_of
-    from whet.data.splits import splits_of
-    from whet.plan.workload import Split, stand_in_examples
-    from whet.training.probe import timed_steps
-
-    config = FitConfig()
-    train, judged = splits_of(data, config)
-    split = Split(train, judged, positives_of(train, data.queries, data.corpus))
-    examples = stand_in_examples(data, split, config)
-    options: dict[str, Any] = {"pairs": 64}
-    one = _cpu_s(lambda: timed_steps(encoder, examples, config, enough_s=0, **options))
-    both: list[Any] = []
-    two = _cpu_s(
-        lambda: both.extend(timed_steps(encoder, examples, config, enough_s=1e9, **options))
-    )
-    return both[1].tokens / (two - one)
-
-
-def job_of(words: list[str]) -> Job:
-    """The default job with some values changed: documents=1e8."""
-    kinds = {field.name: type(field.default) for field in fields(Job)}
-    changed = dict(word.split("=", 1) for word in words)
-    return replace(Job(), **{name: kinds[name](float(text)) for name, text in changed.items()})
-
-
 if __name__ == "__main__":
-    print(measure() if "--measure" in sys.argv else tables(job_of(sys.argv[1:])))
+    main()

@@ -3,6 +3,7 @@
     python benchmarks/continuous.py                     # two collections, three seeds: an hour
     python benchmarks/continuous.py --only nl2bash --seeds 1 --budget 40
     python benchmarks/continuous.py --table             # the table alone
+    python benchmarks/continuous.py --quick             # does it run? Needs two cores
 
 The trainer has one core and the miner another, so both have "a device" of their own; stop-the-world
 mines on the trainer's. Every run trains for the same wall-clock time, refreshes included: how many
@@ -21,15 +22,18 @@ import threading
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import tiny
+from kept import Records
 from reduced import reduced
 
-HERE = Path(__file__).resolve().parent
-RECORDS = HERE / "records" / "continuous.jsonl"
+RECORDS = Records("continuous")
 COLLECTIONS = ("nl2bash", "tldr-cmd")
 TRAIN, TEST = 1500, 300  # queries; the corpus is what these are judged with
 REFRESHES = 3  # of stop-the-world, evenly over the run
 BATCH = 32
+Variants = dict[str, dict[str, Any]]  # name: steps, and refresh where there is one
 
 
 def main() -> None:
@@ -40,47 +44,72 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=COLLECTIONS, default=list(COLLECTIONS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of training a run")
+    parser.add_argument("--model", default="minilm")
+    parser.add_argument("--length", type=int, default=64, help="tokens a text is cut to")
     parser.add_argument("--table", action="store_true")
+    tiny.add_option(parser)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         pinned_fit(json.loads(options.one))
         return
-    if not options.table:
-        for name in options.only:
-            compare(name, options)
+    if options.quick:
+        return quick(options)
+    for name in [] if options.table else options.only:
+        data = reduced(options.data / name, options.work / name, train=TRAIN, test=TEST)
+        compare(data, calibrated(data, options), options)
     print(table())
 
 
-def compare(name: str, options: argparse.Namespace) -> None:
-    """All variants of one collection, seed by seed, so that a slow minute hits all alike."""
-    data = reduced(options.data / name, options.work / name, train=TRAIN, test=TEST)
-    short = fit(data, options.work, "calibration", 24, seed=99)
+def quick(options: argparse.Namespace) -> None:
+    """Without refresh and with the continuous one, a few steps each, uncalibrated."""
+    if len(os.sched_getaffinity(0)) < 2:
+        return tiny.left_out("everything", "the trainer and the miner need a core each")
+    with tiny.place(RECORDS) as here:
+        options.model, options.length = here.model, 32
+        options.work, options.seeds = here.folder, 1
+        data = here.collection(COLLECTIONS[0])
+        beside = {"steps": 4, "refresh": "continuous"}
+        compare(data, {"none": {"steps": 4}, "continuous": beside}, options)
+        print(table())
+
+
+def calibrated(data: Path, options: argparse.Namespace) -> Variants:
+    """As many steps for each as take the same time here."""
+    short = fit(data, options, "calibration", 24, seed=99)
     step_s = short["step_s"]
-    again = fit(data, options.work, "calibration", 24, seed=99, refresh=12)
+    again = fit(data, options, "calibration", 24, seed=99, refresh=12)
     refresh_s = again["train_s"] - short["train_s"]
     whole = int(options.budget / step_s)
     left = max(8, int((options.budget - REFRESHES * refresh_s) / step_s))
-    print(f"{name}: {step_s:.3f} s a step, {refresh_s:.1f} s a refresh", file=sys.stderr)
+    print(f"{data.name}: {step_s:.3f} s a step, {refresh_s:.1f} s a refresh", file=sys.stderr)
+    return {
+        "none": {"steps": whole},
+        "stop the world": {"steps": left, "refresh": max(1, left // (REFRESHES + 1))},
+        "continuous": {"steps": whole, "refresh": "continuous"},
+    }
+
+
+def compare(data: Path, variants: Variants, options: argparse.Namespace) -> None:
+    """All variants of one collection, seed by seed, so that a slow minute hits all alike."""
     for seed in range(options.seeds):
-        variants = {
-            "none": dict(steps=whole),
-            "stop the world": dict(steps=left, refresh=max(1, left // (REFRESHES + 1))),
-            "continuous": dict(steps=whole, refresh="continuous"),
-        }
         for variant, asked in variants.items():
-            found = fit(data, options.work, variant, asked.pop("steps"), seed=seed, **asked)
-            row = {"data": name, "variant": variant, "seed": seed, "budget_s": options.budget}
-            RECORDS.parent.mkdir(exist_ok=True)
-            with RECORDS.open("a") as file:
-                file.write(json.dumps(row | found) + "\n")
+            found = fit(data, options, variant, seed=seed, **asked)
+            row = {"data": data.name, "variant": variant, "seed": seed}
+            RECORDS.keep(row | {"budget_s": options.budget} | found)
 
 
 def fit(
-    data: Path, work: Path, name: str, steps: int, *, seed: int, refresh: int | str = 0
+    data: Path,
+    options: argparse.Namespace,
+    name: str,
+    steps: int,
+    *,
+    seed: int,
+    refresh: int | str = 0,
 ) -> dict:
     """One run in a process of its own; what it took and what it reached."""
-    folder = work / f"{data.name}_{name.replace(' ', '_')}_{seed}_{time.time_ns()}"
+    folder = options.work / f"{data.name}_{name.replace(' ', '_')}_{seed}_{time.time_ns()}"
     asked = {
         "data": str(data),
         "output": str(folder),
@@ -94,11 +123,13 @@ def fit(
         "refresh": {"policy": refresh}
         if isinstance(refresh, str)
         else {"policy": "steps" if refresh else "off", "every_n_steps": refresh or 1},
-        "model": {"max_length": 64},
+        "model": {"name": options.model, "max_length": options.length},
     }
     command = [sys.executable, __file__, "--one", json.dumps(asked)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
+    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{name} on {data} failed:\n{done.stderr[-3000:]}")
     times = step_times(folder)
     gaps = [later - before for before, later in pairwise(times)]
     log = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
@@ -148,7 +179,7 @@ def pin_children(core: int) -> None:
 
 def table() -> str:
     """Medians over seeds: steps a second against no refresh, and nDCG@10."""
-    rows = [json.loads(line) for line in RECORDS.read_text().splitlines()]
+    rows = RECORDS.rows()
     lines = [
         "| collection | refresh | steps/s, of none | steps | refreshes | age, steps "
         "| nDCG@10 by seed | mean |",

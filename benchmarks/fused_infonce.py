@@ -3,6 +3,7 @@
     python benchmarks/fused_infonce.py            # a CPU: up to 4,096 pairs; CUDA: 65,536
     python benchmarks/fused_infonce.py --pairs 1024 4096 --dims 768
     python benchmarks/fused_infonce.py --sweep    # CUDA: other block sizes of the kernels
+    python benchmarks/fused_infonce.py --quick    # does it run?
 
 Three ways take turns, so that all meet the same noise: `dense` (all similarities at once, torch's
 autograd), `fused` (by tiles; Triton kernels on CUDA, torch elsewhere), and `floor`, the matrix
@@ -15,7 +16,6 @@ go to records/fused_infonce.jsonl.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import re
 import subprocess
@@ -26,13 +26,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tiny
 import torch
+from kept import Records
 from torch import Tensor
 from torch.nn import functional as F
 
 from whet_kernels.infonce.fused import choose_backend, fused_info_nce, info_nce_reference, slices
 
-RECORDS = Path(__file__).parent / "records" / "fused_infonce.jsonl"
+RECORDS = Records("fused_infonce")
 TEMPERATURE = 0.05
 PAIRS = {"cpu": [1024, 2048, 4096], "cuda": [4096, 16_384, 32_768, 65_536]}
 ROUNDS = {"cpu": 5, "cuda": 20}
@@ -50,21 +52,39 @@ def main() -> None:
     parser.add_argument("--dims", type=int, nargs="+", default=[768])
     parser.add_argument("--symmetric", action="store_true")
     parser.add_argument("--sweep", action="store_true")
+    tiny.add_option(parser)
     parser.add_argument("--peak", nargs=3, metavar=("WAY", "PAIRS", "DIMS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if options.peak:
         way, pairs, dims = options.peak
         print(cpu_peak(WAYS[way], int(pairs), int(dims), options.symmetric))
+    elif options.quick:
+        quick(device)
     elif options.sweep:
+        if device == "cpu":
+            raise SystemExit("--sweep needs a CUDA GPU, and torch sees none here.")
         sweep(options.dims[0])
     else:
         for dims in options.dims:
             for pairs in options.pairs or PAIRS[device]:
-                row = measure(pairs, dims, options.symmetric, device)
-                with RECORDS.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
-                print(shown(row), flush=True)
+                kept(measure(pairs, dims, options.symmetric, device))
+
+
+def quick(device: str) -> None:
+    """A small size, both ways."""
+    if device == "cpu":
+        tiny.left_out("--sweep and the kernels", "need a CUDA GPU")
+    with tiny.place(RECORDS):
+        kept(measure(256, 64, True, device))
+        if device == "cuda":
+            sweep(64, pairs=1024)
+
+
+def kept(row: dict[str, Any]) -> None:
+    """Append a row to the records and show it."""
+    RECORDS.keep(row)
+    print(shown(row), flush=True)
 
 
 def vectors(pairs: int, dims: int, device: str) -> Vectors:

@@ -2,6 +2,7 @@
 
     python benchmarks/page.py            # debian-desc, 60,030 documents: encodes them first
     python benchmarks/page.py --table    # the table alone
+    python benchmarks/page.py --quick    # does it run?
 
 One run is what a person does: `whet label` starts; a headless Chromium opens the printed address
 (where there is one: until its first paint); queries of the test split are searched one after the
@@ -24,12 +25,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-RECORDS = Path(__file__).parent / "records" / "page.jsonl"
-SEARCHES, JUDGED, SHOWN = 200, 50, 10
+import tiny
+from kept import Records
+
+RECORDS = Records("page")
+SHOWN = 10
 RUN = "import sys; from whet_launch.cli.main import main; sys.exit(main(sys.argv[1:]))"
 PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
 
@@ -38,25 +43,38 @@ def main() -> None:
     """Measure, keep the row, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data/debian-desc"))
+    parser.add_argument("--model", default="minilm")
+    parser.add_argument("--searches", type=int, default=200, help="of the test split, each twice")
+    parser.add_argument("--judged", type=int, default=50, help="queries of the train split")
     parser.add_argument("--table", action="store_true")
+    tiny.add_option(parser)
     options = parser.parse_args()
+    if options.quick:
+        if tiny.missing("fastapi", "uvicorn", "bm25s"):
+            return
+        with tiny.place(RECORDS) as here:
+            options.data, options.model = here.collection(), here.model
+            options.searches, options.judged = 5, 20
+            RECORDS.keep(measured(options))
+            print(table())
+        return
     if not options.table:
-        row = measured(options.data)
-        with RECORDS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        RECORDS.keep(measured(options))
     print(table())
 
 
-def measured(path: Path) -> dict:
+def measured(options: argparse.Namespace) -> dict:
     """One run of everything."""
     from whet.data.load import load_dataset
 
+    path = options.data.resolve()
     data = load_dataset(str(path), on_problem="drop")
     asked = sorted(data.split("test").relevant().query_rows.tolist())
-    asked = data.queries.texts(asked[:: max(1, len(asked) // SEARCHES)][:SEARCHES])
+    asked = data.queries.texts(asked[:: max(1, len(asked) // options.searches)][: options.searches])
     row = {"data": data.name, "documents": len(data.corpus), "searches": len(asked)}
     with tempfile.TemporaryDirectory() as folder:
-        words = [f"data={path.resolve()}", "data.on_problem=drop", f"output={folder}/feedback"]
+        words = [f"data={path}", "data.on_problem=drop", f"output={folder}/feedback"]
+        words += [f"model.name={options.model}"]
         command = [sys.executable, "-c", RUN, "label", *words, "port=0", "open_browser=false"]
         start = time.monotonic()
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -65,7 +83,7 @@ def measured(path: Path) -> dict:
             row["start s"] = round(time.monotonic() - start, 1)
             row["first paint ms"] = first_paint(process)
             row["base"] = searches(person, asked)
-            row |= judge_and_tune(person, data)
+            row |= judge_and_tune(person, data, options.judged)
             row["tuned"] = searches(person, asked)
         finally:
             process.terminate()
@@ -118,7 +136,8 @@ def next_address(process: subprocess.Popen) -> str:
 def first_paint(process: subprocess.Popen) -> float | None:
     """Milliseconds until a browser that was never here shows something; None without a browser."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
+    if browser is None or find_spec("playwright") is None:
+        tiny.left_out("the first paint", "needs chromium and playwright")
         return None
     from playwright.sync_api import sync_playwright
 
@@ -151,10 +170,10 @@ def searches(person: Person, texts: list[str]) -> dict[str, list[float]]:
     }
 
 
-def judge_and_tune(person: Person, data) -> dict:
+def judge_and_tune(person: Person, data, judged: int) -> dict:
     """Marks for some queries, a tune on them, and its version in use."""
     good = data.split("train").relevant()
-    chosen = good.query_rows[:: len(good.query_rows) // JUDGED][:JUDGED].tolist()
+    chosen = good.query_rows[:: len(good.query_rows) // judged][:judged].tolist()
     events = 0
     for query in chosen:
         text = data.queries.text(query)
@@ -199,8 +218,7 @@ def table() -> str:
     heads = ["data", "documents", "first paint ms", "embed ms", "search ms", "whole ms"]
     heads += ["tune of 50, s", "ship s", "then search ms", "whole ms"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for line in RECORDS.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in RECORDS.rows():
         both = {name: row[name] for name in ("base", "tuned")}
         cells = [row["data"], f"{row['documents']:,}", row["first paint ms"]]
         cells += [told(both["base"][part]) for part in ("embed", "search", "whole")]

@@ -4,6 +4,7 @@
     python benchmarks/refresh.py overlap       # negatives against those of a full refresh
     python benchmarks/refresh.py quality       # nDCG@10 after fits with each kind of refresh
     python benchmarks/refresh.py --table       # the tables alone
+    python benchmarks/refresh.py --quick       # does it run?
 
 `overlap` trains MiniLM on 50,000 documents of debian-desc (texts cut to 32 tokens) for 50 steps,
 encodes everything before and after, and then runs the refreshes of whet.refresh, which find in the
@@ -18,18 +19,38 @@ import contextlib
 import json
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tiny
+from kept import Records
 
-RECORDS = Path(__file__).parent / "records" / "refresh.jsonl"
-TRAINED = 2_000  # queries
-STEP, OF_STEPS = 50, 100  # where weights are taken, and of how long a training
+RECORDS = Records("refresh")
 NEGATIVES = 16
 QUERIES = (50, 100, 250, 500, 2_000, 8_000)
 SHARES = (0.1, 0.2)
 LENGTH = 32
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is trained: `step` is where weights are taken, and `of_steps` how long a training
+    would be; `queries` are those `overlap` asks, `fit_*` is what `quality` fits with.
+    """
+
+    trained: int = 2_000  # queries
+    step: int = 50
+    of_steps: int = 100
+    queries: tuple[int, ...] = QUERIES
+    fit_queries: int = 1_000
+    fit_steps: int = 80
+    fit_every: int = 20  # steps between two refreshes
+    fit_batch: int = 32
+
+
+QUICK = Size(60, 2, 4, (20, 60), fit_queries=20, fit_steps=4, fit_every=2, fit_batch=8)
 
 
 def main() -> None:
@@ -40,28 +61,43 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/refresh"))
     parser.add_argument("--documents", type=int, default=50_000)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--model", default="minilm")
     parser.add_argument("--table", action="store_true")
+    tiny.add_option(parser)
     options = parser.parse_args()
+    if options.quick:
+        with tiny.place(RECORDS) as here:
+            options.data, options.work = here.collection("debian-desc").parent, here.folder
+            here.collection("nl2bash")
+            options.documents, options.model = tiny.DOCUMENTS - 10, here.model
+            measure(options, QUICK)
+            print(tables())
+        return
     if not options.table:
-        if options.part != "quality":
-            measure_overlap(options)
-        if options.part != "overlap":
-            measure_quality(options)
+        measure(options, Size())
     print(tables())
 
 
-def measure_overlap(options: argparse.Namespace) -> None:
+def measure(options: argparse.Namespace, size: Size) -> None:
+    """The part asked for, or both."""
+    if options.part != "quality":
+        measure_overlap(options, size)
+    if options.part != "overlap":
+        measure_quality(options, size)
+
+
+def measure_overlap(options: argparse.Namespace, size: Size) -> None:
     """Every kind of refresh against the full one, for several numbers of queries and shares."""
-    from whet.config import ModelConfig
+    from whet.config.schema import ModelConfig
     from whet.mining.report import overlap
     from whet.model.encoder import Encoder
 
-    setting = Setting(options)
+    setting = Setting(options, size)
     setting.train()
     done = {tuple(row[name] for name in KEY) for row in rows("overlap")}
     encoder = Encoder.load(ModelConfig(name=str(setting.tuned)))
     measure_probe(setting, encoder)
-    for queries in QUERIES:
+    for queries in size.queries:
         wanted = [
             (queries, scope, share)
             for scope in ("none", "candidates", "mapped")
@@ -79,7 +115,7 @@ def measure_overlap(options: argparse.Namespace) -> None:
             keep(
                 part="overlap",
                 documents=len(setting.data.corpus),
-                step=STEP,
+                step=size.step,
                 queries=queries,
                 scope=scope,
                 share=share,
@@ -108,7 +144,7 @@ def measure_probe(setting: Setting, encoder: Any) -> None:
     for negatives in (1, 4, 16):
         if negatives in done:
             continue
-        job = setting.job(TRAINED, "all", 1.0)
+        job = setting.job(setting.size.trained, "all", 1.0)
         job.config.mining.num_negatives = negatives
         vectors, scope, probe = Counted(job, setting.work / "store"), SCOPES["all"](job), Probe(job)
         before = scope.find(vectors, setting.base, 0, None)
@@ -126,24 +162,25 @@ def measure_probe(setting: Setting, encoder: Any) -> None:
 class Setting:
     """The corpus, a model and what it became while it was trained."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, size: Size) -> None:
         from whet.bench.collections import collection
-        from whet.config import ModelConfig
+        from whet.config.schema import ModelConfig
         from whet.data.load import load_dataset
         from whet.model.encoder import Encoder
 
-        self.work = options.work
-        self.tuned = options.work / f"step{STEP}"
+        self.work, self.size = options.work, size
+        self.tuned = options.work / f"step{size.step}"
         name = f"debian-desc@{options.documents}"
         data = collection(options.data, name, options.work)
         self.data = load_dataset(str(data), on_problem="drop")
         self.relevant = self.data.split("train").relevant()
         self.order = np.random.default_rng(0).permutation(self.relevant.query_rows)
-        self.base = Encoder.load(ModelConfig(max_length=LENGTH))
+        self.model = ModelConfig(name=options.model, max_length=LENGTH)
+        self.base = Encoder.load(self.model)
 
     def job(self, queries: int, scope: str, share: float) -> Any:
         """A job with so many train queries."""
-        from whet.config import FitConfig, MiningConfig, RefreshConfig
+        from whet.config.schema import FitConfig, MiningConfig, RefreshConfig
         from whet.data.positives import positives_of
         from whet.encoding.corpus import Pace
         from whet.run.job import Job
@@ -176,21 +213,21 @@ class Setting:
         return kind.find(vectors, encoder, 1, None)
 
     def train(self) -> None:
-        """Train on some queries, with the negatives mined before, until the weights of STEP are
-        saved.
+        """Train on some queries, with the negatives mined before, until the weights of
+        `size.step` are saved.
         """
-        from whet.config import ModelConfig
+        from training import train_alone
+
         from whet.model.encoder import Encoder
         from whet.training.batches.examples import Examples
-        from whet.training.run import Refreshes, train
 
         if self.tuned.exists():
             return
-        job = self.job(TRAINED, "all", 1.0)
+        job = self.job(self.size.trained, "all", 1.0)
         job.config.mining.num_negatives = 1
-        job.config.trainer.max_epochs, job.config.trainer.max_steps = 100, OF_STEPS
-        job.config.refresh.every_n_steps = STEP
-        negatives = self.refreshed(self.base, TRAINED, "none", 0.0).mined.negatives
+        job.config.trainer.max_epochs, job.config.trainer.max_steps = 100, self.size.of_steps
+        job.config.refresh.every_n_steps = self.size.step
+        negatives = self.refreshed(self.base, self.size.trained, "none", 0.0).mined.negatives
         first = type(negatives)(
             negatives.query_rows_R,
             negatives.doc_rows_RK[:, :1],
@@ -206,15 +243,11 @@ class Setting:
             encoder.save(self.tuned)
             raise Enough
 
-        def never(*_: Any) -> Any:
-            raise AssertionError("only with other policies")
-
         folder = self.work / "training"
         shutil.rmtree(folder, ignore_errors=True)
-        fresh = Refreshes(snapshot, never, never, never)
-        encoder = Encoder.load(ModelConfig(max_length=LENGTH))
+        encoder = Encoder.load(self.model)
         with contextlib.suppress(Enough):
-            train(encoder, examples, job.config, folder=folder, base="", refreshes=fresh)
+            train_alone(encoder, examples, job.config, folder, remine=snapshot)
 
 
 class Enough(Exception):
@@ -231,11 +264,13 @@ FITS: dict[str, dict[str, Any]] = {
 }
 
 
-def measure_quality(options: argparse.Namespace) -> None:
-    """Fits on nl2bash with 1,000 train queries, mined again every 20 steps."""
+def measure_quality(options: argparse.Namespace, size: Size) -> None:
+    """Fits on a part of nl2bash, mined again every so many steps."""
     import whet
 
-    data = few_queries(options.data / "nl2bash", options.work / "nl2bash-1000", 1_000)
+    data = few_queries(
+        options.data / "nl2bash", options.work / f"nl2bash-{size.fit_queries}", size.fit_queries
+    )
     done = {(row["kind"], row["seed"]) for row in rows("quality")}
     for seed in range(options.seeds):
         for kind, refresh in FITS.items():
@@ -246,10 +281,14 @@ def measure_quality(options: argparse.Namespace) -> None:
                 str(data),
                 output=str(folder),
                 seed=seed,
-                model={"max_length": LENGTH},
+                model={"name": options.model, "max_length": LENGTH},
                 mining={"num_negatives": 2},
-                trainer={"batch_size": 32, "max_steps": 80, "max_epochs": 100},
-                refresh={"every_n_steps": 20, **refresh},
+                trainer={
+                    "batch_size": size.fit_batch,
+                    "max_steps": size.fit_steps,
+                    "max_epochs": 100,
+                },
+                refresh={"every_n_steps": size.fit_every, **refresh},
             )
             log = [json.loads(line) for line in (folder / "train_log.jsonl").open()]
             fresh = [row for row in log if "refresh_overlap" in row]
@@ -285,18 +324,13 @@ def few_queries(source: Path, target: Path, count: int) -> Path:
 def keep(**row: Any) -> None:
     """Append a record."""
     row["date"] = time.strftime("%Y-%m-%d")
-    RECORDS.parent.mkdir(exist_ok=True)
-    with RECORDS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    RECORDS.keep(row)
     print(row, flush=True)
 
 
 def rows(part: str) -> list[dict[str, Any]]:
     """The records of a part, oldest first."""
-    if not RECORDS.exists():
-        return []
-    read = [json.loads(line) for line in RECORDS.read_text(encoding="utf-8").splitlines()]
-    return [row for row in read if row["part"] == part]
+    return [row for row in RECORDS.rows() if row["part"] == part]
 
 
 def tables() -> str:
@@ -309,7 +343,7 @@ def tables() -> str:
     ]
     found = {tuple(row[name] for name in KEY): row["overlap"] for row in rows("overlap")}
     needed = {row["queries"]: row["needed"] for row in rows("overlap")}
-    for queries in QUERIES:
+    for queries in sorted(needed):
         cells = [needed.get(queries), found.get((queries, "none", 0.0))]
         cells += [
             found.get((queries, kind, share))

@@ -3,6 +3,7 @@ cache, and a second kernel that compares the tile with the band. Prints millisec
 alone, of both, and of the fused kernel, for the same queries and rows.
 
     python benchmarks/mine/l2_tiles.py --queries 16384 --rows 131072 --dimension 768
+    python benchmarks/mine/l2_tiles.py --quick    # the smallest shape: does it run?
 
 Shape suffixes: B queries, S rows, T rows of a tile, P dimensions.
 """
@@ -10,9 +11,16 @@ Shape suffixes: B queries, S rows, T rows of a tile, P dimensions.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import torch
+
+if not torch.cuda.is_available() or find_spec("triton") is None:
+    print("left out: everything: needs a CUDA GPU and triton")
+    sys.exit("--quick" not in sys.argv)  # a quick run may leave out what it cannot do
+
 import triton
 import triton.language as tl
 
@@ -75,7 +83,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, value in (("queries", 16384), ("rows", 131072), ("dimension", 768)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--quick", action="store_true", help="the smallest shape")
     asked = parser.parse_args()
+    if asked.quick:
+        asked.queries, asked.rows, asked.dimension = TILE_QUERIES, TILE_ROWS, 128
     device = torch.device("cuda")
     vectors = [torch.randn(n, asked.dimension, device=device) for n in (asked.queries, asked.rows)]
     vectors = [torch.nn.functional.normalize(part, dim=1) for part in vectors]

@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait must no
 
 import argparse
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -32,6 +33,17 @@ ROOT = HERE.parents[1]
 def main() -> None:
     """Measure what is asked for, print the table and draw the plot."""
     options = parsed()
+    if options.quick and options.results is None:
+        with tempfile.TemporaryDirectory() as folder:
+            options.results = Path(folder) / "results.csv"
+            run(options)
+        return
+    options.results = options.results or HERE / "results.csv"
+    run(options)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what is asked for."""
     if not (options.table or options.plot):
         find_packages()
         part = options.only or ("gpu" if torch.cuda.is_available() else "cpu")
@@ -58,7 +70,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, nargs="+", help="CPU: documents; 100000 400000")
     parser.add_argument("--rounds", type=int, help="default: 3 on a CPU, 5 on a GPU")
     parser.add_argument("--minutes", type=float, default=8.0, help="GPU: start nothing after this")
-    parser.add_argument("--results", type=Path, default=HERE / "results.csv")
+    parser.add_argument(
+        "--results", type=Path, help="default: results.csv here; with --quick, nothing is kept"
+    )
     parser.add_argument("--table", action="store_true", help="only print the table")
     parser.add_argument("--plot", action="store_true", help="only draw the plot")
     return parser.parse_args()

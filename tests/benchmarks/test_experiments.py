@@ -1,0 +1,79 @@
+"""Every recipe, and every YAML file that says how to mine, refresh, train or judge, is run: two
+steps on the tiny data with the tiny model, in place of the data and model that it names.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from whet.bench.suites import SUITES
+from whet_launch.cli.main import main
+from whet_launch.options.catalogue import choices_of
+
+GROUPS = ("mining", "refresh", "loss", "encode", "evaluate", "trainer")
+CHOICES = [(group, choice) for group in GROUPS for choice in choices_of(group)]
+JUDGED = {suite.folder for suite in SUITES.values() if suite.verb == "eval"}
+RECIPES = choices_of("experiment")
+TO_JUDGE = [recipe for recipe in RECIPES if recipe.partition("/")[0] in JUDGED]
+TO_FIT = [recipe for recipe in RECIPES if recipe not in TO_JUDGE]
+# all pairs in a step, so that an epoch is one; what is due every so many steps is due in each
+TWO_STEPS = (
+    "trainer.max_steps=2",
+    "trainer.max_epochs=2",
+    "trainer.batch_size=80",
+    "trainer.log_every_n_steps=1",
+    "trainer.accelerator=cpu",
+    "refresh.every_n_steps=1",
+    "refresh.max_share=0.9",
+)
+# what the log has of a refresh; a continuous one comes when it is done, and here training is first
+SIGNS = {"steps": "refresh_overlap", "epoch": "refresh_overlap", "overlap": "probe_overlap"}
+
+
+@pytest.fixture
+def fit(tiny_data: Path, tiny_model: Path, tmp_path: Path) -> Any:
+    """`fit("mining=naive")` runs it and returns the log of its training."""
+
+    def run(*words: str) -> list[dict[str, Any]]:
+        folder = tmp_path / "run"
+        here = (f"data={tiny_data}", f"model.name={tiny_model}", f"output={folder}")
+        assert main(["fit", *words, *here, *TWO_STEPS]) == 0
+        assert json.loads((folder / "metrics.json").read_text())["tuned"]
+        lines = (folder / "train_log.jsonl").read_text().splitlines()
+        log = [json.loads(line) for line in lines]
+        losses = [row["loss"] for row in log if "loss" in row]
+        assert log[-1]["step"] == 2 and losses and all(map(math.isfinite, losses))
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        mined = config["mining"]["num_negatives"] > 0
+        sign = SIGNS.get(config["refresh"]["policy"]) if mined else None
+        assert sign is None or any(sign in row for row in log), f"no {sign} in the log"
+        return log
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", TO_FIT)
+def test_a_recipe_fits(fit: Any, recipe: str) -> None:
+    fit(f"experiment={recipe}", "claim.digest=null", "model.max_length=32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_a_choice_fits(fit: Any, group: str, choice: str) -> None:
+    fit(f"{group}={choice}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", TO_JUDGE)
+def test_a_recipe_judges(recipe: str, tiny_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    words = ["eval", f"experiment={recipe}", "claim.digest=null", f"data={tiny_data}"]
+    words += [] if recipe.startswith("bm25/") else [f"model.name={tiny_model}"]
+    assert main([*words, f"output={tmp_path / 'eval'}"]) == 0
+    assert json.loads((tmp_path / "eval" / "metrics.json").read_text())

@@ -148,6 +148,8 @@ def main() -> None:
     _row(["---"] * 7)
     for name, binary in _others(quick):
         _row([name, *_usage(binary)])
+    if quick:
+        print("\nA quick run: everything ran, and most kernels were left out.")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 ELSEWHERE = {"mine/run.py": "tests/mine/test_mine_benchmark.py"}  # which also reads its results
+WRITTEN = (".jsonl", ".json", ".csv", ".md", ".svg")
 
 
 def _is_script(tree: ast.Module) -> bool:
@@ -59,7 +60,7 @@ def test_the_readme_lists_every_script() -> None:
 def _kept() -> dict[Path, bytes]:
     """What a benchmark could write: its records, and the results of mining."""
     files = [*(FOLDER / "records").rglob("*"), *(FOLDER / "mine").iterdir()]
-    return {path: path.read_bytes() for path in files if path.is_file() and path.suffix != ".pyc"}
+    return {path: path.read_bytes() for path in files if path.is_file() and path.suffix in WRITTEN}
 
 
 @pytest.fixture(scope="module")

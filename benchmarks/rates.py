@@ -83,7 +83,7 @@ def _multiplying(encoder: Any) -> int:
 
 def _tokens_trained_a_s(data: Any, encoder: Any) -> float:
     """Tokens of a real step of 64 pairs over its CPU seconds: two steps less one."""
-    from whet.config.schema import FitConfig
+    from whet.config import FitConfig
     from whet.data.positives import positives_of
     from whet.data.splits import splits_of
     from whet.plan.workload import Split, stand_in_examples

@@ -88,7 +88,7 @@ def measure(options: argparse.Namespace, size: Size) -> None:
 
 def measure_overlap(options: argparse.Namespace, size: Size) -> None:
     """Every kind of refresh against the full one, for several numbers of queries and shares."""
-    from whet.config.schema import ModelConfig
+    from whet.config import ModelConfig
     from whet.mining.report import overlap
     from whet.model.encoder import Encoder
 
@@ -164,7 +164,7 @@ class Setting:
 
     def __init__(self, options: argparse.Namespace, size: Size) -> None:
         from whet.bench.collections import collection
-        from whet.config.schema import ModelConfig
+        from whet.config import ModelConfig
         from whet.data.load import load_dataset
         from whet.model.encoder import Encoder
 
@@ -180,7 +180,7 @@ class Setting:
 
     def job(self, queries: int, scope: str, share: float) -> Any:
         """A job with so many train queries."""
-        from whet.config.schema import FitConfig, MiningConfig, RefreshConfig
+        from whet.config import FitConfig, MiningConfig, RefreshConfig
         from whet.data.positives import positives_of
         from whet.encoding.corpus import Pace
         from whet.run.job import Job

@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from whet.training.run import Refreshes, train
+from whet.training.run import train
+
+
+@dataclass
+class Alone:
+    """Negatives in use of a training beside which nobody mines; the examples have theirs already."""
+
+    remine: Callable[[int, Any], Any]
+    negatives: Any = None
+    mined_at: int = 0
+
+    def mine_again(self, step: int, encoder: Any) -> Any:
+        """What the caller wants done with the weights of a step."""
+        return self.remine(step, encoder)
+
+    def share_still_chosen(self, encoder: Any) -> float:
+        """Nobody asks."""
+        raise AssertionError("no probe in this training")
+
+    def take(self, step: int) -> Any:
+        """Nobody mines beside."""
+        raise AssertionError("no miner beside this training")
 
 
 def train_alone(
@@ -20,20 +42,20 @@ def train_alone(
 ) -> Any:
     """Train an encoder on examples by a FitConfig; returns what it became.
 
-    `remine(step, encoder)` is asked for negatives where `config.refresh` says so, `step_done` is
-    told the seconds of each step. A whole fit (`whet.fit`) also judges, mines and writes a report.
+    `remine(step, encoder)` is called where `config.refresh` says so, `step_done` with the seconds
+    of each step. A whole fit (`whet.fit`) also judges, mines and writes a report.
     """
 
     def never(*_: Any) -> Any:
         raise AssertionError("nothing is mined in this training")
 
-    refreshes = Refreshes(remine or never, never, never, never)
     return train(
         encoder,
         examples,
         config,
         folder=folder,
         base="",
-        refreshes=refreshes,
+        in_use=Alone(remine or never),
+        miner=never,
         step_done=step_done,
     )

@@ -131,7 +131,7 @@ def encode(side: str, folder: Path, options: argparse.Namespace) -> dict[str, An
 def _triplets(folder: Path, model: str) -> tuple[Any, Any, Any, Any]:
     """Data, train split, positives, and one hard negative a query: the same for both sides."""
     import whet
-    from whet.config.schema import MiningConfig
+    from whet.config import MiningConfig
     from whet.data.positives import positives_of
     from whet.encoding.store import embeddings_folder
     from whet.mining.rows import mine_with
@@ -179,7 +179,7 @@ def _train_whet(
 ) -> tuple[float, Any]:
     from training import train_alone
 
-    from whet.config.schema import FitConfig, LossConfig, TrainerConfig
+    from whet.config import FitConfig, LossConfig, TrainerConfig
 
     for name in ("query_rows_P", "doc_rows_P", "judged_PJ", "negatives_PK"):
         setattr(examples, name, getattr(examples, name)[rows])

@@ -55,6 +55,7 @@ def encode_table(
             block = missing[start : start + BLOCK]
             new_ND = _encoded(encoder, table, rows[block], kind=kind, config=config, done=advance)
             vectors.add(keys_N[block], new_ND)
+    # New vectors are read back from the store, too: a text given twice is encoded once.
     out_ND = room_for(len(rows), encoder.dimension, vectors.folder)
     for start in range(0, len(rows), BLOCK):
         vectors.gather(keys_N[start : start + BLOCK], out_ND[start : start + BLOCK])

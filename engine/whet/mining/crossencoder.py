@@ -80,6 +80,7 @@ class CrossEncoder:
         )
         length_M = np.array([len(ids) for ids in encoded["input_ids"]])
         score_M = np.empty(len(queries), np.float32)
+        # Longest first: batches hold little padding, and too little memory shows at once.
         order = np.argsort(-length_M, kind="stable")
         while len(order):
             batch = order[: max(1, BATCH_TOKENS // int(length_M[order[0]]))]

@@ -177,6 +177,7 @@ def trec(folder: Path, export: Export) -> list[Path]:
             ranked = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
             qid = query_name(query)
             for rank, (doc, score) in enumerate(ranked, 1):
+                # !r writes the shortest digits that give the same number again.
                 yield f"{qid} Q0 {doc_name(doc)} {rank} {score!r} whet-mine"
 
     def qrels() -> Iterator[str]:

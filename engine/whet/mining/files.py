@@ -62,6 +62,7 @@ def write_negatives(
     `model` is the fingerprint of the encoder that mined them, `data` the digest of the data set.
     """
     negatives = mined.negatives
+    # The file has lists as long as they are; the padding is put back by the reader.
     found_RK = negatives.doc_rows_RK >= 0
     offsets_R1 = np.concatenate([[0], np.cumsum(negatives.found_R)]).astype(np.int32)
     of_rows = positives.take(negatives.query_rows_R)
@@ -92,6 +93,7 @@ def write_negatives(
     }
     with whole_file(Path(path)) as draft:
         described = table.replace_schema_metadata({KEY: json.dumps(facts).encode()})
+        # A checksum a page: a flipped bit is refused, not trained on.
         pq.write_table(described, draft, write_page_checksum=True)
 
 
@@ -116,6 +118,7 @@ def read_negatives(
     path = Path(path)
     facts = _facts(path)
     for name, expected in (("model", model), ("data", data)):
+        # Ids alone would fit another model's negatives as well.
         if expected is not None and facts[name] != expected:
             raise DataError(
                 f"{path}: these negatives are of {name} {facts[name][:12]}, not of "

@@ -83,6 +83,7 @@ def mine(
     score_P = _positive_scores(queries, corpus, positives, rescore)
     reference = references(positives, score_P, policy.reference)
     task = _task(queries, corpus, positives, reference, policy)
+    # Hints lift the bound the search starts from; a bad one costs time and changes nothing.
     task = replace(task, hint_QC=_hints(previous, reference))
     streams = Streams(
         policy.seed,
@@ -92,6 +93,7 @@ def mine(
     )
     survivors = _survivors(task, reference, policy, rescore)
     picked = _pick(survivors, task, reference, policy, streams)
+    # Counted before on_short drops or fills: the report says what the policy left.
     short_R = policy.num_negatives - picked.found_R
     final = _on_short(picked, task, policy, streams, rescore)
     report = report_of(
@@ -137,6 +139,7 @@ def _check_inputs(
             f"mining.cross_encoder={policy.cross_encoder} needs texts, and mine() sees vectors. "
             "Give rescore=: whet.mining.crossencoder.mining_rescorer makes one."
         )
+    # Before any score: a query's NaN would be blamed on its positive's vector.
     try:
         norms(queries.vectors, side="query")
     except VectorError as error:
@@ -215,10 +218,12 @@ def _pick(
     """Take from the rank window; random without an end of the window draws from all that is
     allowed.
     """
+    # Without an end of the window the draw is over all that is allowed, more than a search lists.
     if policy.sampling == "random" and policy.range_max is None and survivors.all_proposed:
         return _sample_all(survivors, task, reference, policy, streams)
     random = streams if policy.sampling == "random" else None
     chosen_Rk = choose(survivors.eligible(policy), policy.num_negatives, random)
+    # A stable sort of booleans moves the chosen to the front and keeps their order.
     order = np.argsort(~chosen_Rk, axis=1, kind="stable")[:, : policy.num_negatives]
 
     def taken(values_Rk: np.ndarray, missing: float) -> np.ndarray:

@@ -95,6 +95,7 @@ def mine_part(
 
     def of_pairs(query_M: np.ndarray, row_M: np.ndarray) -> np.ndarray:
         assert rescore is not None
+        # The search counts within the part; a cross-encoder knows the corpus's rows alone.
         return rescore(query_M, rows_S[row_M])
 
     mined = mine(

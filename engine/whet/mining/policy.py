@@ -178,17 +178,20 @@ def exclusions(positives: Positives) -> Exclude:
     group_P = np.asarray(positives.group_of_N[positives.doc_rows_P])
     wanted = np.unique(group_P)
     members, groups = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    # In slices: `isin` over all documents at once would take several times their memory.
     for at in slices(len(positives.group_of_N), GROUP_ROWS):
         part = np.asarray(positives.group_of_N[at])
         inside = np.flatnonzero(np.isin(part, wanted))
         members.append(inside + at.start)
         groups.append(part[inside])
     member_M, group_M = np.concatenate(members), np.concatenate(groups)
+    # Sorted by group, the members of a positive's group are one range: no loop over positives.
     order = np.argsort(group_M, kind="stable")
     member_M, group_M = member_M[order], group_M[order]
     starts_P = np.searchsorted(group_M, group_P, side="left")
     size_P = np.searchsorted(group_M, group_P, side="right") - starts_P
     before_P = np.cumsum(size_P) - size_P
+    # All those ranges, one after another.
     rows_E = member_M[np.arange(size_P.sum()) + np.repeat(starts_P - before_P, size_P)]
     return _distinct(np.repeat(positive_queries(positives), size_P), rows_E, positives)
 

@@ -79,6 +79,7 @@ class MiningReport:
         the others are unproposed, and no rank is known.
         """
         others = documents - len(rows_S)
+        # A rank within the part says nothing of the corpus: all go to the bin of unknown ones.
         counts = [0] * len(RANK_EDGES) + [sum(self.rank_counts)]
         sample = [
             {
@@ -195,6 +196,7 @@ def report_of(
     }
     allowed_R = documents - np.sum(list(counts.values()), axis=0)
     kept_short_R = policy.num_negatives - final.found_R
+    # Compared row by row, which only on_short=random allows: drop leaves other rows.
     filled = int((short_R - kept_short_R).sum()) if policy.on_short == "random" else 0
     return MiningReport(
         queries=len(positives),
@@ -263,6 +265,7 @@ def _sample(
     """A few rows drawn evenly, the same for the same seed."""
     found_R = negatives.found_R
     filled = np.flatnonzero(found_R > 0)
+    # Raw words of Philox, as for all draws: numpy promises their values for ever.
     words = np.array(np.random.Philox(key=seed % 2**64).random_raw(len(filled)), np.uint64)
     chosen = filled[np.argsort(words, kind="stable")[:SAMPLED_ROWS]]
     return [
@@ -293,6 +296,7 @@ def overlap(previous: Negatives, current: Negatives) -> float:
     def pairs(negatives: Negatives) -> np.ndarray:
         query_RK = np.broadcast_to(negatives.query_rows_R[:, None], negatives.doc_rows_RK.shape)
         valid = (negatives.doc_rows_RK >= 0) & np.isin(query_RK, both)
+        # A pair as one number, so that sets of pairs are sorted arrays.
         return np.unique(query_RK[valid] * docs + negatives.doc_rows_RK[valid])
 
     def sizes(pair_M: np.ndarray) -> np.ndarray:
@@ -300,6 +304,7 @@ def overlap(previous: Negatives, current: Negatives) -> float:
 
     before, now = pairs(previous), pairs(current)
     common = np.intersect1d(before, now, assume_unique=True)
+    # By the larger set: a query that lost all its negatives counts as changed, not as left out.
     larger = np.maximum(sizes(before), sizes(now))
     counted = larger > 0
     return (

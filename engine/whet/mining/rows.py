@@ -57,6 +57,7 @@ def mine_rows(
     """
     rescore = mining_rescorer(policy, data.queries, data.corpus, query_rows_Q)
     if previous is not None:
+        # `mine` counts queries from 0 among those given, so the previous rows must, too.
         selected = np.searchsorted(query_rows_Q, previous.query_rows_R)
         previous = replace(previous, query_rows_R=selected)
     if among is None:

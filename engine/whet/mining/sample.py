@@ -80,12 +80,14 @@ def uniform_rows(
     """
     corpus, count = task.corpus, len(task.queries)
     rows_Rn = np.full((count, int(want_R.max(initial=0))), -1, np.int64)
+    # Drawing needs corpus / allowed tries a hit, and more as the last of few are left.
     rare_R = (allowed_R * RARE < len(corpus)) | (allowed_R < FEW * want_R)
     todo_R = want_R > 0
     for part in slices(count, ROUND_ROWS):
         rows = part.start + np.flatnonzero((todo_R & ~rare_R)[part])
         _draw(rows_Rn, rows, want_R, task, (streams, purpose))
     listed = np.flatnonzero(todo_R & rare_R & (allowed_R > 0))
+    # Rows that allow about as many share a batch: k is the largest of it.
     listed = listed[np.argsort(allowed_R[listed], kind="stable")]
     for rows in _batches(listed, allowed_R):
         k = int(allowed_R[rows].max())
@@ -93,6 +95,7 @@ def uniform_rows(
         for row, some_k in zip(rows, found.top.rows_Qk, strict=True):
             some = some_k[some_k >= 0]
             words = streams.words(int(row), purpose, 0, len(some))
+            # Ranking by random words draws evenly without numpy's distributions, which may change.
             some = some[np.argsort(words, kind="stable")[: want_R[row]]]
             rows_Rn[row, : len(some)] = some
     return rows_Rn

@@ -64,6 +64,7 @@ class FolderMiner:
         try:
             with disk_errors(draft):
                 save_file(weights, draft)
+            # The miner watches for the final name, so it never opens a half-written file.
             draft.rename(draft.with_suffix(WEIGHTS))
         except OSError as error:
             draft.unlink(missing_ok=True)

@@ -49,6 +49,7 @@ class Probe:
         count = min(self.depth, len(found.corpus))
         near_LC = candidates_of(queries, found.corpus, positives, self.job.config.mining, count)
         if among is not None:
+            # Rows of the part become rows of the corpus; -1 is padding and must stay so.
             near_LC = np.where(near_LC >= 0, among[near_LC], -1)
         content = io.BytesIO()
         np.save(content, near_LC)
@@ -58,6 +59,7 @@ class Probe:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, content.getvalue())
 
+        # All processes computed the same; one writes, and the others wait until it is there.
         from_leader(write)
 
     def overlap(

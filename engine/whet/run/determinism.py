@@ -80,6 +80,8 @@ def base_store(config: FitConfig, digest: str) -> Path:
         return embeddings_folder()
     import torch
 
+    # All that may change the last bits of a vector. The seed is not among them: sweeps share a
+    # store.
     way = [
         digest,
         config.data.train_split,

@@ -86,12 +86,14 @@ def _claimed(output: str | None, name: str, facts: dict[str, Any]) -> Path:
     if output is None:
         return new_folder(output, name)
     folder = Path(output)
+    # A command killed between two renames left a sealed draft: finish that before looking.
     _move_the_rest(folder, facts)
     files = _own_files(folder, facts)
     if files is None:
         return new_folder(output, name)
     missing = [name for name in files if not (folder / name).exists()]
     for name in files.keys() - missing:
+        # Somebody's own edits must not be lost because the command is repeated.
         if file_sha256(folder / name) != files[name]["sha256"]:
             raise ConfigError(
                 f"{folder / name} was changed since this command wrote it, and would be replaced. "

@@ -165,8 +165,10 @@ class Refresh(L.Callback):
         step = trainer.global_step
         policy = self.config.policy
         every = module.order.steps_per_epoch if policy == "epoch" else self.config.every_n_steps
+        # Step 0 has the negatives that were mined before training.
         if policy == "off" or step == 0 or step % every:
             return
+        # All processes get here together: gathering sharded weights takes every one.
         encoder = self.whole()
         if policy == "overlap" and self._still_good(encoder, step):
             return
@@ -292,9 +294,12 @@ class Checkpoints(L.Callback):
             **self.begun,
             **facts_of_order(module),
         }
+        # The log first: a resume cuts its lines after the checkpoint, and cannot bring back any
+        # before it.
         from_leader(self.train_log.flush)
         with commit_together(self.folder / f"step_{step:08d}", facts) as draft:
             trainer.save_checkpoint(draft / STATE)
+        # Two, because the newest may turn out damaged when it is read.
         from_leader(lambda: keep_newest(self.folder, 2))
         self.saved_at = time.monotonic()
         if self.failing:

@@ -71,6 +71,7 @@ class Contrastive(L.LightningModule):
     def training_step(self, _: Any, batch_idx: int) -> None:
         """One optimizer step; its pairs follow from `global_step`, so the loader only counts."""
         step = self.global_step
+        # Seeded by step: dropout after a resume is what it would have been.
         torch.manual_seed(step_seed(self.config.seed, step, world().rank))
         self.encoder.train()
         batch = self.ahead.batch(step)
@@ -79,8 +80,10 @@ class Contrastive(L.LightningModule):
         loss = self._backward(batch)
         limit = self.config.trainer.gradient_clip_val
         norm = self.strategy.gradient_norm(self, limit or float("inf"))
+        # Before the step, so that a bad gradient never reaches the weights.
         self._check_finite(step, loss, norm, batch)
         optimizer.step()
+        # DeepSpeed knows the norm only after its step, so it is looked at again.
         norm = self.strategy.norm_of_step(norm)
         self._check_finite(step, loss, norm, batch)
         scheduler: Any = self.lr_schedulers()
@@ -172,6 +175,7 @@ class Contrastive(L.LightningModule):
         trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
         groups = [
             {"params": [p for _, p in trained if p.ndim > 1], "weight_decay": trainer.weight_decay},
+            # Decay would pull norms towards 0 instead of their neutral 1.
             {"params": [p for _, p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=trainer.learning_rate, fused=True)
@@ -179,6 +183,7 @@ class Contrastive(L.LightningModule):
         total = self.total_steps
 
         def share(step: int) -> float:
+            # step + 1: else the first step would have a rate of 0 and teach nothing.
             return min((step + 1) / warm, max(0.0, (total - step) / max(1, total - warm)))
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, share)

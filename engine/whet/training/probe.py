@@ -41,6 +41,7 @@ def timed_steps(
     seconds: list[float] = []
     clock = Clock(seconds.append, enough_s)
     with tempfile.TemporaryDirectory() as folder:
+        # At most two: the first also allocates, so the second is nearer to the steps to come.
         trainer = trainer_of(config, Path(folder), strategy, [clock], 2)
         module = Contrastive(encoder, examples, order, config, strategy)
         quietly(trainer.fit, module, DataLoader(Ticks(), batch_size=None))

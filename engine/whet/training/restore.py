@@ -76,8 +76,10 @@ def check_checkpoint(
             f"{resume.folder} is of a training with {resume.order}, and this one has {now}: pairs "
             "would be lost or repeated. Resume with the options it was begun with."
         )
+    # DeepSpeed's folder of parts, which it checks itself.
     if not strategy.one_file:
         return
+    # Mapped: only the names are looked at, and a large model is not read twice.
     state = torch.load(resume.state, map_location="cpu", mmap=True, weights_only=True)
     for name in ("global_step", "loops", "pytorch-lightning_version"):
         if name not in state:

@@ -73,8 +73,10 @@ def train(
         quietly(
             trainer.fit,
             module,
+            # A generator of its own: a loader draws a seed, by default from torch's global one.
             DataLoader(Ticks(), batch_size=None, generator=torch.Generator()),
             ckpt_path=strategy.state_to_load(resume.state, resume.processes) if resume else None,
+            # A checkpoint is a stranger's file: no pickle of it may run code.
             weights_only=True,
         )
     return None if checkpoints.stop_signal else whole.at_end

@@ -245,6 +245,7 @@ def _train(
         resume=resume,
         step_done=step_done,
     )
+    # Interrupted, with a checkpoint: the caller says how to go on with this folder.
     if trained is None:
         raise KeyboardInterrupt(str(job.folder))
     return trained

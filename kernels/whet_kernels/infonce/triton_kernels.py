@@ -122,12 +122,15 @@ def _negatives_kernel(
         )  # fmt: skip
         logit_rw = tl.where((column_w < walked)[None, :], logit_rw * scale, float("-inf"))
         left = tl.load(most_ptr + block * column_blocks + step)
+        # Cells are sorted, so each row has a cursor; as many rounds as the block's fullest row
+        # needs.
         while left > 0:
             masked_r = tl.load(masked_ptr + cursor_r, mask=cursor_r < end_r, other=walked)
             logit_rw = tl.where(masked_r[:, None] == column_w[None, :], float("-inf"), logit_rw)
             cursor_r = tl.where(masked_r < (step + 1) * BLOCK_W, cursor_r + 1, cursor_r)
             left -= 1
         new_r = tl.maximum(top_r, tl.max(logit_rw, 1))
+        # A block may be masked whole: -inf - -inf would be NaN.
         base_r = tl.where(new_r == float("-inf"), 0.0, new_r)
         sum_r = sum_r * tl.exp2(top_r - base_r) + tl.sum(tl.exp2(logit_rw - base_r[:, None]), 1)
         top_r = new_r
@@ -163,6 +166,7 @@ def _weights_kernel(
     weight_rw = tl.exp2(logit_rw - tl.load(level_r_ptr + safe_r)[:, None])
     if BOTH:
         weight_rw += tl.exp2(logit_rw - tl.load(level_w_ptr + safe_w)[None, :])
+    # int64 once for the block's start: rows times columns passes 2^31.
     out_ptr += row.to(tl.int64) * walked
     out_rw = out_ptr + (tl.arange(0, BLOCK_R)[:, None] * walked + column_w[None, :])
     inside_rw = (row_r < rows)[:, None] & (column_w < walked)[None, :]

@@ -192,6 +192,7 @@ def finish(
         np.zeros(count, np.int64),
         np.zeros(count, bool),
     )
+    # So many pairs at a time: vectors of all pairs at once would need pairs x D float64.
     for block in slices(count, max(1, FINISH_PAIRS // max(1, row_QC.shape[1]))):
         part = window.take(np.arange(block.start, block.stop))
         done = _finish_block(

@@ -45,6 +45,7 @@ def _run(task: Task, k: int) -> Answer:
     check_range(norm_Q, norm_N)
     error_Q = score_error_Q(norm_Q, float(norm_N.max(initial=0.0)), query_QD.shape[1])
     result = empty_result(len(query_QD), k, window)
+    # faiss knows no window: what a ceiling or exclusions take away must be asked for besides.
     room = CEILING_ROOM if (window.ceiling_Q < np.inf).any() else 0
     depth_Q = np.minimum(k + SLACK + room + window.excluded_Q, len(corpus_ND))
     left = np.arange(len(query_QD))
@@ -52,6 +53,7 @@ def _run(task: Task, k: int) -> Answer:
     tried = failed = 0
     with progress(task, len(ready), "queries") as seen:
         for group in _alike(ready, depth_Q):
+            # Where most queries end uncertain (many equal rows), proposing is lost time.
             if tried >= PROBED and failed > tried * HOPELESS:
                 break
             ask, part = (k, int(depth_Q[group].max())), window.take(group)

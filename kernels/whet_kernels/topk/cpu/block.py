@@ -279,15 +279,19 @@ def finish_block(block: Block, corpus_ND: np.ndarray, k: int, result: TopK) -> n
     doubtful_B = np.count_nonzero(best_BK > (block.ceiling_B - block.error_B)[:, None], axis=1)
     kth_B1 = np.minimum(k - 1 + doubtful_B, block.keep - 1)[:, None]
     kth_B = np.take_along_axis(best_BK, kth_B1, 1)[:, 0].astype(np.float64)
+    # Two errors hold all that may be among the best: the k-th's and the row's own. The third lets
+    # the certificate hold strictly.
     least_B = np.maximum(best_BK[:, -1], kth_B - 3 * block.error_B)
     worth_BK = (best_BK >= least_B[:, None]) & (best_BK > -np.inf)
     rows_BK = np.where(worth_BK, block.rows_BK.numpy(), -1)
+    # Dots may be too low by the error, so what was dropped scores at most this.
     unseen_B = np.maximum(least_B, block.let_go_B) + block.error_B
     done = finish(block.query_BD, corpus_ND, rows_BK, unseen_B, k=k, window=block.window)
     at = block.at
     result.scores_Qk[at], result.rows_Qk[at] = done.scores_Qk, done.rows_Qk
     result.above_Q[at] = block.above_B
     open_B = len(corpus_ND) - block.window.excluded_Q
+    # Without a floor nothing was counted at it, and every open row is at or above it.
     at_least_B = np.where(block.floor_B > -np.inf, block.at_least_B, open_B)
     result.below_Q[at] = open_B - np.maximum(block.above_B, at_least_B)
     return at[~done.certain_Q]

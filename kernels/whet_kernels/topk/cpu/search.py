@@ -107,6 +107,9 @@ def _first_pass(
     fast_Q = np.zeros(len(queries.query_QD), bool)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         if int8:
+            # int8 pays only where few rows are within its wider error of the ceiling; a sample
+            # tells which queries those are. What it learns about the k-th result helps the others,
+            # too.
             fast_Q, sure_Q = suits_int8(queries, corpus_ND, k, pool)
             queries = queries._replace(sure_Q=np.maximum(queries.sure_Q, sure_Q))
 
@@ -116,9 +119,12 @@ def _first_pass(
 
         exact, fast = blocks_of(np.flatnonzero(~fast_Q)), blocks_of(np.flatnonzero(fast_Q))
         fast_blocks = [Int8Block(block, k, pool) for block in fast]
+        # One buffer for all products, as high as a tile padded to whole groups that share a scale.
         height = -(-min(tiling.rows, len(corpus_ND)) // SCALED_ROWS) * SCALED_ROWS
         space = torch.empty(height * max(len(block.at) for block in exact + fast))
         for tile in tiles(corpus_ND, tiling.rows):
+            # Tiles are outside and blocks inside: each corpus row is read once, however many
+            # queries.
             check_range(queries.norm_Q, tile.norm_T, tile.first)
             for block in exact:
                 _see(block, tile, space)
@@ -128,6 +134,7 @@ def _first_pass(
                     fast_block.see(tile, small, space)
             seen(len(tile.rows_TD))
         for fast_block in fast_blocks:
+            # What the int8 sifting kept goes to the float32 blocks, which `finish_block` reads.
             fast_block.settle()
     return exact + fast
 
@@ -143,18 +150,23 @@ def _score(block: Block, tile: Tile, score_TB: torch.Tensor) -> None:
 def _see(block: Block, tile: Tile, space: torch.Tensor) -> None:
     """Let a block look at one tile: count, and keep what may be among its best."""
     bounds = block.bounds(tile)
+    # Padded to whole groups; `_score` fills the rest with -inf, as it does excluded rows.
     shape = (-(-len(tile.rows_TD) // GROUP) * GROUP, len(block.at))
     score_TB = space[: shape[0] * shape[1]].view(shape)
     _score(block, tile, score_TB)
     groups_GWB = score_TB.view(-1, GROUP, score_TB.shape[1])
     max_GB = groups_GWB.amax(1)
+    # A group whose maximum is over the ceiling may hold nothing allowed, so it vouches for no row.
     inside_GB = torch.where(max_GB <= bounds.over_B, max_GB, -torch.inf)
     least_B = torch.maximum(block.least_to_keep(inside_GB), bounds.under_B)
+    # Rows near or over the ceiling are looked into even if they are not among the best: they must
+    # be counted. So must all at the floor or above, where there is a floor.
     trigger_B = torch.minimum(least_B, bounds.near_B)
     if block.has_floor:
         floor_B = torch.where(bounds.under_B > -torch.inf, bounds.under_B, torch.inf)
         trigger_B = torch.minimum(trigger_B, floor_B)
     hit = np.flatnonzero((max_GB >= trigger_B).numpy())
+    # Many hits, as in the first tiles: the whole tile as one run a query is cheaper than gathering.
     if len(hit) > DENSE_SHARE * max_GB.numel():
         score_HW = score_TB.T.contiguous()
         query_H, row_H = np.arange(len(score_HW)), np.zeros(len(score_HW), np.int64)
@@ -173,12 +185,15 @@ def _scan(
     """Find the k best of the chosen, exactly scoring every row that could be among them."""
     block = Block(queries, chosen, 1)
     scores_Bk, rows_Bk = result.scores_Qk[chosen], result.rows_Qk[chosen]
+    # What the first pass found is a true lower bound of the k-th score. The rows themselves are
+    # dropped: the scan meets them again, and none may be listed twice.
     least_B = np.nan_to_num(scores_Bk[:, -1].astype(np.float64), nan=-np.inf)
     scores_Bk[:], rows_Bk[:] = np.nan, -1
     for tile in tiles(corpus_ND, tiling.rows):
         bounds = block.bounds(tile)
         score_TB = torch.empty(len(tile.rows_TD), len(chosen))
         _score(block, tile, score_TB)
+        # Wider by the proved error, so no row that ties with the k-th is missed.
         low_B = torch.maximum(down(least_B - bounds.error_B), bounds.under_B)
         maybe_TB = (score_TB >= low_B) & (score_TB <= bounds.over_B) & (score_TB > -torch.inf)
         row_M, query_M = (part.numpy() for part in maybe_TB.nonzero(as_tuple=True))

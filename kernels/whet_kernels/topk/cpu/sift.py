@@ -93,6 +93,8 @@ def _best_to_front(score_C, row_C, size, keep):  # type: ignore[no-untyped-def]
                 row_C[i], row_C[j] = row_C[j], row_C[i]
                 i += 1
                 j -= 1
+        # Only the side that holds the boundary is sorted on: linear on average, where a sort is
+        # not.
         if keep - 1 <= j:
             high = j
         elif keep - 1 >= i:
@@ -132,12 +134,14 @@ def _compact(b, k, limits, kept):  # type: ignore[no-untyped-def]
     kth = score_C[0]
     for c in range(1, k):
         kth = min(kth, score_C[c])
+    # A dot so far under the k-th cannot belong to a row whose exact score beats it.
     least = np.float32(kth - CLOSE * limits.rounding_B[b])
     end = k
     for c in range(k, size):
         if score_C[c] >= least:
             score_C[end], row_C[end] = score_C[c], row_C[c]
             end += 1
+    # Else a corpus of equal rows would fill the room again at once, and compact for ever.
     if end - k > (len(score_C) - k) // 2:
         end = k
         least = np.nextafter(kth, np.float32(np.inf))
@@ -193,14 +197,18 @@ def _in_doubt(b, scores, limits, kept, doubt_T):  # type: ignore[no-untyped-def]
         scale = scores.scale_B[b] * scores.scale_G[g]
         error = scores.error_B[b] + scores.norm_B[b] * scores.lost_G[g]
         best = _largest(scores.sum_BT, b, np.uintp(begin), np.uintp(end))
+        # Most groups end here: one maximum over 32 rows, and no row of them is looked at.
         if best * scale < bottom - error:
             continue
         low, high = np.int32(LEAST_SUM), np.int32(MOST_SUM)
         if scale > 0:
+            # Bounds as integers, once a group: the loop over rows then compares without
+            # multiplying.
             low = _as_sum(bottom - error, 1 / scale)
             high = _as_sum(top + error, 1 / scale) + np.int32(1)
         for t in range(begin, end):
             value = scores.sum_BT[b, t]
+            # Always written, kept only if `found` moves on: so the loop has no branch.
             doubt_T[found] = t
             found += (value >= low) & (value <= high)
             above += value > high
@@ -236,6 +244,7 @@ def _settle(place, found, vectors, limits, kept):  # type: ignore[no-untyped-def
         if _is_excluded(limits.rows_E, low, high, vectors.first + t):
             continue
         above = near > limits.over_B[b]
+        # Within rounding of the ceiling a dot cannot say on which side the score lies.
         if not above and near >= limits.near_B[b]:
             score = exact(vectors.query_BD, b, vectors.tile_TD, t, terms_D)
             above = score > limits.ceiling_B[b]

@@ -148,14 +148,19 @@ def _band_kernel(
     score_MN = _product(query_ptr, row_ptr, at_M, at_N, DEPTH, BK, WHOLE)
     if WHOLE:
         scale_M = tl.load(query_scale_ptr + at_M)
+        # int32 sums are exact: the three roundings here are all there are (`score_error`).
         score_MN = score_MN.to(tl.float32) * tl.load(row_scale_ptr + at_N)[None, :]
         score_MN = score_MN * scale_M[:, None]
+    # Padded rows are zero vectors: their score 0 could lie in a band, so they are masked by place.
     real_MN = (at_N < ROWS)[None, :]
     high_MN = tl.load(high_ptr + at_M)[:, None]
+    # Counts include excluded rows; `write_results` takes those off on the host.
     if COUNT_ABOVE:
         _count(above_ptr, at_M, (score_MN > high_MN) & real_MN)
     if COUNT_FLOOR:
         edge_MN = tl.load(floor_high_ptr + at_M)[:, None]
+        # Rows too near to the floor to tell are counted apart: another pass decides them if need
+        # be.
         near_MN = (score_MN >= tl.load(floor_low_ptr + at_M)[:, None]) & (score_MN <= edge_MN)
         _count(floor_ptr, at_M, (score_MN > edge_MN) & real_MN)
         _count(near_ptr, at_M, near_MN & real_MN)
@@ -168,6 +173,7 @@ def _band_kernel(
     WORDS: tl.constexpr = BN // 32
     out_MW = tl.reshape(out_MW, (BM, WORDS))
     at_W = tile * WORDS + tl.arange(0, WORDS)
+    # int64, for queries times words may pass 2^31.
     tl.store(out_ptr + at_M[:, None].to(tl.int64) * (SLAB // 32) + at_W[None, :], out_MW)
 
 

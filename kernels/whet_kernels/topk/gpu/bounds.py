@@ -30,9 +30,11 @@ def first_bound(block: GpuBlock) -> torch.Tensor:
     job, count = block.job, block.count
     none_B = torch.full((count,), -torch.inf, device=job.device)
     step = max(1, len(job.corpus_ND) // job.cut.sample)
+    # A bin holds 32 rows and vouches for one of them; with fewer than k bins nothing is proved.
     if -(-len(job.corpus_ND) // step) < WORD * job.k:
         return none_B
     excluded_B = _sampled_exclusions(block.window, step)
+    # Each excluded row of the sample may be the best of a bin, so as many bins more are kept.
     depth = job.k + min(int(excluded_B.max(initial=0)), MOST_EXCLUDED)
     best_BW = none_B[:, None]
     slab_room = room_for_rounded(job.cut.rows, block.query_BD.shape[1], job.gear, job.device)
@@ -42,6 +44,7 @@ def first_bound(block: GpuBlock) -> torch.Tensor:
         best_BW = torch.cat([best_BW, new_BW], 1)
         best_BW = best_BW.topk(min(depth, best_BW.shape[1]), dim=1).values
     at_B = torch.from_numpy(job.k - 1 + excluded_B).to(job.device)
+    # More exclusions than the bins kept: no bound, which is always right.
     inside_B = at_B < best_BW.shape[1]
     bound_B = best_BW.gather(1, at_B.clamp(max=best_BW.shape[1] - 1)[:, None])[:, 0]
     return torch.where(inside_B, bound_B, -torch.inf)

@@ -180,6 +180,7 @@ def _admit_rows(
 ):
     """Append one query's admissible rows to those it keeps, and count those above the ceiling."""
     query = tl.program_id(0).to(tl.int64)
+    # The count goes on where the room ended (the query is then lost); rows beyond it do not exist.
     found = tl.minimum(tl.load(found_ptr + query), FOUND_ROOM)
     kept = tl.load(kept_ptr + query)
     above = tl.load(above_ptr + query)
@@ -190,6 +191,7 @@ def _admit_rows(
         there_F = at_F < found
         score_F = tl.load(score_ptr + query * FOUND_ROOM + at_F, there_F, 0.0)
         row_F = tl.load(row_ptr + query * FOUND_ROOM + at_F, there_F, 0).to(tl.int64) + FIRST
+        # Before exclusions are applied, as in the band kernel: the host takes them off together.
         above += tl.sum((there_F & (score_F > ceiling)).to(tl.int32))
         keep_F = there_F & (score_F <= ceiling) & (score_F >= least)
         if STEPS > 0:
@@ -200,6 +202,7 @@ def _admit_rows(
         tl.store(kept_row_ptr + at_C, row_F, keep_F & (place_F < KEPT_ROOM))
         tl.store(kept_score_ptr + at_C, score_F, keep_F & (place_F < KEPT_ROOM))
         kept += tl.sum(keep_F.to(tl.int32))
+    # Also past the room: by it `_keep_best` sees that rows were lost.
     tl.store(kept_ptr + query, kept)
     tl.store(above_ptr + query, above)
 

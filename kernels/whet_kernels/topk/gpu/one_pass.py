@@ -92,6 +92,7 @@ class GpuBlock:
     def __init__(self, job: GpuSearch, chosen: np.ndarray, window: Window) -> None:
         self.job, self.chosen, self.window = job, chosen, window
         self.count = len(chosen)
+        # Neighbours are a slice of the queries, which is a view; an index copies them.
         every = slice(int(chosen[0]), int(chosen[-1]) + 1)
         rows = every if len(chosen) == every.stop - every.start else chosen
         self.query_BD = rows_on(job.query_QD, rows, job.device).float().contiguous()
@@ -99,6 +100,7 @@ class GpuBlock:
         self.rounded = round_rows(self.query_BD, job.gear, room)
         self.padded = len(room.low_SP)
         self.limits = DeviceLimits(
+            # Padded queries have an empty window: no row is kept for them.
             self.pad(torch.from_numpy(window.ceiling_Q), -torch.inf),
             self.pad(torch.from_numpy(window.floor_Q), torch.inf),
             torch.from_numpy(window.exclude.offsets_Q1).to(job.device),
@@ -264,6 +266,7 @@ class Pass:
     def _outcome(self) -> PassResult:
         there_Bk = torch.arange(self.k, device=self.low_B.device) < self.kept.count_B[:, None]
         last_B = self.last_B()
+        # What scores under the bound was dropped unseen: a k-th under it may not be the k-th.
         certain_B = ~self.lost_B & (last_B >= self.low_B[: self.block.count])
         above_B, floor_B, near_B = (each[: self.block.count] for each in self.counts[:3])
         found = PassResult(

@@ -63,6 +63,8 @@ def _round_rows(
                 vector_ptr + row_R1 * STRIDE + at_1D, there_R[:, None] & (at_1D < D), 0.0
             )
             top_R = tl.maximum(top_R, tl.max(tl.abs(part_RD.to(tl.float32)), axis=1))
+        # A (nearly) zero vector keeps scale 1: its own would be zero or subnormal, and divide
+        # badly.
         scale_R = tl.where(top_R > 1e-35, top_R / 127.0, 1.0)
     norm_RD = tl.zeros((ROWS, CHUNK), tl.float64)
     error_RD = tl.zeros((ROWS, CHUNK), tl.float64)
@@ -72,6 +74,7 @@ def _round_rows(
         part_RD = tl.load(vector_ptr + row_R1 * STRIDE + at_1D, there_RD, 0.0).to(tl.float32)
         low_RD = _lowered(part_RD, scale_R, GEAR)
         tl.store(low_ptr + row_R1 * PADDED + at_1D, low_RD, there_R[:, None] & (at_1D < PADDED))
+        # What rounding cost is measured, not bounded: that makes the band as narrow as it can be.
         exact_RD = part_RD.to(tl.float64)
         back_RD = low_RD.to(tl.float32).to(tl.float64) * scale_R.to(tl.float64)[:, None]
         norm_RD += exact_RD * exact_RD
@@ -152,6 +155,8 @@ def _list_rows(
         at_W = first + tl.arange(0, CHUNK)
         there_RW = (at_R < QUERIES)[:, None] & (at_W < WORDS)[None, :]
         word_RW = tl.load(word_ptr + query_R1 * WORDS + at_W[None, :], there_RW, 0)
+        # A word's 32 rows lie BINS apart (see `words_of`), so its first row and a stride name them
+        # all.
         base_W = (at_W // BINS) * (32 * BINS) + at_W % BINS
         some_RW = (word_RW != 0).to(tl.int32)
         while tl.max(tl.max(some_RW, axis=1), axis=0) > 0:
@@ -160,6 +165,7 @@ def _list_rows(
             stored_RW = (some_RW > 0) & (place_RW < ROOM)
             tl.store(row_ptr + query_R1 * ROOM + place_RW, row_RW, stored_RW)
             count_R += tl.sum(some_RW, axis=1)
+            # Clears the lowest bit: as many rounds as the fullest word has bits.
             word_RW = word_RW & (word_RW - 1)
             some_RW = (word_RW != 0).to(tl.int32)
     tl.store(count_ptr + at_R, count_R, at_R < QUERIES)

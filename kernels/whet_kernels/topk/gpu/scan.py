@@ -86,6 +86,8 @@ class _Scan:
         open_BT = self._open(first, score_BT)
         error_B1 = self._error_B(tile_TD)[:, None]
         ceiling_B1, floor_B1 = (part.double()[:, None] for part in (self.ceiling_B, self.floor_B))
+        # Rows near a threshold are scored exactly whatever their rank: the counts must be exact,
+        # too.
         near_BT = (score_BT - ceiling_B1).abs() <= error_B1
         near_BT |= (score_BT - floor_B1).abs() <= error_B1
         wanted_BT = (score_BT >= self.least_B[:, None] - error_B1) & (score_BT <= ceiling_B1)
@@ -130,6 +132,8 @@ class _Scan:
         """The k best of those held and those of the tile that are kept."""
         row_BT = torch.arange(first, first + score_BT.shape[1], device=score_BT.device)
         row_BT = row_BT.expand_as(score_BT)
+        # One integer key for score and row: topk alone breaks ties as it likes, not by the lower
+        # row.
         key_BT = torch.where(keep_BT, order_keys(score_BT, row_BT), NONE)
         self.key_Bk, best_Bk = torch.cat([self.key_Bk, key_BT], 1).topk(self.k, dim=1)
         held_Bk = self.key_Bk > NONE

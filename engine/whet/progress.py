@@ -63,6 +63,7 @@ def _bar(title: str, total: int, unit: str, done: int) -> Iterator[Callable[...,
         task = bar.add_task(title, total=total, completed=done, rate="", figures="")
 
         def advance(count: int, **figures: float) -> None:
+            # What a resume found done took no time here, and would make the rate too high.
             worked = bar.tasks[0].completed + count - done
             rate = f"{worked / max(1e-9, time.monotonic() - start):,.0f} {unit}/s"
             bar.update(task, advance=count, rate=rate, figures=_spell(figures))

@@ -147,6 +147,7 @@ def _read(recipe: str, folders: Sequence[Path]) -> Result:
     claim = ClaimConfig(**config["claim"])
     metrics = json.loads((folders[0] / "metrics.json").read_text(encoding="utf-8"))
     facts = [json.loads((folder / "environment.json").read_text()) for folder in folders]
+    # A fit has a tuned model, and an eval the model alone.
     system = next(name for name in SYSTEMS if name in metrics)
     scores = [_scores(folder, system, claim.measure) for folder in folders]
     base = _scores(folders[0], BASE, claim.measure) if BASE in metrics else None

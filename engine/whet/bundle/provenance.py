@@ -204,6 +204,7 @@ def read_statement(folder: Path) -> dict[str, Any]:
             f"{printable(path)} was changed: {printable(' and '.join(odd[:3])) or 'the root'} of "
             "its hash tree is not as written. Get the bundle again."
         )
+    # The tree covers values; white space or doubled keys could still say something else.
     if text != spelled(statement):
         raise CheckpointError(
             f"{printable(path)} was changed, in its spelling alone. Get the bundle again."

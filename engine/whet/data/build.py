@@ -96,6 +96,7 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
             "Give it some."
         )
     splits: list[str] = []
+    # Splits are stored by number: their names are the data's and could lead out of the folder.
     for split, file in sorted(reading.splits.items(), key=_split_rank):
         if split in spools.judgments:
             qrels = resolve(
@@ -110,6 +111,7 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
         reading.findings.add("empty split", file, f"split {shown(split)} has no judgment to use")
     if not reading.splits:
         reading.findings.add("no judgments", source.root.name, "no query is judged")
+    # Before the seal, which takes all that lies here as part of the tables.
     shutil.rmtree(spools.folder)
     about = {"kind": source.kind, "splits": splits, "findings": reading.findings.to_dict()}
     seal(folder, about)

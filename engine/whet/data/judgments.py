@@ -35,6 +35,7 @@ def resolve(
         _unknown("query", query_ids, place_M, lost_q, size, reading=reading)
         size = f"{source.corpus_name} ({len(corpus):,} docs)"
         _unknown("document", doc_ids, place_M, lost_d, size, reading=reading)
+        # One unknown id costs one judgment, and is told; the others of its query stay.
         known_M = (query_M >= 0) & (doc_M >= 0)
         columns.append(np.stack([query_M, doc_M, relevance_M, place_M])[:, known_M])
     rows_4M = np.concatenate(columns, axis=1) if columns else np.empty((4, 0), np.int64)
@@ -71,10 +72,12 @@ def _sorted_once(
     implied = source.repeats != "refuse"
     query_M, doc_M, relevance_M, place_M = rows_4M
     rank_M = -relevance_M if implied else np.arange(len(query_M))
+    # lexsort's last key leads: query, document, then the one to keep comes first of its pair.
     order = np.lexsort((rank_M, doc_M, query_M))
     query_M, doc_M, relevance_M, place_M = rows_4M[:, order]
     again_M = np.zeros(len(order), bool)
     again_M[1:] = (query_M[1:] == query_M[:-1]) & (doc_M[1:] == doc_M[:-1])
+    # For each row where its pair begins: the running maximum of the beginnings so far.
     first_M = np.maximum.accumulate(np.where(again_M, 0, np.arange(len(order))))
     differs_M = again_M & (relevance_M != relevance_M[first_M])
     kind = "positive also given as negative" if implied else "conflicting judgments"

@@ -212,6 +212,7 @@ def keep_groups(table: TextTable) -> None:
 def repeated_rows(table: TextTable) -> np.ndarray:
     """Rows whose id an earlier row has: int64 [R, 2] of (row, that first row), ascending."""
     hash_N, row_N = table._hashes_N, table._rows_N
+    # Only ids whose hash another one has are read: all ids at once may not fit in memory.
     twin = np.asarray(hash_N[1:]) == np.asarray(hash_N[:-1])
     member = np.flatnonzero(np.append(twin, False) | np.append(False, twin))
     later, earlier = array("q"), array("q")
@@ -224,6 +225,7 @@ def repeated_rows(table: TextTable) -> np.ndarray:
         ):
             if key != current:
                 current, first_of = key, {}
+            # Equal hashes are not yet equal ids.
             first = first_of.setdefault(id_, row)
             if first != row:
                 later.append(row)

@@ -36,6 +36,7 @@ def changed_queries(
     """
     before, after = base.scores.per_query[measure], tuned.scores.per_query[measure]
     change = differences(before, after)
+    # Ties by id, so that the same run always shows the same examples.
     won = sorted((query for query in change if change[query] > TIE), key=lambda q: (-change[q], q))[
         :count
     ]

@@ -61,6 +61,7 @@ def score(
             "Add qrels for this split, or pick another."
         )
     asked = {str(measure): measure for measure in map(parse_measure, measures)}
+    # Never below 0: pytrec_eval crashes the process where all judgments are negative.
     grades = {
         query: {doc: max(0, g) for doc, g in docs.items()}
         for query, docs in judgments.items()
@@ -71,6 +72,7 @@ def score(
     for metric in _pipeline().iter_calc(list(asked.values()), grades, placed):
         per_query[str(metric.measure)][metric.query_id] = float(metric.value)
     ordered = {name: {query: found[query] for query in grades} for name, found in per_query.items()}
+    # fsum rounds once, so a mean does not depend on the order of the queries.
     means = {name: math.fsum(found.values()) / len(found) for name, found in ordered.items()}
     return Scores(means, ordered)
 
@@ -141,6 +143,7 @@ def parse_measure(name: str) -> Any:
 def _parts(name: str) -> tuple[str, dict[str, Any], int | None]:
     """`P(rel=2)@5` -> ("P", {"rel": 2}, 5)."""
     try:
+        # Read as an expression, never run: literal_eval takes constants alone.
         node = ast.parse(name.strip(), mode="eval").body
         cutoff = None
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):

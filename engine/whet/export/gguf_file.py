@@ -57,6 +57,7 @@ def write_gguf(encoder: Encoder, path: Path, kind: str) -> None:
     for name, weight in _weights(encoder):
         if weight.ndim == 1 or name in KEPT_IN_F32:
             writer.add_tensor(name, weight)
+        # A scale is shared by 32 weights of a row: rows that 32 does not divide stay f16.
         elif kind == "q8_0" and weight.shape[1] % BLOCK == 0:
             packed = gguf.quants.quantize(weight, gguf.GGMLQuantizationType.Q8_0)
             writer.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
@@ -100,12 +101,14 @@ def _write_vocabulary(writer: Any, encoder: Encoder) -> None:
     for row in range(config.vocab_size):
         piece = pieces.get(row)
         if piece is None:
+            # Rows of the embedding without a piece: llama.cpp wants a token for each.
             texts.append(f"[PAD{row}]")
             kinds.append(gguf.TokenType.UNUSED)
         elif row in special:
             texts.append(piece)
             kinds.append(gguf.TokenType.CONTROL)
         else:
+            # llama.cpp marks beginnings of words (U+2581), where WordPiece marks what goes on (##).
             texts.append(piece[2:] if piece.startswith("##") else f"\u2581{piece}")
             kinds.append(gguf.TokenType.NORMAL)
     writer.add_tokenizer_model("bert")

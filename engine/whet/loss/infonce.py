@@ -112,6 +112,7 @@ def matryoshka_info_nce(
         )
 
     total = of(query_BD, doc_CD)
+    # The whole length is counted once, whether it is named or not.
     shorter = [dim for dim in dims if dim < full]
     for dim in shorter:
         total = total + of(to_unit_length(query_BD[:, :dim]), to_unit_length(doc_CD[:, :dim]))

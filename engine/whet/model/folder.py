@@ -176,6 +176,7 @@ def _modules(folder: Path) -> dict[str, Path]:
         type_, place = said.get("type"), said.get("path")
         if not isinstance(type_, str) or not isinstance(place, str):
             raise _wrong(path, 'each layer must have a "type" and a "path"')
+        # By the last part: libraries have moved these classes between modules.
         kind = type_.rpartition(".")[2]
         if kind not in LAYERS:
             raise UnsupportedModel(
@@ -184,6 +185,7 @@ def _modules(folder: Path) -> dict[str, Path]:
             )
         if kind in found:
             raise UnsupportedModel(f"{printable(path)}: two {kind} layers. Use a model with one.")
+        # A path that leads out of the folder is refused here, before anything is opened.
         found[kind] = inner_path(folder, place, path)
     if "Transformer" not in found:
         raise _wrong(path, "it lists no Transformer")
@@ -207,6 +209,7 @@ def read_recipe(folder: Path, config: ModelConfig, *, longest: int) -> Recipe:
             f"not supported. Use a model with {', '.join(LAYERS)}."
         )
     prompts = _read_prompts(folder / "config_sentence_transformers.json")
+    # Models name the side that is searched in three ways; the first that says something counts.
     document_prompt = next(
         (prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name)), ""
     )
@@ -267,6 +270,7 @@ def _read_pooling(folder: Path) -> str:
     if not all(isinstance(value, bool) for value in flags.values()):
         raise _wrong(folder / "config.json", "its flags must be true or false")
     found = [name for name, flag in POOLING_FLAGS.items() if flags[flag]]
+    # Several flags mean several vectors joined, of another dimension.
     if len(found) != 1 or any(flags[flag] for flag in OTHER_FLAGS):
         raise UnsupportedModel(
             f"{printable(folder / 'config.json')}: only one of mean, cls and last-token pooling is "
@@ -294,6 +298,7 @@ def read_matrix(folder: Path, dimension: int) -> Tensor | None:
             "another dimension is not supported. Use a model without it."
         )
     weights = path / "model.safetensors"
+    # The header is checked before the file is loaded: it may ask for any amount of memory.
     shape = shapes_in(weights).get("linear.weight")
     if shape != (dimension, dimension):
         raise _wrong(weights, f'"linear.weight" must be {dimension} x {dimension}, is {shape}')
@@ -322,6 +327,7 @@ def write_recipe(folder: Path, recipe: Recipe, dimension: int, *, matrix: bool =
         for i, kind in enumerate(kinds)
     ]
     flags = {flag: name == recipe.pooling for name, flag in POOLING_FLAGS.items()}
+    # Every flag is written: sentence-transformers takes a missing one of mean as true.
     pooling = {"word_embedding_dimension": dimension, **flags, **dict.fromkeys(OTHER_FLAGS, False)}
     for i, kind in list(enumerate(kinds))[1:]:
         (folder / f"{i}_{kind}").mkdir(exist_ok=True)

@@ -90,6 +90,7 @@ def encode_texts(
     tokens = encoder.tokenize(texts, kind)
     check_known(encoder.tokenizer, tokens, encoder.source)
     was_training, home = encoder.training, encoder.device
+    # Once, before any batch: a NaN weight need not show in every vector.
     odd = encoder.odd_tensor()
     encoder.to(device).eval()
     try:

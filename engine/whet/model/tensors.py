@@ -72,6 +72,7 @@ def shapes_in(path: Path) -> Shapes:
             continue
         try:
             shape, (begin, end) = tuple(about["shape"]), about["data_offsets"]
+            # type(), not isinstance: True is an int, too.
             whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
             fits = whole and end - begin == prod(shape) * BYTES[about["dtype"]]
         except (KeyError, TypeError, ValueError):
@@ -81,6 +82,7 @@ def shapes_in(path: Path) -> Shapes:
             raise _damaged(path, what)
         shapes[name] = shape
         spans.append((begin, end))
+    # All together, because spans may overlap or leave gaps though each is right in itself.
     _check_spans(path, sorted(spans), room)
     return shapes
 
@@ -122,10 +124,12 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
     """The header, and how many bytes of tensors follow it."""
     try:
         with path.open("rb") as file:
+            # Of the open file, which nobody can swap for another one in between.
             about = os.fstat(file.fileno())
             length = int.from_bytes(file.read(8), "little")
             if not stat.S_ISREG(about.st_mode) or about.st_size < 8:
                 raise _damaged(path, f"it is cut: {about.st_size} bytes are no safetensors file")
+            # Checked before it is read: the eight bytes may name any length.
             if length > min(MOST_HEADER, about.st_size - 8):
                 raise _damaged(path, f"its header would have {length:,} bytes")
             header = json.loads(file.read(length))

@@ -138,6 +138,7 @@ def _routes(folder: Path) -> dict[str, Path]:
     for names in routes.values():
         if not isinstance(names, list) or not names or not isinstance(names[0], str):
             raise ConfigError(f"{printable(path)} is damaged: a route is no list of names. {AGAIN}")
+    # A route is a path of a stranger's file: it must lie in the folder, and not be the folder.
     sides = {kind: inner_path(folder, routes[kind][0], path) for kind in SIDES}
     if any(side == folder or not (side / "modules.json").is_file() for side in sides.values()):
         raise UnsupportedModel(

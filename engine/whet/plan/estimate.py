@@ -76,9 +76,11 @@ def estimate(
     w = processes.count
     judge_s = judging_s(work, search, config, processes)
     mine_s = mining_s(work, search, config, processes) if work.mines else 0.0
+    # new=False: the weights have changed, so no stored vector of them can be read.
     refresh_s = encoding_s(encode, work.corpus, work.learned, new=False) / w + mine_s
     base_s = encoding_s(encode, work.corpus, work.judged, new=True) / w
     learned_s = encoding_s(encode, NOTHING, work.learned, new=True) / w if work.mines else 0.0
+    # The tuned model has no vectors in the store, so everything is encoded.
     tuned_s = encoding_s(encode, work.corpus, work.judged, new=False) / w
     train_s = work.steps * step.seconds + work.refreshes * refresh_s
     stages = {

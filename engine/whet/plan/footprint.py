@@ -120,6 +120,7 @@ def setting_of(
     chunk = config.loss.chunk_tokens or default
     processes = config.launch.num_workers
     whole = work.step.tokens / processes
+    # Decided as the training decides it (`Contrastive._cached`).
     cached = config.loss.cache == "always" or (
         config.loss.cache == "auto"
         and whole > (config.loss.cache_tokens or tokens_that_fit(encoder))

@@ -50,6 +50,7 @@ def this_machine(device: torch.device, folder: Path) -> Machine:
         device_bytes=int(own * SHARE_USABLE),
         host_bytes=int(host * SHARE_USABLE),
         flops=2 * PRODUCT**3 / seconds_of(lambda: left @ left, device),
+        # Twice: a copy reads and writes.
         copy_bytes_s=2 * COPIED / seconds_of(lambda: other.copy_(numbers), device),
         disk_bytes_s=disk_bytes_s(folder),
     )

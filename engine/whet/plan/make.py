@@ -115,8 +115,10 @@ def make_plan(
     machine = this_machine(device, store)
     work = workload_of(data, split, encoder, config, store=store)
     setting = setting_of(encoder, config, work, base=0.0, gpu=machine.has_gpu)
+    # `auto` would decide by the probe's step, which is smaller than the real one.
     as_it_will = replace(config.loss, cache="always" if setting.cached else "never")
     rates = probe(data, split, encoder, replace(config, loss=as_it_will), work)
+    # On a CPU the base was measured with the model loaded, which the footprint counts by itself.
     held_model = 0 if machine.has_gpu else FLOAT * setting.shape.weights
     setting = calibrated(
         replace(setting, base=rates.base_bytes - held_model),

@@ -42,6 +42,7 @@ def price_of(device: str, path: str | None = None) -> Price | None:
     fitting = [name for name in found if name.casefold() in device.casefold()]
     if not fitting:
         return None
+    # The longest is the most exact: an A100 is no A10.
     name = max(fitting, key=len)
     dollars, link = found[name]
     return Price(name, dollars, link * 1e9)

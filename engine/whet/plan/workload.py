@@ -118,6 +118,7 @@ class Stored:
         """The texts in the given rows; those counted before count as encoded."""
         sample = table.texts(sampled(rows, SAMPLED))
         tokens = float(np.mean([len(ids) for ids in self.encoder.tokenize(sample, kind)]))
+        # Beyond this looking up costs more than it tells: all count as new.
         if len(rows) > COUNTED:
             return TextCount(len(rows), len(rows), tokens)
         keys = np.unique(text_keys(table.texts(rows)))
@@ -131,6 +132,7 @@ class Stored:
         )
         before = self.seen.get(prompt, keys[:0])
         new = (vectors.find(keys)[0] < 0) & ~np.isin(keys, before)
+        # A judged query may be learned from as well, and is in the store by then.
         self.seen[prompt] = np.union1d(before, keys)
         return TextCount(len(keys), int(new.sum()), tokens)
 

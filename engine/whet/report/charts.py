@@ -71,6 +71,7 @@ def line_chart(
     ys = [y for _, y in points]
     low, high = min(ys), max(ys)
     room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
+    # From 0 where that leaves at most half of the height empty: else small changes look large.
     bottom = 0.0 if 0 <= low < 0.5 * high else low - room
     plot = Plot(points[0][0], points[-1][0], bottom, high + room)
     kind = "line faint" if smoothed else "line"
@@ -90,6 +91,7 @@ def histogram(bins: Sequence[tuple[str, float]], *, title: str, x_label: str) ->
     """
     high = max(count for _, count in bins) or 1
     plot = Plot(0, len(bins), 0, high * 1.05)
+    # About 9 units a character, so that labels do not overlap.
     every = math.ceil(max(len(label) for label, _ in bins) * 9 * len(bins) / (WIDTH - LEFT - RIGHT))
     parts = [_axes(plot, x_label, with_x=False)]
     for place, (label, count) in enumerate(bins):
@@ -153,6 +155,7 @@ def dot_rows(
     the mark is.
     """
     ends = [x for _, (low, high), _, mark in rows for x in (low, high, mark) if x is not None]
+    # `or`: one value alone has no range to take a share of.
     room = (max(ends) - min(ends)) * 0.05 or 0.05
     low, high = min(ends) - room, max(ends) + room
     left, step, top = 190, 26, 8

@@ -139,6 +139,7 @@ def _training(log: list[dict[str, Any]]) -> list[Markup]:
     by_step = {row["step"]: row for row in log if is_number(row.get("step"))}
     refreshed = any("refresh_overlap" in row for row in by_step.values())
     names = {"loss": "Loss", "lr": "Learning rate"}
+    # Without a refresh the age only counts up, which is no chart to look at.
     if refreshed:
         names["refresh_overlap"] = "Overlap of fresh negatives with the previous ones"
         names["negatives_age_steps"] = "Age of the negatives, in steps"

@@ -48,6 +48,7 @@ def new_folder(output: str | None, name: str, or_else: str = "move it away") -> 
         base = Path("runs") / f"{stamp}_{name}"
         folder = base
         number = 2
+        # Two commands may begin in one second.
         while folder.exists():
             folder = base.with_name(f"{base.name}_{number}")
             number += 1

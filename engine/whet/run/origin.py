@@ -60,6 +60,7 @@ def record_origin(folder: Path, config: FitConfig, data: Dataset, fingerprint: s
         "changed": [],
     }
     first = read_origin(folder)
+    # A resume must not rewrite what the run began with.
     if first is not None:
         changed = {*first["changed"], *(part for part in PARTS if first[part] != now[part])}
         now = {**first, "changed": sorted(changed)}
@@ -210,6 +211,7 @@ def machine_here() -> dict[str, Any]:
     gpus = []
     if torch.cuda.is_available():
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    # Flags and capability: they choose the kernels, which add in different orders.
     cpu = _cpu()
     return {
         "system": platform.system(),

@@ -102,6 +102,7 @@ def _job(verb: Verb, composed: DictConfig, later: list[FitConfig]) -> int:
             return 0
     config = typed(verb, composed)
     if sweep and isinstance(config, FitConfig) and config.launch.mode == "ray":
+        # On a cluster the runs of a sweep are done together, when all of them are known.
         later.append(config)
         return 0
     return run_function(verb, config)
@@ -185,12 +186,14 @@ def _resumed(composed: DictConfig, folder: Path) -> FitConfig:
     record = readable_yaml(source, remedy="Bring back a copy, or start a new run.")
     left = fill(saved, record, printable(source))
     asked = dict(flat(OmegaConf.to_container(composed, resolve=True)))
+    # A run folder may be a stranger's: only this command line can trust code.
     if not asked[TRUST]:
         refuse_trust(left, printable(source))
     named, standard = _named(), dict(options_of(FitConfig()))
     ours = for_the_command_line(FitConfig)
     for key, there in list(options_of(saved)):
         here = asked[key]
+        # A default that nobody wrote asks for nothing.
         stated = here != standard[key] or key in named
         if key in ours:
             _set(saved, key, here)

@@ -133,6 +133,7 @@ def _choice(verb: Verb, key: str, value: str, flags: list[str], *, sweep: bool) 
     """`group=choice`: known choices pass, a path or model name becomes its own key."""
     group = key.lstrip("+~")
     known = {*choices_of(group), *_own_choices(flags, group), "null"}
+    # Lists and sweeps are Hydra's to read.
     if value.startswith("[") or SWEEP_FUNCTION.match(value):
         return f"{key}={value}"
     values = value.split(",") if sweep else [value]
@@ -140,6 +141,7 @@ def _choice(verb: Verb, key: str, value: str, flags: list[str], *, sweep: bool) 
         return f"{key}={value}"
     strangers = [item for item in values if item not in known]
     near = difflib.get_close_matches(strangers[0], known, n=1, cutoff=0.75)
+    # A typing mistake in a name should not be taken for the folder of a model.
     looks_like_a_path = "/" in value or value[:1] in ".~'\"" or Path(value).exists()
     if not sweep and all(item in known for item in value.split(",")):
         raise ConfigError(f"{group}={value} has several values. Add --multirun for a run of each.")

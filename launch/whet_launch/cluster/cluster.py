@@ -102,6 +102,7 @@ def check_nodes(ray: Any, folder: Path) -> None:
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    # A new random name: an old file could be there on every node.
     token = folder / f".seen_{secrets.token_hex(8)}"
     token.touch()
     try:

@@ -194,6 +194,7 @@ def _follow(
         if asked and stop_by is None:
             board.stop.remote()
             stop_by = time.monotonic() + STOP_WITHIN_S
+        # A second Ctrl-C, or no answer to the first: the user does not wait for a dead cluster.
         if len(asked) > 1 or (stop_by is not None and time.monotonic() > stop_by):
             raise KeyboardInterrupt(str(folder))
 

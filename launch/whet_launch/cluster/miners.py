@@ -56,6 +56,8 @@ def mine_beside(task: dict[str, Any]) -> None:
         try:
             meet = ray.get(actors[0].address.remote())
             runs = [actor.mine.remote(task, rank, size, meet) for rank, actor in enumerate(actors)]
+            # The first to end is one that died: the others wait for it in a collective, so all
+            # start anew.
             ray.get(ray.wait(runs)[0])
         except ray.exceptions.RayError as error:
             last = str(error).strip().splitlines()[-1]

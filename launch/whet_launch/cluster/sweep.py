@@ -42,6 +42,7 @@ def run_together(configs: list[FitConfig]) -> list[int]:
         for number, config in enumerate(configs):
             launch = replace(config.launch, address=address)
             waiting.put((number, replace(config, launch=launch)))
+        # A run that Ctrl-C kept from starting counts as interrupted.
         runs, codes = _Runs([]), [signal.SIGINT + 128] * len(configs)
         before = signal.signal(signal.SIGINT, runs.stop)
         threads = [

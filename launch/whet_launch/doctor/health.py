@@ -177,6 +177,7 @@ def _disk(name: str, path: str) -> list[Finding]:
     folder = _existing(Path(path).expanduser().absolute())
     try:
         free = shutil.disk_usage(folder).free / GIB
+        # Measured to the disk, not to the page cache: a checkpoint waits for that.
         speed = _written_mb_s(folder)
     except OSError as error:
         remedy = f"Make {folder} writable, or choose another."
@@ -220,6 +221,7 @@ def _ray() -> list[Finding]:
     open_at = [address for address in addresses if answers(address, GCS_PORT)]
     if not open_at:
         return [*found, Finding(OK, f"port {GCS_PORT}", "free (Ray's own)")]
+    # What listens to this machine alone is no way in from the network.
     outside = [address for address in open_at if address != "127.0.0.1"]
     told = f"answered on {', '.join(open_at)}"
     if outside and unsafe:

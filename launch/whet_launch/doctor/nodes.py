@@ -66,6 +66,7 @@ def _without_jobs_api(address: str) -> str:
 def _asked(ray: Any, folders: dict[str, str]) -> dict[str, list[Finding]]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    # By value: a node without Whet could not import the checks, and is just what is looked for.
     ray.cloudpickle.register_pickle_by_value(health)
     try:
         task = ray.remote(num_cpus=0, max_retries=0)(health.report)

@@ -116,6 +116,7 @@ def _interruptible(group: ProcessGroup, folder: Path) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    # Stopped, and no process gave a result or an error of its own.
     if asked and group.outcome() is None:
         raise KeyboardInterrupt(str(folder))
 
@@ -131,6 +132,7 @@ def _watched(group: ProcessGroup, limit_s: float) -> Iterator[None]:
             for words in group.end_silent(limit_s):
                 say(words)
             now = set(group.pids().values())
+            # All ids are new: the agent ended every process when one died.
             if last and now and not last & now:
                 for words in group.last_words():
                     say(words)

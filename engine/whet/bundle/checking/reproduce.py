@@ -196,6 +196,7 @@ def _as_then(threads: int, folder: Path) -> Iterator[None]:
     before = torch.get_num_threads()
     names = ("WHET_CACHE", "OMP_NUM_THREADS")
     kept = {name: os.environ.get(name) for name in names}
+    # Stored vectors may differ in their last bits from those the run computed.
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as cache:
         torch.set_num_threads(threads)
         os.environ |= {"WHET_CACHE": cache, "OMP_NUM_THREADS": str(threads)}

@@ -211,6 +211,7 @@ def verify_command(config: VerifyConfig) -> int:
         place = TITLES.get(bad.where, bad.where)
         print(f"The first that differs: {printable(bad.name)} ({place}): {bad.verdict}.")
         return 1
+    # Files may be as listed and the list still not be true of itself.
     odd = contradiction(folder, statement)
     if odd is not None:
         print(f"The bundle contradicts itself: {odd}.")

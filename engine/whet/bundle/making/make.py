@@ -107,6 +107,7 @@ def _refuse_private(facts: Facts, draft: Path) -> None:
     private = {str(facts.folder.resolve()), str(Path.home().resolve()) + "/"}
     named = (facts.private["data"]["path"], facts.private["model"]["name"])
     private |= {str(Path(name).expanduser().resolve()) for name in named if Path(name).exists()}
+    # A home like / or /a would be found everywhere.
     marks = [mark.encode() for mark in private if len(mark) > 4]
     for path in sorted(draft.rglob("*")):
         copied = path.relative_to(draft).parts[0] in (DATA, BASE, CODE)

@@ -49,6 +49,7 @@ def text_of(row: dict[str, Any], field: str, reading: Reading, place: int) -> st
         reading.add("missing field", place, f"no {field!r}, only {shown(list(row))}")
         return None
     text = row.get(field)
+    # An empty title counts as none: joined, it would leave a space before the text.
     if title is None or title == "":
         return text if reading.usable(text, place, f"{field!r}") else None
     if text is None or text == "":

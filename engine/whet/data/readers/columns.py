@@ -61,6 +61,7 @@ def roles_of(columns: Sequence[str], reading: Reading, place: int) -> Roles:
             f"{reading.say(place)}: has the columns {shown(list(columns), 200)}, pairs need two."
             " Name one of them query and one positive."
         )
+    # A guess, so it is told: the right names make it sure.
     reading.add(
         "columns by order",
         place,

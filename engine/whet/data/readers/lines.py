@@ -55,6 +55,8 @@ def numbered_lines(path: Path, reading: Reading, base: int) -> Iterator[tuple[in
         while True:
             place += 1
             try:
+                # Two bytes more for the line's own end; the limit keeps one endless line from
+                # filling memory.
                 raw = handle.readline(LINE_LIMIT + 2)
                 if len(raw) > LINE_LIMIT and len(raw.rstrip(b"\r\n")) > LINE_LIMIT:
                     _skip_rest_of_line(handle, raw)
@@ -64,6 +66,7 @@ def numbered_lines(path: Path, reading: Reading, base: int) -> Iterator[tuple[in
                 raise _torn(path, error) from error
             if not raw:
                 return
+            # A byte-order mark is one only at the very beginning.
             if place == base + 1:
                 raw = raw.removeprefix(b"\xef\xbb\xbf")
             try:

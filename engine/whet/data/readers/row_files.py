@@ -123,6 +123,7 @@ def _open_parquet(path: Path, name: str, reading: Reading) -> tuple[list[str], R
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
+            # A torn file shows only here, when its pages are read.
             yield from file.iter_batches(batch_size=4096)
         except (pa.ArrowException, OSError) as error:
             raise DataError(
@@ -184,6 +185,7 @@ def _open_delimited(
     lines = _Lines(numbered_lines(path, reading, reading.file(name)))
     csv.field_size_limit(LINE_LIMIT)
     if delimiter == "\t":
+        # In a tsv a quote is a character like others; read as csv it would swallow lines.
         table = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
     else:
         table = csv.reader(lines, delimiter=delimiter, strict=True)

@@ -29,6 +29,7 @@ def _read(root: Path, files: tuple[Path, ...], reading: Reading) -> Iterator[Tex
         name = path.relative_to(root).as_posix()
         place = reading.file(name)
         with open(path, "rb") as handle:
+            # One byte more than allowed shows that there is more, without reading it.
             raw = handle.read(LINE_LIMIT + 1)
         if len(raw) > LINE_LIMIT:
             reading.add("line too long", place, "the file is over 16 MiB")

@@ -130,9 +130,11 @@ class EventStore:
         marks = ", ".join("?" * len(COLUMNS.split(",")))
         command = f"INSERT INTO events ({COLUMNS}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING"
         with self._writing, self._named_errors():
+            # The lock now: a reader that turns writer later may find it taken, and fail.
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 new = sum(self._db.execute(command, row).rowcount for row in rows)
+                # Twice: a file moved away between the two would take a confirmed gesture with it.
                 self.check_there()
                 self._db.execute("COMMIT")
             except BaseException:

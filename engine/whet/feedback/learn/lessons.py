@@ -85,6 +85,7 @@ def lessons_of(judged: Sequence[Judged], corpus: TextTable) -> tuple[Lessons, in
         lost += int((rows < 0).sum())
         cut = len(one.relevant), len(one.relevant) + len(one.irrelevant)
         good, bad, both = rows[: cut[0]], rows[cut[0] : cut[1]], rows[cut[1] :].reshape(-1, 2)
+        # A copy of a relevant text is relevant, too, or training would push it away.
         good = np.array(sorted({m for row in good if row >= 0 for m in members[group_of_N[row]]}))
         bad = np.setdiff1d(bad[bad >= 0], good)
         both = both[(both >= 0).all(1)]

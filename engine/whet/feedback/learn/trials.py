@@ -126,6 +126,8 @@ class Work:
         count, answered = len(self.lessons), len(self.gains_C)
         shares = (1.0,) if method == "words" else SHARES
         trials = {share: Trial(np.zeros(answered), np.zeros(count)) for share in shares}
+        # Each half is asked with weights that learned from the other: no query judges what it
+        # taught.
         for half in (0, 1):
             learn, ask = np.sort(order[half::2]), np.sort(order[1 - half :: 2])
             title = f"Trying {WHAT[method]}, half {half + 1} of 2"

@@ -166,6 +166,8 @@ def _serve(
     redirect = redirect_file(home, port)
     try:
         if config.open_browser and has_screen():
+            # The browser is sent a file, not the address: its arguments are visible to other
+            # accounts.
             token = keys.issue(lambda: redirect.unlink(missing_ok=True))
             try:
                 send_on(redirect, page + token)

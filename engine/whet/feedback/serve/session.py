@@ -58,6 +58,7 @@ class Session:
         query = checked(query)
         self._check_query_id(query_id)
         self._sureness.hold()
+        # Held for the whole search: a new version may be shipped meanwhile.
         searcher, start = self._searcher, time.perf_counter()
         vector = searcher.vectors([query])
         encoded = time.perf_counter()

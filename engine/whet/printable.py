@@ -25,7 +25,12 @@ def printable(value: object) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """The same for text of several lines: its line ends and tabs stay, as a table needs them."""
+    """The same for text of several lines: its line ends and tabs stay, as a table needs them.
+
+    >>> print(printable_lines("a\\nc\\x1b[2J"))
+    a
+    c\\x1b[2J
+    """
     return re.sub(r"[^\n\t]+", lambda part: printable(part[0]), text)
 
 

@@ -122,7 +122,11 @@ class Result:
 
 
 def mean(scores: dict[str, float]) -> float:
-    """The mean over queries, summed without rounding as in whet.evaluation."""
+    """The mean over queries, summed without rounding as in whet.evaluation.
+
+    >>> mean({"q": 0.25, "r": 0.75})
+    0.5
+    """
     return math.fsum(scores.values()) / len(scores)
 
 
@@ -179,5 +183,9 @@ def is_done(folder: Path, verb: str) -> bool:
 
 
 def told_model(name: str) -> str:
-    """A model's name as tables show it: a folder by its last part."""
+    """A model's name as tables show it: a folder by its last part.
+
+    >>> told_model("models/my-model"), told_model("BAAI/bge-small-en")
+    ('my-model', 'bge-small-en')
+    """
     return "BM25" if name == BM25 else Path(name).name

@@ -74,7 +74,14 @@ def columns(suite: Suite, results: Sequence[Result]) -> list[Column]:
 
 
 def markdown(shown: Sequence[Column]) -> str:
-    """The table in markdown."""
+    """The table in markdown.
+
+    >>> print(markdown([("recipe", ["a", "b"]), ("nDCG@10", ["0.5000", "0.6000"])]))
+    | recipe | nDCG@10 |
+    | --- | --- |
+    | a | 0.5000 |
+    | b | 0.6000 |
+    """
     heads = [heading for heading, _ in shown]
     rows = zip(*(column for _, column in shown), strict=True)
     lines = [heads, ["---"] * len(heads), *rows]

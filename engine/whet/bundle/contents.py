@@ -27,7 +27,11 @@ class Contents:
 
 
 def is_of_hubs(name: str) -> bool:
-    """Whether a hub adds a file of this name."""
+    """Whether a hub adds a file of this name.
+
+    >>> is_of_hubs(".gitattributes"), is_of_hubs("model.safetensors")
+    (True, False)
+    """
     first, _, rest = name.casefold().partition("/")
     return name.casefold() == HUB_FILE or (first in HUB_FOLDERS and bool(rest))
 

@@ -20,6 +20,12 @@ def refusal(name: str) -> str | None:
     """Why a bundle may not hold a file of this name; None where it may.
 
     A name is relative, with `/` between its parts, and leads nowhere else on any system.
+
+    >>> refusal("training/config.yaml")
+    >>> refusal("../config.yaml")
+    'leads out of the folder'
+    >>> refusal("C:/config.yaml")
+    'is absolute'
     """
     if printable(name) != name:
         return "holds a control or format character"
@@ -44,6 +50,10 @@ def _bytes(text: str) -> int:
 def clash(names: Iterable[str]) -> tuple[str, str] | None:
     """Two names that are one file where capitals or the spelling of accents do not count, or that
     are the same; None where there are no such.
+
+    >>> clash(["a.md", "b.md", "A.md"])
+    ('a.md', 'A.md')
+    >>> clash(["a.md", "b.md"])
     """
     seen: dict[str, str] = {}
     for name in names:
@@ -57,6 +67,9 @@ def clash(names: Iterable[str]) -> tuple[str, str] | None:
 def is_beside_data(name: str, kind: str) -> bool:
     """Whether a file may lie in a copy of data of this kind though it is no input: it states the
     licence, at the top of the folder, and no data are read from it.
+
+    >>> is_beside_data("LICENSE", "jsonl"), is_beside_data("README.md", "text files")
+    (True, False)
     """
     if "/" in name or not states_licence(name):
         return False

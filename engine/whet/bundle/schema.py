@@ -225,5 +225,9 @@ def _measures(predicate: dict[str, Any]) -> None:
 
 
 def is_score(value: Any) -> bool:
-    """Whether this is a finite number that is not negative, as measures and spreads are."""
+    """Whether this is a finite number that is not negative, as measures and spreads are.
+
+    >>> is_score(0.5), is_score(-0.5), is_score(True), is_score(float("nan"))
+    (True, False, False, False)
+    """
     return type(value) in (int, float) and 0 <= value <= HIGHEST

@@ -97,7 +97,11 @@ def options_of(config: Any) -> Iterator[tuple[str, Any]]:
 
 
 def flat(plain: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The same of plain values: nested mappings as dotted keys."""
+    """The same of plain values: nested mappings as dotted keys.
+
+    >>> list(flat({"seed": 0, "mining": {"backend": "auto"}}))
+    [('seed', 0), ('mining.backend', 'auto')]
+    """
     for name, value in plain.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{name}.")
@@ -139,7 +143,11 @@ def refuse_trust(left: Mapping[str, Any], source: str, option: str = TRUST) -> N
 
 
 def spelled(value: Any) -> str:
-    """A value as one would type it."""
+    """A value as one would type it.
+
+    >>> spelled(None), spelled(True), spelled(0.05)
+    ('null', 'true', '0.05')
+    """
     words = {None: "null", True: "true", False: "false"}
     plain = value is None or isinstance(value, bool)
     return words[value] if plain else printable(value)

@@ -54,7 +54,11 @@ KINDS: dict[str, tuple[str, str]] = {
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """`value` as it goes into a message: quoted, at most about `limit` characters."""
+    """`value` as it goes into a message: quoted, at most about `limit` characters.
+
+    >>> shown("short"), shown("a long text", 5)
+    ("'short'", "'a l...'")
+    """
     text = repr(value[: limit + 1] if isinstance(value, (str, bytes)) else value)
     return text if len(text) <= limit + 2 else f"{text[: limit - 1]}...{text[0]}"
 

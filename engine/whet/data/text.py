@@ -30,7 +30,11 @@ def normalise(text: str) -> str:
 
 
 def hash64(texts: Iterable[str]) -> np.ndarray:
-    """BLAKE2b to 8 bytes of each text, uint64 [N]; the same on every machine."""
+    """BLAKE2b to 8 bytes of each text, uint64 [N]; the same on every machine.
+
+    >>> hash64(["a", "b"])
+    array([3405396810240292928, 8453121595177857668], dtype=uint64)
+    """
     # surrogatepass: an id with a lone surrogate must be looked up in vain, not raise
     digests = [
         blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts
@@ -39,7 +43,11 @@ def hash64(texts: Iterable[str]) -> np.ndarray:
 
 
 def text_id(prefix: str, text: str) -> str:
-    """An id made from the text alone (96 bits: among 10^9 texts a clash has odds of 1 in 10^11)."""
+    """An id made from the text alone (96 bits: among 10^9 texts a clash has odds of 1 in 10^11).
+
+    >>> text_id("d-", "some text")
+    'd-f5509ea63607f6f9ed74d67b'
+    """
     return prefix + blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
@@ -64,6 +72,9 @@ def id_of(value: object) -> str | None:
     Spaces within are allowed. White space at an end is not, since files of judgments lose it; nor
     are control and format characters, line ends and lone surrogates, which steer a terminal or
     cannot be seen.
+
+    >>> id_of(7), id_of("doc 7"), id_of(" doc"), id_of(True)
+    ('7', 'doc 7', None, None)
     """
     if not isinstance(value, str):
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else None

@@ -113,7 +113,11 @@ def compare(
 
 
 def differences(base: Mapping[str, float], tuned: Mapping[str, float]) -> dict[str, float]:
-    """Query id -> tuned minus base, in base's order. Raises DataError when their queries differ."""
+    """Query id -> tuned minus base, in base's order. Raises DataError when their queries differ.
+
+    >>> differences({"q": 0.25, "r": 0.5}, {"r": 0.5, "q": 0.75})
+    {'q': 0.5, 'r': 0.0}
+    """
     odd = base.keys() ^ tuned.keys()
     if odd or not base:
         raise DataError(
@@ -179,7 +183,11 @@ def _judgement(row: MeasureRow, queries: int) -> str:
 
 
 def p_text(p_value: float) -> str:
-    """`p = 0.012`, or `p < 0.001`."""
+    """`p = 0.012`, or `p < 0.001`.
+
+    >>> p_text(0.0117), p_text(0.0002)
+    ('p = 0.012', 'p < 0.001')
+    """
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 

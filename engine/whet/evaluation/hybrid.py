@@ -54,7 +54,11 @@ class HybridSearch:
 
 
 def highest(score_BN: np.ndarray, count: int) -> np.ndarray:
-    """Columns of the `count` highest scores of each row, in no order."""
+    """Columns of the `count` highest scores of each row, in no order.
+
+    >>> highest(np.array([[0.1, 0.9, 0.5]]), 1)
+    array([[1]])
+    """
     width = score_BN.shape[1]
     if count >= width:
         return np.broadcast_to(np.arange(width), score_BN.shape)

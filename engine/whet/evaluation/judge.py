@@ -58,6 +58,10 @@ def judgments_of(qrels: Qrels, query_ids: Sequence[str], doc_ids: Sequence[str])
     """Judgments by row as judgments by id.
 
     Raises DataError for a relevance that is no whole number.
+
+    >>> qrels = Qrels(np.array([0, 0]), np.array([1, 0]), np.array([2, 0]))
+    >>> judgments_of(qrels, ["q"], ["a", "b"])
+    {'q': {'b': 2, 'a': 0}}
     """
     judgments: Judgments = {}
     columns_M = (qrels.query_rows_M, qrels.doc_rows_M, qrels.relevance_M)

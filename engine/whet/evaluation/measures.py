@@ -54,6 +54,10 @@ def score(
     Measures are keyed by ir-measures' own names (`RR@10` for `MRR@10`). A judged query that the run
     misses scores 0 and still counts; a query nobody judged does not count. Raises ConfigError for
     an unknown measure, DataError when nothing is judged.
+
+    >>> scores = score({"q": {"a": 2.0, "b": 1.0}}, {"q": {"b": 1}, "r": {"a": 1}}, ["RR@10"])
+    >>> scores.per_query["RR@10"], scores.means
+    ({'q': 0.5, 'r': 0.0}, {'RR@10': 0.25})
     """
     if not any(judgments.values()):
         raise DataError(
@@ -96,6 +100,9 @@ def check_measures(measures: Sequence[str], depth: int) -> list[str]:
 
     Raises ConfigError for an unknown name, or one that looks deeper than the run's `depth`
     documents a query.
+
+    >>> check_measures(["MRR@10", "RR@10", "nDCG@10"], depth=100)
+    ['RR@10', 'nDCG@10']
     """
     if not measures:
         raise ConfigError("evaluate.measures is empty. Name at least one, such as nDCG@10.")
@@ -115,6 +122,9 @@ def parse_measure(name: str) -> Any:
 
     Raises ConfigError, with the nearest known names, when there is no such measure or it cannot be
     computed here.
+
+    >>> str(parse_measure("MRR@10")), str(parse_measure("P(rel=2)@5"))
+    ('RR@10', 'P(rel=2)@5')
     """
     import ir_measures
 

@@ -51,6 +51,9 @@ def run_of(
     """What `retrieve` found, by ids and in TREC order; padded places (row -1) are left out.
 
     Raises DataError for a score that is not finite.
+
+    >>> run_of(np.array([[0.5, 0.25]]), np.array([[1, -1]]), ["q"], ["a", "b"])
+    {'q': {'b': 0.5}}
     """
     run: Run = {}
     for query_id, scores_K, rows_K in zip(

@@ -64,6 +64,9 @@ def paired_t_test(difference_Q: np.ndarray) -> float:
 
     Source: Student, 1908; `scipy.stats.ttest_rel` gives the same. 1.0 where it can say nothing:
     fewer than two queries, or no difference at all.
+
+    >>> round(paired_t_test(np.array([0.1, 0.2, 0.3])), 4)
+    0.0742
     """
     from scipy.special import (
         stdtr,
@@ -85,6 +88,9 @@ def bootstrap_interval(
 
     Queries are drawn with replacement, n at a time; the interval spans the middle `level` of the
     draws' means. Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
+
+    >>> bootstrap_interval(np.array([0.5, 0.5, 0.5]))
+    (0.5, 0.5)
     """
     random = np.random.default_rng(seed)
     count = len(difference_Q)
@@ -97,6 +103,10 @@ def bootstrap_interval(
 
 
 def wins_ties_losses(difference_Q: np.ndarray) -> tuple[int, int, int]:
-    """How many queries got better, stayed (within 1e-9) and got worse."""
+    """How many queries got better, stayed (within 1e-9) and got worse.
+
+    >>> wins_ties_losses(np.array([0.2, 0.0, 0.1, -0.3]))
+    (2, 1, 1)
+    """
     wins, losses = int((difference_Q > TIE).sum()), int((difference_Q < -TIE).sum())
     return wins, len(difference_Q) - wins - losses, losses

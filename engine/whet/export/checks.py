@@ -46,7 +46,11 @@ def check_same(encoder: Encoder, exported: Encoder, texts: Sequence[str]) -> flo
 
 
 def cosines(one_ND: np.ndarray, other_ND: np.ndarray) -> np.ndarray:
-    """Cosine of each pair of rows, float64 [N]."""
+    """Cosine of each pair of rows, float64 [N].
+
+    >>> cosines(np.array([[1.0, 0.0]]), np.array([[3.0, 4.0]]))
+    array([0.6])
+    """
     one, other = one_ND.astype(np.float64), other_ND.astype(np.float64)
     norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     return (one * other).sum(1) / np.maximum(norms, 1e-12)

@@ -79,7 +79,11 @@ def info_nce(
 
 
 def uses_tiles(fused: str, similarities: int) -> bool:
-    """Whether the loss goes by tiles: `fused` is always, or auto and there are too many."""
+    """Whether the loss goes by tiles: `fused` is always, or auto and there are too many.
+
+    >>> uses_tiles("always", 1), uses_tiles("auto", 1), uses_tiles("never", 10**12)
+    (True, False, False)
+    """
     return fused == "always" or (fused == "auto" and similarities > DENSE_AT_MOST)
 
 

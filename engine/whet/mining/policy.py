@@ -127,6 +127,12 @@ class References(NamedTuple):
 def references(positives: Positives, score_P: np.ndarray, reference: str) -> References:
     """One row a query with s+ the least or greatest of its positives' scores, or one row a
     positive.
+
+    >>> pair = Positives(np.array([0, 2]), np.array([5, 6]), np.arange(9))
+    >>> references(pair, np.float32([0.75, 0.5]), "min").score_R
+    array([0.5], dtype=float32)
+    >>> references(pair, np.float32([0.75, 0.5]), "each").ordinal_R
+    array([0, 1])
     """
     count = len(positives)
     query_P = positive_queries(positives)
@@ -145,7 +151,11 @@ def references(positives: Positives, score_P: np.ndarray, reference: str) -> Ref
 
 
 def positive_queries(positives: Positives) -> np.ndarray:
-    """The query of each positive, int64 [P]."""
+    """The query of each positive, int64 [P].
+
+    >>> positive_queries(Positives(np.array([0, 2, 2, 3]), np.array([5, 6, 7]), np.arange(9)))
+    array([0, 0, 2])
+    """
     return np.repeat(np.arange(len(positives)), np.diff(positives.offsets_Q1))
 
 
@@ -174,7 +184,12 @@ def thresholds(score_R: np.ndarray, policy: MiningConfig) -> tuple[np.ndarray, n
 
 
 def exclusions(positives: Positives) -> Exclude:
-    """Each query's positives and all documents whose text equals one of theirs (group_of_N)."""
+    """Each query's positives and all documents whose text equals one of theirs (group_of_N).
+
+    >>> same_text = np.array([0, 1, 0, 2])  # documents 0 and 2 have one text
+    >>> exclusions(Positives(np.array([0, 1]), np.array([2]), same_text)).rows_E
+    array([0, 2])
+    """
     group_P = np.asarray(positives.group_of_N[positives.doc_rows_P])
     wanted = np.unique(group_P)
     members, groups = [np.empty(0, np.int64)], [np.empty(0, np.int64)]

@@ -289,6 +289,12 @@ def overlap(previous: Negatives, current: Negatives) -> float:
     mean, 0 to 1.
 
     NaN where no query is in both with a negative in either.
+
+    >>> nothing = np.full((1, 2), np.nan, np.float32)
+    >>> two = [Negatives(np.array([0]), np.array([rows]), nothing, nothing, nothing[0, :1])
+    ...        for rows in ([4, 7], [4, 9])]
+    >>> overlap(*two)
+    0.5
     """
     docs = 1 + max(previous.doc_rows_RK.max(initial=0), current.doc_rows_RK.max(initial=0))
     both = np.intersect1d(previous.query_rows_R, current.query_rows_R)

@@ -51,6 +51,9 @@ class Streams:
 def choose(eligible_Rk: np.ndarray, count: int, streams: Streams | None) -> np.ndarray:
     """Which of the eligible places are taken, bool [R, k]: the first `count`, or a uniform sample
     of that size.
+
+    >>> choose(np.array([[True, False, True, True]]), 2, None)
+    array([[ True, False,  True, False]])
     """
     if streams is None:
         return eligible_Rk & (np.cumsum(eligible_Rk, axis=1) <= count)

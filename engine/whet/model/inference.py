@@ -55,6 +55,9 @@ def choose_precision(config: EncodeConfig, device: torch.device) -> str:
 def token_batches(lengths: Sequence[int] | np.ndarray, budget: int) -> Iterator[np.ndarray]:
     """Positions of texts, longest first, in batches of at most `budget` tokens with padding (at
     least one text).
+
+    >>> [batch.tolist() for batch in token_batches([2, 9, 4, 3], budget=9)]
+    [[1], [2, 3], [0]]
     """
     lengths_N = np.asarray(lengths)
     order_N = np.argsort(-lengths_N, kind="stable")

@@ -144,5 +144,9 @@ def step_cost(
 
 
 def save_s(trained: int, disk_bytes_s: float) -> float:
-    """Seconds to write a checkpoint."""
+    """Seconds to write a checkpoint.
+
+    >>> save_s(23_000_000, disk_bytes_s=1e9)  # float32 weights and AdamW's two moments
+    0.276
+    """
     return STATE_BYTES * trained / disk_bytes_s

@@ -23,6 +23,10 @@ def price_of(device: str, path: str | None = None) -> Price | None:
 
     `path` is a list of one's own; the one that comes with Whet holds examples. Raises ConfigError
     for a file that is no price list.
+
+    >>> price_of("NVIDIA A100-SXM4-80GB").name
+    'A100'
+    >>> price_of("an unknown device")
     """
     import yaml
 

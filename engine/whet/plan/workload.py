@@ -138,7 +138,11 @@ class Stored:
 
 
 def sampled(rows: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """At most `count` of the rows, drawn evenly, the same for a seed."""
+    """At most `count` of the rows, drawn evenly, the same for a seed.
+
+    >>> sampled(np.array([3, 5]), 10), len(sampled(np.arange(100), 10))
+    (array([3, 5]), 10)
+    """
     if len(rows) <= count:
         return rows
     return np.random.default_rng(seed).choice(rows, count, replace=False)

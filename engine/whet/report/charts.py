@@ -56,7 +56,11 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def number(value: float) -> str:
-    """A number as short as it reads well: 1,200, 0.25, 5e-05, with a true minus sign."""
+    """A number as short as it reads well: 1,200, 0.25, 5e-05, with a true minus sign.
+
+    >>> number(1200), number(0.25), number(0.00005), number(-3)
+    ('1,200', '0.25', '5e-05', '−3')
+    """
     if not math.isfinite(value):
         return str(value)
     whole = value == int(value) and abs(value) < 1e15
@@ -183,14 +187,22 @@ def dot_rows(
 
 
 def thinned(points: Sequence[Point]) -> list[Point]:
-    """At most MOST_POINTS points: the means of neighbours where there are more."""
+    """At most MOST_POINTS points: the means of neighbours where there are more.
+
+    >>> thinned([(0, 1.0), (1, 3.0)])
+    [(0.0, 1.0), (1.0, 3.0)]
+    """
     size = math.ceil(len(points) / MOST_POINTS)
     groups = (points[i : i + size] for i in range(0, len(points), size or 1))
     return [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]
 
 
 def smooth(points: Sequence[Point]) -> list[Point]:
-    """Each point's mean with its neighbours, a 25th of all on either side (fewer near the ends)."""
+    """Each point's mean with its neighbours, a 25th of all on either side (fewer near the ends).
+
+    >>> smooth([(0, 1.0), (1, 4.0), (2, 1.0)])
+    [(0, 1.0), (1, 2.0), (2, 1.0)]
+    """
     reach = max(1, len(points) // 25)
     means = []
     for i, (x, _) in enumerate(points):

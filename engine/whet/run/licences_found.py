@@ -53,7 +53,11 @@ def statements_in(folder: Path) -> list[Statement]:
 
 
 def states_licence(name: str) -> bool:
-    """Whether a file of this name is looked at for a licence: it travels with what it is about."""
+    """Whether a file of this name is looked at for a licence: it travels with what it is about.
+
+    >>> states_licence("LICENSE.txt"), states_licence("corpus.jsonl")
+    (True, False)
+    """
     return _reader(name) is not None
 
 

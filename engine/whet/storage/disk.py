@@ -41,7 +41,11 @@ def disk_errors_name(path: Path | str) -> Iterator[None]:
 
 
 def is_of_disk(error: OSError) -> bool:
-    """Whether the disk is to blame: full, over its quota, not to be written, or broken."""
+    """Whether the disk is to blame: full, over its quota, not to be written, or broken.
+
+    >>> is_of_disk(OSError(errno.ENOSPC, "full")), is_of_disk(OSError(errno.ENOENT, "none"))
+    (True, False)
+    """
     return error.errno in REMEDIES
 
 

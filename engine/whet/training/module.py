@@ -196,6 +196,9 @@ class Contrastive(L.LightningModule):
 def step_seed(seed: int, step: int, rank: int = 0) -> int:
     """The seed of a step's dropout: a pure function, so that a resumed step draws what it would
     have drawn. Each process draws its own.
+
+    >>> step_seed(0, 7) == step_seed(0, 7) != step_seed(0, 8)
+    True
     """
     words = [seed, step, rank] if rank else [seed, step]
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)

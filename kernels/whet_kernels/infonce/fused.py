@@ -74,7 +74,12 @@ def info_nce_reference(
 
 
 def dense_mask(known: Known, columns: int) -> Tensor:
-    """The listed positives (offsets [B + 1], columns [M]) as a bool matrix [B, columns]."""
+    """The listed positives (offsets [B + 1], columns [M]) as a bool matrix [B, columns].
+
+    >>> dense_mask((torch.tensor([0, 1, 1]), torch.tensor([2])), columns=3)
+    tensor([[False, False,  True],
+            [False, False, False]])
+    """
     offsets_B1, columns_M = known
     pairs = len(offsets_B1) - 1
     row_M = torch.repeat_interleave(
@@ -345,7 +350,11 @@ def _tile(query_BD: Tensor) -> tuple[int, int]:
 
 
 def slices(length: int, step: int) -> Iterator[slice]:
-    """0 to `length` in steps, the last one shorter."""
+    """0 to `length` in steps, the last one shorter.
+
+    >>> list(slices(5, 2))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
     return (slice(at, min(at + step, length)) for at in range(0, length, step))
 
 

@@ -47,7 +47,13 @@ class Cells:
 
 
 def mask_cells(column_B: Tensor, known: tuple[Tensor, Tensor], columns: int) -> Cells:
-    """The listed positives (CSR: offsets [B + 1], columns [M]) and every pair's own document."""
+    """The listed positives (CSR: offsets [B + 1], columns [M]) and every pair's own document.
+
+    >>> known = torch.tensor([0, 1, 1]), torch.tensor([2])  # document 2 answers query 0, too
+    >>> cells = mask_cells(torch.tensor([0, 1]), known, columns=3)
+    >>> cells.row_X.tolist(), cells.column_X.tolist()
+    ([0, 0, 1], [0, 2, 1])
+    """
     offsets_B1, columns_M = known
     row_B = torch.arange(len(column_B), device=column_B.device)
     row_M = torch.repeat_interleave(row_B, offsets_B1.diff(), output_size=len(columns_M))

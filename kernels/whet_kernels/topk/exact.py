@@ -57,6 +57,10 @@ def pair_scores(
 ) -> np.ndarray:
     """Exact scores, float32 [M], of the pairs (query_M[m], row_M[m]); the corpus may be a memory
     map.
+
+    >>> query_QD, corpus_ND = np.float32([[1, 2]]), np.float32([[3, 4], [5, 6]])
+    >>> pair_scores(query_QD, corpus_ND, np.array([0, 0]), np.array([1, 0]))
+    array([17., 11.], dtype=float32)
     """
     scores_M = np.empty(len(query_M), np.float32)
     compiled = None
@@ -109,6 +113,9 @@ def dot_error(dimension: int) -> float:
     gamma_D = D u / (1 - D u), u = 2^-24 (Higham, Accuracy and Stability, 2nd ed., eq. 3.5), and two
     more roundings for the exact score's own rounding to float32 and the float64 error of sum and
     norms.
+
+    >>> f"{dot_error(384):.1e}"
+    '2.3e-05'
     """
     n = dimension + 2
     return n * FLOAT32_ROUNDING / (1 - n * FLOAT32_ROUNDING)
@@ -177,5 +184,9 @@ def _first_equal_row(tile_TD: np.ndarray) -> np.ndarray:
 
 
 def slices(total: int, step: int) -> Iterator[slice]:
-    """Consecutive slices of at most `step` that cover range(total)."""
+    """Consecutive slices of at most `step` that cover range(total).
+
+    >>> list(slices(5, 2))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
     return (slice(at, min(total, at + step)) for at in range(0, total, step))

@@ -228,7 +228,12 @@ def _finish_block(
 def best_first(
     score_QC: np.ndarray, row_QC: np.ndarray, keep_QC: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best kept (score descending, row ascending) of each query, padded with NaN and -1."""
+    """The k best kept (score descending, row ascending) of each query, padded with NaN and -1.
+
+    >>> scores_QC, rows_QC = np.float32([[0.5, 0.9, 0.9]]), np.array([[4, 8, 6]])
+    >>> best_first(scores_QC, rows_QC, np.array([[True, True, True]]), 2)[1]
+    array([[6, 8]])
+    """
     count, width = row_QC.shape
     scores_Qk = np.full((count, k), np.nan, np.float32)
     rows_Qk = np.full((count, k), -1, np.int64)

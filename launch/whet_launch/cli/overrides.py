@@ -27,7 +27,11 @@ SWEEP_FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\s*\(
 
 
 def find_verb(word: str) -> Verb:
-    """The verb called `word`, or ConfigError with the nearest."""
+    """The verb called `word`, or ConfigError with the nearest.
+
+    >>> find_verb("mine").name
+    'mine'
+    """
     if word in VERBS:
         return VERBS[word]
     raise ConfigError(

@@ -21,7 +21,11 @@ REMEDY = "Mend the file, or take it out of the folder"
 
 
 def folders_given(arguments: list[str]) -> list[Path]:
-    """The folders that `-cd DIR` and `--config-dir DIR` name."""
+    """The folders that `-cd DIR` and `--config-dir DIR` name.
+
+    >>> [str(folder) for folder in folders_given(["-cd", "recipes", "seed=1"])]
+    ['recipes']
+    """
     pairs = itertools.pairwise(arguments)
     return [Path(after) for flag, after in pairs if flag in ("-cd", "--config-dir")]
 

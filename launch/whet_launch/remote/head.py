@@ -116,7 +116,11 @@ def job_client(address: str | None, *, insecure: bool) -> Head:
 
 
 def head_url(address: str | None) -> str:
-    """The address to talk to; by default Ray's own variable."""
+    """The address to talk to; by default Ray's own variable.
+
+    >>> head_url("http://head:8265/")
+    'http://head:8265'
+    """
     found = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
     if found is None or not found.startswith(("http://", "https://")):
         raise ConfigError(
@@ -127,7 +131,11 @@ def head_url(address: str | None) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether only this machine can be meant."""
+    """Whether only this machine can be meant.
+
+    >>> is_loopback("http://127.0.0.1:8265"), is_loopback("http://head:8265")
+    (True, False)
+    """
     host = urllib.parse.urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -96,7 +96,11 @@ PRIVATE_KEY = re.compile(
 
 
 def is_secret_name(path: str) -> bool:
-    """Whether a path (with `/`) names a file that holds a secret, or lies in such a folder."""
+    """Whether a path (with `/`) names a file that holds a secret, or lies in such a folder.
+
+    >>> is_secret_name("home/.ssh/id_rsa"), is_secret_name("data/corpus.jsonl")
+    (True, False)
+    """
     parts = tuple(path.casefold().split("/"))
     if any(_is_named(parts[:end]) for end in range(1, len(parts))):
         return True

@@ -82,7 +82,11 @@ class Licence:
 
 
 def read_expression(text: str) -> str | None:
-    """The SPDX expression in its usual spelling; None for what is none, or names no licence."""
+    """The SPDX expression in its usual spelling; None for what is none, or names no licence.
+
+    >>> read_expression("mit"), read_expression("see the file")
+    ('MIT', None)
+    """
     spoken = SPOKEN.get(" ".join(text.lower().strip(" .").split()))
     if spoken is not None:
         return spoken
@@ -98,7 +102,11 @@ def read_expression(text: str) -> str | None:
 
 
 def given_expression(option: str, text: str) -> str:
-    """The same for what a user typed; ConfigError where it is none."""
+    """The same for what a user typed; ConfigError where it is none.
+
+    >>> given_expression("data_licence", "cc-by-4.0 and mit")
+    'CC-BY-4.0 AND MIT'
+    """
     found = read_expression(text)
     if found is None:
         raise ConfigError(
@@ -132,6 +140,9 @@ def licence_of(option: str, given: str | None, statements: Sequence[dict[str, st
 def permitted(expression: str | None) -> dict[str, str]:
     """What an expression permits and asks. AND: what all permit, what any asks; OR: of the choices
     the one that permits most, then asks least.
+
+    >>> permitted("MIT")["redistribute"], permitted(None)["redistribute"]
+    ('yes', 'unknown')
     """
     if expression is None:
         return dict.fromkeys((*PERMISSIONS, *DUTIES), UNKNOWN)
@@ -141,6 +152,9 @@ def permitted(expression: str | None) -> dict[str, str]:
 def together(parts: Iterable[dict[str, str]]) -> dict[str, str]:
     """What several permit at once: no where one says no, unknown where one is unknown; a duty is
     there where one asks it.
+
+    >>> together([permitted("MIT"), permitted("CC-BY-NC-4.0")])["commercial"]
+    'no'
     """
     parts = list(parts)
     found = {}
@@ -178,7 +192,11 @@ def _spdx() -> Any:
 
 
 def front_matter_licence(expression: str | None) -> list[str]:
-    """The lines of a model card's front matter for a licence, as model hubs read them."""
+    """The lines of a model card's front matter for a licence, as model hubs read them.
+
+    >>> front_matter_licence("MIT"), front_matter_licence("MIT AND CC-BY-4.0")
+    (['license: mit'], ['license: other', 'license_name: "MIT AND CC-BY-4.0"'])
+    """
     if expression is None:
         return ["license: unknown"]
     if re.fullmatch(r"[\w.+-]+", expression):

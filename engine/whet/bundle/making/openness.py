@@ -157,5 +157,9 @@ def _sentences(inputs: dict[str, Licence], permits: dict[str, str]) -> list[str]
 
 
 def may_pass_on(expression: str | None) -> bool:
-    """Whether a licence is known to let a copy be published."""
+    """Whether a licence is known to let a copy be published.
+
+    >>> may_pass_on("MIT"), may_pass_on(None)
+    (True, False)
+    """
     return permitted(expression)["redistribute"] == YES

@@ -105,6 +105,9 @@ def whole_number(value: object) -> int | None:
 
     Text must be plain digits: `int` and `float` would also read "1_0", " 1", "+1" and digits of
     other scripts.
+
+    >>> whole_number("1.0"), whole_number("+1"), whole_number(1.5), whole_number(True)
+    (1, None, None, None)
     """
     if isinstance(value, str):
         value = int(value.partition(".")[0]) if _WHOLE.fullmatch(value) else None

@@ -39,7 +39,11 @@ class Roles:
 
 
 def known_name(name: str) -> bool:
-    """True if a column of this name has a meaning here."""
+    """True if a column of this name has a meaning here.
+
+    >>> known_name("Question"), known_name("negative_3"), known_name("url")
+    (True, True, False)
+    """
     low = name.lower()
     fixed = low in QUERY_NAMES or low in LABEL_NAMES
     return fixed or bool(_POSITIVE.match(name) or _NEGATIVE.match(name))

@@ -45,7 +45,11 @@ def source_of_folder(root: Path) -> Source | None:
 
 
 def split_name(name: str) -> str:
-    """train, dev or test for the names others use; anything else as it is."""
+    """train, dev or test for the names others use; anything else as it is.
+
+    >>> split_name("validation"), split_name("mine")
+    ('dev', 'mine')
+    """
     return _SPLITS.get(name.lower(), name)
 
 

@@ -134,6 +134,10 @@ def order_after(events: Iterable[Event], found: list[str]) -> list[str]:
     """A list of document ids with one query's standing moves made again on it.
 
     Documents that people pulled in and that are not in the list stand first.
+
+    >>> pull = Event(id="e", query="q", action="relevant", doc_id="c")
+    >>> order_after([pull], ["a", "b"])
+    ['c', 'a', 'b']
     """
     order = list(found)
     for event in events:

@@ -69,6 +69,10 @@ def _picture(before: tuple[Event, ...], new: list[tuple[int, Event]]) -> Picture
 def marks_for(events: list[Event], who: str) -> dict[str, int]:
     """The mark each document of a query shows to a person: their own last one, else what most
     others say. 1 relevant, -1 not; documents without one are left out.
+
+    >>> marks = [Event(id="e", query="q", action="relevant", doc_id="a", who="ann")]
+    >>> marks_for(marks, "bob")
+    {'a': 1}
     """
     own: dict[str, int] = {}
     theirs: dict[tuple[str, str], int] = {}

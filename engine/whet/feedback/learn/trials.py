@@ -164,6 +164,9 @@ def likely_weight(more: dict[float, np.ndarray]) -> float:
     `more` has, by weight, how much more loss each query has with it than with the usual one. To
     that comes what makes other weights than the usual one less likely: a normal distribution about
     it, which few queries cannot outweigh and many can.
+
+    >>> likely_weight({0.0: np.array([2.0]), USUAL: np.array([0.0])}) == USUAL
+    True
     """
     cost = {
         weight: float(more_A.clip(-MOST_SAID, MOST_SAID).sum())
@@ -174,7 +177,11 @@ def likely_weight(more: dict[float, np.ndarray]) -> float:
 
 
 def methods_for(asked: str, usable: int, words: bool) -> list[str]:
-    """The ways to try, by how much was judged. ConfigError for "words" where they do not count."""
+    """The ways to try, by how much was judged. ConfigError for "words" where they do not count.
+
+    >>> methods_for("auto", 1, words=True), methods_for("matrix", 1, words=True)
+    (['words', 'matrix'], ['matrix'])
+    """
     if asked == "words" and not words:
         raise ConfigError(
             "tune.method=words learns how much words count, and tune.words=false says that they "

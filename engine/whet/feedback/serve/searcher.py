@@ -80,6 +80,11 @@ class Searcher:
 
 
 def unit(vector_ND: np.ndarray) -> np.ndarray:
-    """The vectors at length 1; a zero vector stays."""
+    """The vectors at length 1; a zero vector stays.
+
+    >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    array([[0.6, 0.8],
+           [0. , 0. ]])
+    """
     length_N1 = np.linalg.norm(vector_ND, axis=1, keepdims=True)
     return vector_ND / np.where(length_N1 == 0, 1, length_N1)

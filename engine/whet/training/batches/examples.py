@@ -48,6 +48,10 @@ def known_positives(
 
     CSR: offsets [B + 1] and candidate numbers [M]. `candidate_groups_C` are ascending group
     numbers; they may come from any number of devices.
+
+    >>> positives = Positives(np.array([0, 1]), np.array([2]), np.array([0, 1, 0, 2]))
+    >>> known_positives(positives, np.array([0]), np.array([0, 2]))  # candidate 0 has that text
+    (array([0, 1]), array([0]))
     """
     groups = [positives.group_of_N[positives.of(int(row))] for row in query_rows_B]
     row_X = np.repeat(np.arange(len(groups)), [len(part) for part in groups])

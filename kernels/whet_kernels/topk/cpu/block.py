@@ -193,12 +193,20 @@ class Bounds:
 
 
 def up(bound_B: np.ndarray) -> torch.Tensor:
-    """Float32 above the bound: casting may round down."""
+    """Float32 above the bound: casting may round down.
+
+    >>> up(np.array([0.1])).item() > 0.1
+    True
+    """
     return torch.from_numpy(np.nextafter(bound_B.astype(np.float32), np.float32(np.inf)))
 
 
 def down(bound_B: np.ndarray) -> torch.Tensor:
-    """Float32 below the bound."""
+    """Float32 below the bound.
+
+    >>> down(np.array([0.1])).item() < 0.1
+    True
+    """
     return torch.from_numpy(np.nextafter(bound_B.astype(np.float32), np.float32(-np.inf)))
 
 
@@ -259,7 +267,13 @@ def keep(block: Block, first: int, hits: Hits, least_B: torch.Tensor, over_B: to
 def by_query(
     query_M: torch.Tensor, score_M: torch.Tensor, row_M: torch.Tensor, count: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A flat list as one padded row for every query."""
+    """A flat list as one padded row for every query.
+
+    >>> query_M, row_M = torch.tensor([1, 0, 1]), torch.tensor([7, 8, 9])
+    >>> by_query(query_M, torch.tensor([0.5, 0.25, 0.75]), row_M, 2)[1]
+    tensor([[ 8, -1],
+            [ 7,  9]])
+    """
     query_M, order = query_M.sort(stable=True)
     per_B = torch.bincount(query_M, minlength=count)
     place_M = torch.arange(len(query_M)) - (per_B.cumsum(0) - per_B)[query_M]

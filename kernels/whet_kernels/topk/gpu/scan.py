@@ -40,6 +40,10 @@ def order_keys(score_BC: torch.Tensor, row_BC: torch.Tensor) -> torch.Tensor:
 
     The bits of a float32, the magnitude inverted where it is negative, are ordered as the numbers
     are; adding 0.0 makes one zero of the two.
+
+    >>> keys = order_keys(torch.tensor([[0.5, 0.5, -0.5]]), torch.tensor([[3, 2, 0]]))
+    >>> keys.argsort(descending=True)
+    tensor([[1, 0, 2]])
     """
     bits_BC = (score_BC + 0.0).view(torch.int32)
     ordered_BC = bits_BC ^ ((bits_BC >> 31) & 0x7FFFFFFF)

@@ -183,9 +183,5 @@ def is_done(folder: Path, verb: str) -> bool:
 
 
 def told_model(name: str) -> str:
-    """A model's name as tables show it: a folder by its last part.
-
-    >>> told_model("models/my-model"), told_model("BAAI/bge-small-en")
-    ('my-model', 'bge-small-en')
-    """
+    """A model's name as tables show it: a folder by its last part."""
     return "BM25" if name == BM25 else Path(name).name

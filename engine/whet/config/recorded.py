@@ -143,11 +143,7 @@ def refuse_trust(left: Mapping[str, Any], source: str, option: str = TRUST) -> N
 
 
 def spelled(value: Any) -> str:
-    """A value as one would type it.
-
-    >>> spelled(None), spelled(True), spelled(0.05)
-    ('null', 'true', '0.05')
-    """
+    """A value as one would type it."""
     words = {None: "null", True: "true", False: "false"}
     plain = value is None or isinstance(value, bool)
     return words[value] if plain else printable(value)

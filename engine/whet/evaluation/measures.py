@@ -76,7 +76,6 @@ def score(
     for metric in _pipeline().iter_calc(list(asked.values()), grades, placed):
         per_query[str(metric.measure)][metric.query_id] = float(metric.value)
     ordered = {name: {query: found[query] for query in grades} for name, found in per_query.items()}
-    # fsum rounds once, so a mean does not depend on the order of the queries.
     means = {name: math.fsum(found.values()) / len(found) for name, found in ordered.items()}
     return Scores(means, ordered)
 
@@ -100,9 +99,6 @@ def check_measures(measures: Sequence[str], depth: int) -> list[str]:
 
     Raises ConfigError for an unknown name, or one that looks deeper than the run's `depth`
     documents a query.
-
-    >>> check_measures(["MRR@10", "RR@10", "nDCG@10"], depth=100)
-    ['RR@10', 'nDCG@10']
     """
     if not measures:
         raise ConfigError("evaluate.measures is empty. Name at least one, such as nDCG@10.")

@@ -46,11 +46,7 @@ def check_same(encoder: Encoder, exported: Encoder, texts: Sequence[str]) -> flo
 
 
 def cosines(one_ND: np.ndarray, other_ND: np.ndarray) -> np.ndarray:
-    """Cosine of each pair of rows, float64 [N].
-
-    >>> cosines(np.array([[1.0, 0.0]]), np.array([[3.0, 4.0]]))
-    array([0.6])
-    """
+    """Cosine of each pair of rows, float64 [N]."""
     one, other = one_ND.astype(np.float64), other_ND.astype(np.float64)
     norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     return (one * other).sum(1) / np.maximum(norms, 1e-12)
@@ -80,7 +76,6 @@ def check_llama(encoder: Encoder, path: Path, kind: str, texts: Sequence[str]) -
     or if more than a fifth of the texts are cut into other tokens.
     """
     ours = encoder.tokenize(texts, KIND)
-    # Texts cut at the limit say nothing of the file: each side may cut in its own way.
     fitting = [row for row, ids in enumerate(ours) if len(ids) < encoder.recipe.max_length]
     texts = [texts[row] for row in fitting]
     prompt = encoder.recipe.prompt(KIND)

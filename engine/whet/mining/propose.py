@@ -103,9 +103,9 @@ def survivors_by_cross_encoder(
     ordered by new scores.
     """
     asked = policy.range_min + policy.num_negatives
+    # Many of the proposed fall to the new window, so far more are taken than are asked for.
     depth = policy.range_max or max(PROPOSED, 10 * asked)
     depth = max(1, min(depth, len(task.corpus)))
-    # The window is for the new scores, which are on another scale; exclusions are not.
     unfiltered = task_of(task.queries, task.corpus, exclude=task.window.exclude)
     found = survivors_by_vector(unfiltered, depth, policy.backend)
     proposed_RC = found.rows_Rk >= 0
@@ -115,7 +115,6 @@ def survivors_by_cross_encoder(
     above_RC = proposed_RC & (score_RC > task.window.ceiling_Q[:, None])
     below_RC = proposed_RC & ~above_RC & (score_RC < task.window.floor_Q[:, None])
     keep_RC = proposed_RC & ~above_RC & ~below_RC
-    # What is kept first, then by score, ties by the row in the corpus, as everywhere.
     order_RC = np.lexsort((found.rows_Rk, -np.nan_to_num(score_RC), ~keep_RC), axis=1)
 
     def ordered(values_RC: np.ndarray, missing: float) -> np.ndarray:

@@ -44,11 +44,7 @@ def _too_much(plan: Plan, held: Footprint) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `8 min 5 s`, `3 h 20 min`, `2 days 4 h`.
-
-    >>> duration(45), duration(485), duration(12_000), duration(187_200)
-    ('45 s', '8 min 5 s', '3 h 20 min', '2 days 4 h')
-    """
+    """`45 s`, `8 min 5 s`, `3 h 20 min`, `2 days 4 h`."""
     whole = round(seconds)
     for unit, size, smaller, small in (
         (" days", 86_400, "h", 3600),

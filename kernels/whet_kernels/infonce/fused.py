@@ -350,11 +350,7 @@ def _tile(query_BD: Tensor) -> tuple[int, int]:
 
 
 def slices(length: int, step: int) -> Iterator[slice]:
-    """0 to `length` in steps, the last one shorter.
-
-    >>> list(slices(5, 2))
-    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
-    """
+    """0 to `length` in steps, the last one shorter."""
     return (slice(at, min(at + step, length)) for at in range(0, length, step))
 
 

@@ -184,9 +184,5 @@ def _first_equal_row(tile_TD: np.ndarray) -> np.ndarray:
 
 
 def slices(total: int, step: int) -> Iterator[slice]:
-    """Consecutive slices of at most `step` that cover range(total).
-
-    >>> list(slices(5, 2))
-    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
-    """
+    """Consecutive slices of at most `step` that cover range(total)."""
     return (slice(at, min(total, at + step)) for at in range(0, total, step))

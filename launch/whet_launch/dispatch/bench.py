@@ -104,7 +104,6 @@ def _recipe(suite: Suite, config: BenchConfig, folder: Path, seed: int) -> Seede
         found.resume = str(folder)
     path = collection(Path(config.collections), found.data.path, work)
     found.data.path = str(path)
-    # Another model reads as much of a text as the recipe's, or two things would change at once.
     if config.model != ModelConfig():
         cut = config.model.max_length or found.model.max_length
         found.model = replace(config.model, max_length=cut)

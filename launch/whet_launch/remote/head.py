@@ -116,11 +116,7 @@ def job_client(address: str | None, *, insecure: bool) -> Head:
 
 
 def head_url(address: str | None) -> str:
-    """The address to talk to; by default Ray's own variable.
-
-    >>> head_url("http://head:8265/")
-    'http://head:8265'
-    """
+    """The address to talk to; by default Ray's own variable."""
     found = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
     if found is None or not found.startswith(("http://", "https://")):
         raise ConfigError(

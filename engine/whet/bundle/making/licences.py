@@ -102,11 +102,7 @@ def read_expression(text: str) -> str | None:
 
 
 def given_expression(option: str, text: str) -> str:
-    """The same for what a user typed; ConfigError where it is none.
-
-    >>> given_expression("data_licence", "cc-by-4.0 and mit")
-    'CC-BY-4.0 AND MIT'
-    """
+    """The same for what a user typed; ConfigError where it is none."""
     found = read_expression(text)
     if found is None:
         raise ConfigError(

@@ -115,10 +115,6 @@ def _skip_rest_of_line(handle: BinaryIO, raw: bytes) -> None:
 
 
 def bad_bytes(raw: bytes, at: int) -> str:
-    """Which byte is bad, with about 20 bytes around it.
-
-    >>> print(bad_bytes(b"caf\\xe9", 3))
-    byte 4 is 0xe9, in b'caf\\xe9'
-    """
+    """Which byte is bad, with about 20 bytes around it."""
     hint = " (UTF-16?)" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
     return f"byte {at + 1:,} is {raw[at]:#04x}{hint}, in {shown(raw[max(0, at - 10) : at + 10])}"

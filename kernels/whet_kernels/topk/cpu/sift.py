@@ -208,7 +208,6 @@ def _in_doubt(b, scores, limits, kept, doubt_T):  # type: ignore[no-untyped-def]
             high = _as_sum(top + error, 1 / scale) + np.int32(1)
         for t in range(begin, end):
             value = scores.sum_BT[b, t]
-            # Always written, kept only if `found` moves on: so the loop has no branch.
             doubt_T[found] = t
             found += (value >= low) & (value <= high)
             above += value > high

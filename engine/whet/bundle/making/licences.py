@@ -148,9 +148,6 @@ def permitted(expression: str | None) -> dict[str, str]:
 def together(parts: Iterable[dict[str, str]]) -> dict[str, str]:
     """What several permit at once: no where one says no, unknown where one is unknown; a duty is
     there where one asks it.
-
-    >>> together([permitted("MIT"), permitted("CC-BY-NC-4.0")])["commercial"]
-    'no'
     """
     parts = list(parts)
     found = {}

@@ -199,13 +199,13 @@ def simulate(collection: Collection, who: Person, *, rounds: int, baseline: bool
                 collection.guard,
                 words=collection.words if who.words else None,
                 config=TuneConfig(),
-                told=lambda phase, done, total: None,
+                report_progress=lambda phase, done, total: None,
             )
             facts |= {
                 "method": found.method,
                 "share": found.share,
                 "weight": found.model.words,
-                "held out": found.held_out.told(),
+                "held out": found.held_out.summary(),
                 "shipped": found.better,
                 "seconds": round(found.seconds, 1),
             }

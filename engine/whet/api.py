@@ -99,5 +99,7 @@ def evaluate(
 
     encoder = open_model(model) if isinstance(model, str) else model
     config = configured(EvaluateConfig(), options)
-    found = load_dataset(data)
-    return judge(encoder, found, eval_qrels(found, split), store=embeddings_folder(), config=config)
+    dataset = load_dataset(data)
+    return judge(
+        encoder, dataset, eval_qrels(dataset, split), store=embeddings_folder(), config=config
+    )

@@ -200,7 +200,7 @@ def test_training_lowers_the_loss_and_leaves_the_encoder_as_it_was(data, encoder
     before = encoder.fingerprint()
     asked = [weight.requires_grad for weight in encoder.parameters()]
     start = float(judged_losses(torch.from_numpy(vectors), pool).mean())
-    old, new = train_encoder(encoder, lessons.queries, pool, seed=0, told=lambda count: None)
+    old, new = train_encoder(encoder, lessons.queries, pool, seed=0, step_done=lambda count: None)
     assert encoder.fingerprint() == before
     assert [weight.requires_grad for weight in encoder.parameters()] == asked
     put(encoder, new)
@@ -222,7 +222,9 @@ def test_tuning_helps_on_queries_nobody_judged(data, encoder, corpus):
     )
     assert len(guard) == 20  # the test split
     before = encoder.fingerprint()
-    found = tune(encoder, lessons, corpus, guard, words=None, config=TuneConfig(), told=quiet)
+    found = tune(
+        encoder, lessons, corpus, guard, words=None, config=TuneConfig(), report_progress=quiet
+    )
     assert encoder.fingerprint() == before
     assert found.model.document is encoder
     assert len(found.held_out.after_C) == 50
@@ -231,7 +233,9 @@ def test_tuning_helps_on_queries_nobody_judged(data, encoder, corpus):
     assert "not encoded again" in found.why
     for word in ("50 judged queries", "20 other queries"):
         assert word in found.verdict()
-    again = tune(encoder, lessons, corpus, guard, words=None, config=TuneConfig(), told=quiet)
+    again = tune(
+        encoder, lessons, corpus, guard, words=None, config=TuneConfig(), report_progress=quiet
+    )
     assert (
         again.model.fingerprint() == found.model.fingerprint()
     )  # the same feedback, the same model
@@ -241,7 +245,9 @@ def test_too_little_is_refused_with_what_is_missing(data, encoder, corpus):
     lessons, _ = lessons_of(judged(data, range(4)), data.corpus)
     guard = JudgedQueries([], [], corpus)
     with pytest.raises(DataError, match="4 judged queries have a relevant document"):
-        tune(encoder, lessons, corpus, guard, words=None, config=TuneConfig(), told=quiet)
+        tune(
+            encoder, lessons, corpus, guard, words=None, config=TuneConfig(), report_progress=quiet
+        )
 
 
 def test_a_held_out_score_is_of_weights_that_never_saw_the_query(
@@ -267,7 +273,7 @@ def test_a_held_out_score_is_of_weights_that_never_saw_the_query(
     lessons, _ = lessons_of(judged(data, range(12)), data.corpus)
     guard = guard_check(data, corpus, encoder, other=None, avoid=set(), encode=EncodeConfig())
     config = TuneConfig(method="encoder")
-    tune(encoder, lessons, corpus, guard, words=None, config=config, told=quiet)
+    tune(encoder, lessons, corpus, guard, words=None, config=config, report_progress=quiet)
     assert [len(part) for part in seen] == [6, 6, 12]
     assert set().union(*scored) == set(lessons.queries)
 
@@ -282,7 +288,7 @@ def test_versions_stay_and_can_be_used_back_and_forth(
         data, corpus, encoder, other=None, avoid=set(), encode=EncodeConfig(), words=words
     )
     config = TuneConfig(method="matrix")
-    tuned = tune(encoder, lessons, corpus, guard, words=words, config=config, told=quiet)
+    tuned = tune(encoder, lessons, corpus, guard, words=words, config=config, report_progress=quiet)
     assert tuned.model.words > 0
     versions = Versions(tmp_path, ModelConfig(name=str(tiny_model)))
     assert versions.current() == 0
@@ -361,10 +367,10 @@ def test_what_is_told_is_of_the_share_that_the_guard_bears(data, encoder, corpus
     lessons, _ = lessons_of(judged(data, range(12)), data.corpus)
     guard = guard_check(data, corpus, encoder, other=None, avoid=set(), encode=EncodeConfig())
     config = TuneConfig(method="matrix")
-    found = tune(encoder, lessons, corpus, guard, words=None, config=config, told=quiet)
+    found = tune(encoder, lessons, corpus, guard, words=None, config=config, report_progress=quiet)
     assert found.share == 0.25 and "25% of the change is kept" in found.why
     trial = module.Work(
-        encoder, lessons, corpus, None, guard=guard, config=config, told=quiet
+        encoder, lessons, corpus, None, guard=guard, config=config, report_progress=quiet
     ).cross_fit("matrix")[0.25]
     assert found.losses.after_C.tolist() == trial.loss_F.tolist()
     assert found.held_out.after_C.tolist() == trial.ndcg_C.tolist()
@@ -380,7 +386,7 @@ def test_words_count_as_much_as_has_the_least_loss(data, encoder, corpus, words)
     lessons, _ = lessons_of(judged(data, range(50)), data.corpus)
     guard = guarded(data, encoder, corpus, words)
     config = TuneConfig(method="words")
-    found = tune(encoder, lessons, corpus, guard, words=words, config=config, told=quiet)
+    found = tune(encoder, lessons, corpus, guard, words=words, config=config, report_progress=quiet)
     query_FD = encoder.encode(lessons.queries, kind="query")
     pool = pool_of(lessons, query_FD, corpus, words, seed=0)
     loss = {
@@ -430,7 +436,7 @@ def test_a_weight_is_chosen_without_the_queries_it_is_scored_by(
 
     guard = guarded(data, encoder, corpus, words)
     work = trials.Work(
-        encoder, lessons, corpus, words, guard=guard, config=TuneConfig(), told=quiet
+        encoder, lessons, corpus, words, guard=guard, config=TuneConfig(), report_progress=quiet
     )
     monkeypatch.setattr(trials.Work, "weight_for", watched)
     trial = work.cross_fit("words")[1.0]
@@ -452,7 +458,9 @@ def test_words_that_the_guard_set_does_not_bear_do_not_count(data, encoder, corp
     lessons, _ = lessons_of(judged(data, range(20)), data.corpus)
     test = guarded(data, encoder, corpus, words)
     guard = JudgedQueries(test.texts, test.relevant, corpus, Backwards())
-    found = tune(encoder, lessons, corpus, guard, words=words, config=TuneConfig(), told=quiet)
+    found = tune(
+        encoder, lessons, corpus, guard, words=words, config=TuneConfig(), report_progress=quiet
+    )
     assert found.model.words == 0 and "Words in common" not in found.why
 
 
@@ -470,7 +478,9 @@ def test_training_that_forgets_leaves_the_words(data, encoder, corpus, words, mo
 
     monkeypatch.setattr(trials.Work, "borne", bears_words_alone)
     monkeypatch.setattr(tune_module, "best", lambda found: ("matrix", 1.0))
-    found = tune(encoder, lessons, corpus, guard, words=words, config=TuneConfig(), told=quiet)
+    found = tune(
+        encoder, lessons, corpus, guard, words=words, config=TuneConfig(), report_progress=quiet
+    )
     assert (found.method, found.share) == ("words", 1.0) and found.model.words > 0
     assert "forgets too much" in found.why
 
@@ -480,7 +490,7 @@ def test_words_cannot_be_asked_for_and_left_out(data, encoder, corpus):
     guard = guarded(data, encoder, corpus, None)
     config = TuneConfig(method="words")
     with pytest.raises(ConfigError, match=r"tune\.words=false says that they do not"):
-        tune(encoder, lessons, corpus, guard, words=None, config=config, told=quiet)
+        tune(encoder, lessons, corpus, guard, words=None, config=config, report_progress=quiet)
 
 
 def test_a_damaged_weight_is_told(encoder, tmp_path):

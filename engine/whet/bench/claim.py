@@ -22,7 +22,7 @@ def applies(claim: ClaimConfig, model: str) -> bool:
     return claim.value is not None and claim.model == model
 
 
-def verdict(claim: ClaimConfig, ours: float) -> str:
+def verdict(claim: ClaimConfig, value: float) -> str:
     """What a claimed figure and ours say together: reproduced, differs (why), or not published.
 
     >>> verdict(ClaimConfig(value=0.645, tolerance=0.005), 0.6481)
@@ -32,7 +32,7 @@ def verdict(claim: ClaimConfig, ours: float) -> str:
     """
     if claim.value is None:
         return "none published"
-    if abs(ours - claim.value) <= claim.tolerance:
+    if abs(value - claim.value) <= claim.tolerance:
         return "reproduced"
-    said = f"differs by {ours - claim.value:+.4f}"
-    return f"{said}: {claim.reason}" if claim.reason else said
+    difference = f"differs by {value - claim.value:+.4f}"
+    return f"{difference}: {claim.reason}" if claim.reason else difference

@@ -62,21 +62,23 @@ class MtebEncoder:
         self.config = config or EncodeConfig()
         self.mteb_model_meta = _meta(model, name)
 
-    def encode(self, inputs: Iterable[dict[str, Any]], **said: Any) -> np.ndarray:
+    def encode(self, inputs: Iterable[dict[str, Any]], **context: Any) -> np.ndarray:
         """Vectors float32 [N, D] of batches of texts; `prompt_type` says which kind."""
-        kind = "query" if str(getattr(said["prompt_type"], "value", "")) == "query" else "document"
+        kind = (
+            "query" if str(getattr(context["prompt_type"], "value", "")) == "query" else "document"
+        )
         texts = [text for batch in inputs for text in batch["text"]]
         title = f"Encoding {'queries' if kind == 'query' else 'documents'}"
         with track(title, len(texts), "texts") as advance:
             return encode_texts(self.model.side(kind), texts, kind, self.config, advance)
 
-    def similarity(self, one: Any, other: Any) -> torch.Tensor:
+    def similarity(self, vectors: Any, others: Any) -> torch.Tensor:
         """Inner products, of each with each."""
-        return torch.as_tensor(one) @ torch.as_tensor(other).T
+        return torch.as_tensor(vectors) @ torch.as_tensor(others).T
 
-    def similarity_pairwise(self, one: Any, other: Any) -> torch.Tensor:
+    def similarity_pairwise(self, vectors: Any, others: Any) -> torch.Tensor:
         """Inner products, of each with its like."""
-        return (torch.as_tensor(one) * torch.as_tensor(other)).sum(-1)
+        return (torch.as_tensor(vectors) * torch.as_tensor(others)).sum(-1)
 
 
 def any_model(config: ModelConfig) -> Any:
@@ -137,16 +139,18 @@ def run_task(
     public, EnvironmentRefused where mteb is not installed or the hub cannot be reached.
     """
     mteb = _mteb()
-    found = _task_named(task) if isinstance(task, str) else task
-    _load(found)
+    benchmark = _task_named(task) if isinstance(task, str) else task
+    _load(benchmark)
     if isinstance(model, Encoder | Towers):
         tell_vectors_alone(model)
         wrapped = MtebEncoder(model, name, config)
     else:
         wrapped = _sentence_transformer(model, name)
     cache = mteb.ResultCache(output)
-    results = mteb.evaluate(wrapped, found, cache=cache, co2_tracker=False, show_progress_bar=False)
-    path = cache.get_task_result_path(found.metadata.name, wrapped.mteb_model_meta)
+    results = mteb.evaluate(
+        wrapped, benchmark, cache=cache, co2_tracker=False, show_progress_bar=False
+    )
+    path = cache.get_task_result_path(benchmark.metadata.name, wrapped.mteb_model_meta)
     return _scores_of(results.task_results[0], path)
 
 
@@ -280,8 +284,8 @@ def _sentence_transformer(model: Any, name: str) -> Any:
     for key, weight in sorted(model.state_dict().items()):
         digest.update(f"{key} {weight.dtype} {tuple(weight.shape)}".encode())
         digest.update(weight.cpu().contiguous().view(torch.uint8).numpy().data)
-    said = {"name": _full_name(name), "revision": digest.hexdigest()}
-    wrapped.mteb_model_meta = wrapped.mteb_model_meta.model_copy(update=said)
+    update = {"name": _full_name(name), "revision": digest.hexdigest()}
+    wrapped.mteb_model_meta = wrapped.mteb_model_meta.model_copy(update=update)
     return wrapped
 
 
@@ -297,8 +301,8 @@ def _task_named(name: str) -> Any:
     try:
         task = mteb.get_task(name)
     except KeyError as error:
-        said = str(error.args[0]).removeprefix("KeyError: ")
-        raise ConfigError(f"mteb has no task {name}: {said}") from error
+        reason = str(error.args[0]).removeprefix("KeyError: ")
+        raise ConfigError(f"mteb has no task {name}: {reason}") from error
     if not isinstance(task, AbsTaskRetrieval):
         raise ConfigError(
             f"{name} is a task of {task.metadata.type}, and Whet runs those of retrieval. "

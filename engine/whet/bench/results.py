@@ -45,7 +45,7 @@ class Result:
     @cached_property
     def values(self) -> list[float]:
         """The mean over queries, a seed each."""
-        return [mean(found) for found in self.scores]
+        return [mean(per_query) for per_query in self.scores]
 
     @property
     def value(self) -> float:
@@ -60,7 +60,9 @@ class Result:
     @cached_property
     def per_query(self) -> dict[str, float]:
         """Each query's mean over seeds."""
-        return {query: fmean(found[query] for found in self.scores) for query in self.scores[0]}
+        return {
+            query: fmean(per_seed[query] for per_seed in self.scores) for query in self.scores[0]
+        }
 
     @cached_property
     def interval(self) -> tuple[float, float]:
@@ -164,15 +166,15 @@ def _read(recipe: str, folders: Sequence[Path]) -> Result:
         scores=scores,
         base_scores=base,
         means=metrics[system],
-        seconds=[round(sum(one["seconds"].values()), 1) for one in facts],
+        seconds=[round(sum(run["seconds"].values()), 1) for run in facts],
     )
 
 
 def _scores(folder: Path, system: str, measure: str) -> dict[str, float]:
     """Every query's score, from the run and the judgments that the folder holds."""
     run = read_run(folder / "trec" / f"{system}.run.gz")
-    found = score(run, read_qrels(folder / "trec" / "qrels"), [measure])
-    return next(iter(found.per_query.values()))
+    scores = score(run, read_qrels(folder / "trec" / "qrels"), [measure])
+    return next(iter(scores.per_query.values()))
 
 
 def is_done(folder: Path, verb: str) -> bool:

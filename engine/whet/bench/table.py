@@ -28,11 +28,11 @@ def write_results(folder: Path, suite: Suite, results: Sequence[Result]) -> list
         title=f"{measure_of(results)}: a dot with its 95 % interval over queries, | as published",
     )
     facts = {"machine": platform.processor() or platform.machine(), **versions()}
-    said = {"title": f"whet bench {suite.name}", "question": suite.question}
+    heading = {"title": f"whet bench {suite.name}", "question": suite.question}
     written = {
         "results.md": f"{suite.question}\n\n{markdown(shown)}\n",
         "results.csv": _csv(shown),
-        "results.html": page("bench.html", **said, columns=shown, plot=plot, facts=facts),
+        "results.html": page("bench.html", **heading, columns=shown, plot=plot, facts=facts),
     }
     for name, text in written.items():
         write_atomically(folder / name, text)
@@ -47,7 +47,7 @@ def measure_of(results: Sequence[Result]) -> str:
 
 def columns(suite: Suite, results: Sequence[Result]) -> list[Column]:
     """What the table says; columns in which nothing stands are left out."""
-    against = next((one for one in results if one.recipe == suite.against), None)
+    against = next((result for result in results if result.recipe == suite.against), None)
     cells: dict[str, list[str]] = {}
 
     def add(heading: str, text: str) -> None:

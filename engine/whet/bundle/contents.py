@@ -40,7 +40,7 @@ def contents_of(folder: Path) -> Contents:
     """Look through a folder. CheckpointError if it holds more than MOST_FILES, nests too deep, or
     cannot be read.
     """
-    found, waiting, seen = Contents(), [""], 0
+    contents, waiting, seen = Contents(), [""], 0
     while waiting:
         above = waiting.pop()
         for entry in _entries(folder, above):
@@ -50,21 +50,21 @@ def contents_of(folder: Path) -> Contents:
                 raise CheckpointError(
                     f"{printable(folder)} holds over {MOST_FILES:,} files: no bundle has so many."
                 )
-            _sort_in(entry, name, found, waiting)
-    found.files.sort()
-    return found
+            _sort_in(entry, name, contents, waiting)
+    contents.files.sort()
+    return contents
 
 
-def _sort_in(entry: os.DirEntry[str], name: str, found: Contents, waiting: list[str]) -> None:
+def _sort_in(entry: os.DirEntry[str], name: str, contents: Contents, waiting: list[str]) -> None:
     if entry.is_symlink():
-        found.odd[name] = LINK
+        contents.odd[name] = LINK
     elif entry.is_dir(follow_symlinks=False):
         if name not in HUB_FOLDERS:
             waiting.append(f"{name}/")
     elif not entry.is_file(follow_symlinks=False):
-        found.odd[name] = SPECIAL
+        contents.odd[name] = SPECIAL
     elif name != HUB_FILE:
-        found.files.append(name)
+        contents.files.append(name)
 
 
 def _entries(folder: Path, above: str) -> Iterator[os.DirEntry[str]]:

@@ -154,15 +154,15 @@ def public_config(config: dict[str, Any], origin: dict[str, Any]) -> dict[str, A
     """The configuration with names instead of paths, and without where it ran: addresses, hosts,
     images. What decides the result stays.
     """
-    said = deepcopy(config)
-    said["data"]["path"] = origin["data"]["hub"] or origin["data"]["name"]
-    said["model"]["name"] = origin["model"]["name"]
+    public = deepcopy(config)
+    public["data"]["path"] = origin["data"]["hub"] or origin["data"]["name"]
+    public["model"]["name"] = origin["model"]["name"]
     if origin["model"]["revision"]:
-        said["model"]["revision"] = origin["model"]["revision"]
-    rescorer = said["mining"]["cross_encoder"]
+        public["model"]["revision"] = origin["model"]["revision"]
+    rescorer = public["mining"]["cross_encoder"]
     if rescorer is not None and Path(rescorer).expanduser().exists():
-        said["mining"]["cross_encoder"] = Path(rescorer).name
-    said["strategy"]["nvme_path"] = None
-    said["launch"] = asdict(LaunchConfig(num_workers=origin["processes"]))
-    said["output"] = said["resume"] = None
-    return said
+        public["mining"]["cross_encoder"] = Path(rescorer).name
+    public["strategy"]["nvme_path"] = None
+    public["launch"] = asdict(LaunchConfig(num_workers=origin["processes"]))
+    public["output"] = public["resume"] = None
+    return public

@@ -85,8 +85,8 @@ def bundle_files(folder: Path) -> list[str]:
     return [name for name in contents_of(folder).files if name not in OWN]
 
 
-def _described(name: str, digest: str, /, **said: Any) -> dict[str, Any]:
-    annotations = {"annotations": said} if said else {}
+def _described(name: str, digest: str, /, **notes: Any) -> dict[str, Any]:
+    annotations = {"annotations": notes} if notes else {}
     return {"name": name, "digest": {"sha256": digest}, **annotations}
 
 
@@ -113,33 +113,35 @@ def _dependencies(origin: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def copied(statement: dict[str, Any], kind: str) -> dict[str, str]:
     """The files of the bundle's copy of an input by their names in it, with the sha256 listed."""
-    files = ((one["name"].partition("/"), one["digest"]["sha256"]) for one in statement["subject"])
+    files = (
+        (entry["name"].partition("/"), entry["digest"]["sha256"]) for entry in statement["subject"]
+    )
     return {name: digest for (first, _, name), digest in files if first == kind and name}
 
 
 def inputs_of(statement: dict[str, Any], kind: str) -> dict[str, str]:
     """The files of an input (data, base or code) by their names in it, with their sha256."""
-    found = {}
-    for one in statement["predicate"]["buildDefinition"]["resolvedDependencies"]:
-        if one["name"].startswith(f"{kind}/"):
-            found[one["name"].removeprefix(f"{kind}/")] = one["digest"]["sha256"]
-    return found
+    digests = {}
+    for entry in statement["predicate"]["buildDefinition"]["resolvedDependencies"]:
+        if entry["name"].startswith(f"{kind}/"):
+            digests[entry["name"].removeprefix(f"{kind}/")] = entry["digest"]["sha256"]
+    return digests
 
 
 def about_input(statement: dict[str, Any], kind: str) -> dict[str, Any]:
     """What is said of an input as a whole, its `digest` among it; empty where nothing is."""
-    for one in statement["predicate"]["buildDefinition"]["resolvedDependencies"]:
-        if one["name"].startswith(f"{kind}: "):
-            return {**one["annotations"], "digest": one["digest"].get("sha256")}
+    for entry in statement["predicate"]["buildDefinition"]["resolvedDependencies"]:
+        if entry["name"].startswith(f"{kind}: "):
+            return {**entry["annotations"], "digest": entry["digest"].get("sha256")}
     return {}
 
 
 def made_by(statement: dict[str, Any]) -> tuple[str, str | None]:
     """The version of Whet that did the run, and its commit where that was a checkout's."""
     version = statement["predicate"]["runDetails"]["builder"]["version"]["whet"]
-    for one in statement["predicate"]["buildDefinition"]["resolvedDependencies"]:
-        if "gitCommit" in one["digest"]:
-            return version, one["digest"]["gitCommit"]
+    for entry in statement["predicate"]["buildDefinition"]["resolvedDependencies"]:
+        if "gitCommit" in entry["digest"]:
+            return version, entry["digest"]["gitCommit"]
     return version, None
 
 
@@ -148,13 +150,15 @@ def tree_of(statement: dict[str, Any]) -> dict[str, Any]:
     predicate = {k: v for k, v in statement["predicate"].items() if k != "whet_tree"}
     bare = json.dumps({**statement, "predicate": predicate}, sort_keys=True)
     lines = {"record": [("the rest of provenance.json", hashlib.sha256(bare.encode()).hexdigest())]}
-    for one in statement["subject"]:
-        lines.setdefault(_group(one["name"]), []).append((one["name"], one["digest"]["sha256"]))
-    for one in predicate["buildDefinition"]["resolvedDependencies"]:
-        digests = one["digest"]  # a commit has one of its own kind
+    for entry in statement["subject"]:
+        lines.setdefault(_group(entry["name"]), []).append(
+            (entry["name"], entry["digest"]["sha256"])
+        )
+    for entry in predicate["buildDefinition"]["resolvedDependencies"]:
+        digests = entry["digest"]  # a commit has one of its own kind
         named = digests["sha256"] if set(digests) == {"sha256"} else json.dumps(digests)
-        group = f"input: {one['annotations']['input']}"
-        lines.setdefault(group, []).append((one["name"], named))
+        group = f"input: {entry['annotations']['input']}"
+        lines.setdefault(group, []).append((entry["name"], named))
     groups = {group: _combined(lines[group]) for group in sorted(lines)}
     return {"groups": groups, "root": _combined(groups.items())}
 
@@ -196,10 +200,10 @@ def read_statement(folder: Path) -> dict[str, Any]:
             f"{printable(path)} is no record that `whet bundle` wrote, or was changed: {error}. "
             f"{again}"
         ) from error
-    kept, found = statement["predicate"]["whet_tree"], tree_of(statement)
-    if kept != found:
-        groups = {**kept["groups"], **found["groups"]}
-        odd = [g for g in groups if kept["groups"].get(g) != found["groups"].get(g)]
+    kept, tree = statement["predicate"]["whet_tree"], tree_of(statement)
+    if kept != tree:
+        groups = {**kept["groups"], **tree["groups"]}
+        odd = [g for g in groups if kept["groups"].get(g) != tree["groups"].get(g)]
         raise CheckpointError(
             f"{printable(path)} was changed: {printable(' and '.join(odd[:3])) or 'the root'} of "
             "its hash tree is not as written. Get the bundle again."

@@ -58,8 +58,8 @@ def check_shape(statement: dict[str, Any], own: tuple[str, ...]) -> None:
     builder = field(details, "builder", dict, "runDetails")
     _is(builder, "id", BUILDER, "builder")
     field(field(builder, "version", dict, "builder"), "whet", str, "builder.version")
-    for one in field(details, "byproducts", list, "runDetails"):
-        _described(one, "byproducts")
+    for entry in field(details, "byproducts", list, "runDetails"):
+        _described(entry, "byproducts")
     _machine(field(predicate, "whet_machine", dict, "predicate"))
     _measures(predicate)
     tree = field(predicate, "whet_tree", dict, "predicate")
@@ -118,7 +118,7 @@ def _bounded(statement: dict[str, Any]) -> None:
 def _subjects(subjects: list[Any], own: tuple[str, ...]) -> None:
     if len(subjects) > MOST_FILES:
         raise Misshapen(f"it lists {len(subjects):,} files, over {MOST_FILES:,}")
-    names = [_described(one, "subject") for one in subjects]
+    names = [_described(entry, "subject") for entry in subjects]
     for name in names:
         if name.casefold() in own or is_of_hubs(name):
             raise Misshapen(f"it lists {name}, which is no file of a bundle's own")
@@ -134,15 +134,15 @@ def _distinct(names: list[str]) -> None:
         raise Misshapen(f"it lists {pair[1]} twice, as {pair[0]}, or as one file on some systems")
 
 
-def _described(one: Any, where: str) -> str:
+def _described(entry: Any, where: str) -> str:
     """The name of a file that is listed with its sha256."""
-    if type(one) is not dict:
-        raise Misshapen(f"{where} lists {TYPES.get(type(one), 'something')}, and no file")
-    name = field(one, "name", str, where)
+    if type(entry) is not dict:
+        raise Misshapen(f"{where} lists {TYPES.get(type(entry), 'something')}, and no file")
+    name = field(entry, "name", str, where)
     reason = refusal(name)
     if reason is not None:
         raise Misshapen(f"the name '{printable(name[:200])}' {reason}")
-    _hex(field(one, "digest", dict, name), "sha256", 64, name)
+    _hex(field(entry, "digest", dict, name), "sha256", 64, name)
     return name
 
 
@@ -160,24 +160,24 @@ def _dependencies(inputs: list[Any]) -> None:
         count = wholes.count(kind)
         if count > 1 or (count == 0 and kind != CODE):
             raise Misshapen(f"it says {count} times what the {kind} as a whole were, and not once")
-    _distinct([one["name"] for one in inputs])
+    _distinct([entry["name"] for entry in inputs])
 
 
-def _dependency(one: Any) -> str | None:
+def _dependency(entry: Any) -> str | None:
     """The kind that an input is about as a whole; None where it is a file."""
-    if type(one) is not dict:
+    if type(entry) is not dict:
         raise Misshapen("resolvedDependencies lists something that is no input")
-    name = field(one, "name", str, "an input")
-    about = field(one, "annotations", dict, printable(name[:200]))
+    name = field(entry, "name", str, "an input")
+    about = field(entry, "annotations", dict, printable(name[:200]))
     kind = field(about, "input", str, "an input's annotations")
     if kind not in (DATA, BASE, CODE) or not name.startswith((f"{kind}/", f"{kind}: ")):
         raise Misshapen(f"the input {printable(name[:200])} is neither data, base nor code")
     if name.startswith(f"{kind}/"):
-        _described(one, "resolvedDependencies")
+        _described(entry, "resolvedDependencies")
         return None
     if printable(name) != name:
         raise Misshapen(f"the name '{printable(name[:200])}' holds a control or format character")
-    _whole(kind, field(one, "digest", dict, "an input"), about)
+    _whole(kind, field(entry, "digest", dict, "an input"), about)
     return kind
 
 

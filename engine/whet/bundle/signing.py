@@ -120,7 +120,7 @@ def _signed_names(signature: Path) -> list[str]:
     """The names of the files that a signature is over."""
     envelope = json.loads(signature.read_text(encoding="utf-8"))["dsseEnvelope"]
     payload = json.loads(base64.b64decode(envelope["payload"]))
-    return [one["name"] for one in payload["predicate"]["resources"]]
+    return [entry["name"] for entry in payload["predicate"]["resources"]]
 
 
 def _reason(error: Exception) -> str:

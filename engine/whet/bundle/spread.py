@@ -86,10 +86,10 @@ def read_scores(path: Path, *, remedy: str) -> Scores:
                 f"{printable(path)}, line {number}: these are no scores of another query. {remedy}"
             )
         seen.add(row["query_id"])
-        for model, found in scores.items():
+        for model, measures in scores.items():
             for name, value in row[model].items():
-                found.setdefault(name, []).append(value)
-    lengths = {len(values) for found in scores.values() for values in found.values()}
+                measures.setdefault(name, []).append(value)
+    lengths = {len(values) for measures in scores.values() for values in measures.values()}
     if lengths != {len(seen)} or not seen:
         raise CheckpointError(
             f"{printable(path)}: not every query has a score of every measure. {remedy}"
@@ -114,8 +114,8 @@ def _row(line: str) -> dict[str, Any] | None:
 def _same_recipe(facts: Facts, folder: Path) -> Facts:
     """The other run; refused where anything but the seed differs."""
     other = read_run(folder)
-    mine, theirs = ({**run.config, "seed": None} for run in (facts, other))
-    odd = [name for name in mine if mine[name] != theirs.get(name)]
+    mine, others = ({**run.config, "seed": None} for run in (facts, other))
+    odd = [name for name in mine if mine[name] != others.get(name)]
     if facts.origin["data"]["digest"] != other.origin["data"]["digest"]:
         odd.append("data")
     if odd:

@@ -54,11 +54,11 @@ def option(
 def rules_of(config: type) -> dict[str, Rules]:
     """The rules of every option of a dataclass and its groups, by key: `seed`, `mining.seed`."""
     hints = get_type_hints(config)
-    found: dict[str, Rules] = {}
-    for one in fields(config):
-        if is_dataclass(hints[one.name]):
-            inner = rules_of(cast(type, hints[one.name]))
-            found |= {f"{one.name}.{key}": rules for key, rules in inner.items()}
+    rules_by_key: dict[str, Rules] = {}
+    for option in fields(config):
+        if is_dataclass(hints[option.name]):
+            inner = rules_of(cast(type, hints[option.name]))
+            rules_by_key |= {f"{option.name}.{key}": rules for key, rules in inner.items()}
         else:
-            found[one.name] = cast(Rules, one.metadata[RULES])
-    return found
+            rules_by_key[option.name] = cast(Rules, option.metadata[RULES])
+    return rules_by_key

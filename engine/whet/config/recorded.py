@@ -83,7 +83,7 @@ def _fits(value: Any, hint: Any) -> bool:
     """Whether a plain value is of an annotation's type; a whole number is a float, too."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return any(_fits(value, one) for one in inner)
+        return any(_fits(value, member) for member in inner)
     if origin is list:
         return isinstance(value, list) and all(_fits(item, inner[0]) for item in value)
     if hint in (int, float):
@@ -113,11 +113,11 @@ def deciding(config: Any) -> dict[str, Any]:
     """The options that decide what a run computes, with their values: a run that goes on has the
     same.
     """
-    ours = for_the_command_line(type(config))
+    command_line = for_the_command_line(type(config))
     return {
         key: value
         for key, value in options_of(config)
-        if key not in ours and not key.startswith(MAY_DIFFER)
+        if key not in command_line and not key.startswith(MAY_DIFFER)
     }
 
 
@@ -151,9 +151,10 @@ def spelled(value: Any) -> str:
 
 def spelled_record(config: Any) -> str:
     """What a record set, in one line: the data, the model and every option not at its default."""
-    standard, ours = dict(options_of(type(config)())), for_the_command_line(type(config))
+    standard, command_line = dict(options_of(type(config)())), for_the_command_line(type(config))
     return ", ".join(
         f"{key}={spelled(value)}"
         for key, value in options_of(config)
-        if key not in ours and (key in ("data.path", "model.name") or value != standard[key])
+        if key not in command_line
+        and (key in ("data.path", "model.name") or value != standard[key])
     )

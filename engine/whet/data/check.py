@@ -113,11 +113,15 @@ def _count_table(table: TextTable) -> TableCounts:
     words_N = word_counts(table)
     group_N = np.asarray(table.group_of_N())
     marks = {"median": 50, "90 %": 90, "99 %": 99, "most": 100}
-    at = np.percentile(words_N, list(marks.values())) if len(words_N) else np.zeros(len(marks))
+    word_counts_M = (
+        np.percentile(words_N, list(marks.values())) if len(words_N) else np.zeros(len(marks))
+    )
     return TableCounts(
         rows=len(table),
         repeats=int((group_N != np.arange(len(group_N))).sum()),
-        words={name: round(value) for name, value in zip(marks, at.tolist(), strict=True)},
+        words={
+            name: round(value) for name, value in zip(marks, word_counts_M.tolist(), strict=True)
+        },
     )
 
 

@@ -116,10 +116,10 @@ class Findings:
         kinds = self.of("problem")
         if not kinds:
             return
-        told = "\n".join(self.describe(kind) for kind in kinds)
+        problems = "\n".join(self.describe(kind) for kind in kinds)
         if self.problems == 1:
-            raise DataError(told)
-        raise DataError(f"{printable(name)} has {self.problems:,} problems:\n{told}")
+            raise DataError(problems)
+        raise DataError(f"{printable(name)} has {self.problems:,} problems:\n{problems}")
 
     def __str__(self) -> str:
         parts = []

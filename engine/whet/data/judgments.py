@@ -81,13 +81,15 @@ def _sorted_once(
     first_M = np.maximum.accumulate(np.where(again_M, 0, np.arange(len(order))))
     differs_M = again_M & (relevance_M != relevance_M[first_M])
     kind = "positive also given as negative" if implied else "conflicting judgments"
-    for at in np.flatnonzero(differs_M)[:SHOWN_OF_A_KIND].tolist():
-        first = int(first_M[at])
-        pair = f"{shown(queries.id(int(query_M[at])))}, {shown(corpus.id(int(doc_M[at])))}"
+    for place in np.flatnonzero(differs_M)[:SHOWN_OF_A_KIND].tolist():
+        first = int(first_M[place])
+        pair = f"{shown(queries.id(int(query_M[place])))}, {shown(corpus.id(int(doc_M[place])))}"
         if implied:
-            pair = shown(corpus.text(int(doc_M[at])))
-        grades = f"has relevance {relevance_M[at]} here and {relevance_M[first]} in"
-        reading.add(kind, int(place_M[at]), f"{pair} {grades} {reading.say(int(place_M[first]))}")
+            pair = shown(corpus.text(int(doc_M[place])))
+        grades = f"has relevance {relevance_M[place]} here and {relevance_M[first]} in"
+        reading.add(
+            kind, int(place_M[place]), f"{pair} {grades} {reading.say(int(place_M[first]))}"
+        )
     if differs_M.sum() > SHOWN_OF_A_KIND:
         reading.findings.more(kind, int(differs_M.sum()) - SHOWN_OF_A_KIND)
     repeated = int((again_M & ~differs_M).sum())

@@ -133,8 +133,8 @@ def write_per_query(path: str | Path, base: Scores, tuned: Scores) -> None:
     rows = (
         {
             "query_id": query_id,
-            "base": {name: found[query_id] for name, found in base.per_query.items()},
-            "tuned": {name: found[query_id] for name, found in tuned.per_query.items()},
+            "base": {name: per_query[query_id] for name, per_query in base.per_query.items()},
+            "tuned": {name: per_query[query_id] for name, per_query in tuned.per_query.items()},
         }
         for query_id in query_ids
     )

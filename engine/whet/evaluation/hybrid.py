@@ -41,15 +41,15 @@ class HybridSearch:
         scores_QK, rows_QK = np.empty((count, k), np.float32), np.empty((count, k), np.int64)
         step = max(1, min(AT_ONCE, CELLS // max(1, len(corpus_ND))))
         for start in range(0, count, step):
-            at = slice(start, start + step)
-            added_BN = np.float32(self.weight) * self.words.shares(self.texts[at])
-            near_BC = highest(query_QD[at] @ corpus_ND.T + added_BN, k + SPARE)
+            span = slice(start, start + step)
+            added_BN = np.float32(self.weight) * self.words.shares(self.texts[span])
+            near_BC = highest(query_QD[span] @ corpus_ND.T + added_BN, k + SPARE)
             vector_BCD = corpus_ND[near_BC].astype(np.float64)
-            exact_BC = np.einsum("bd,bcd->bc", query_QD[at].astype(np.float64), vector_BCD)
+            exact_BC = np.einsum("bd,bcd->bc", query_QD[span].astype(np.float64), vector_BCD)
             exact_BC += np.take_along_axis(added_BN, near_BC, axis=1)
             order_BK = np.lexsort((near_BC, -exact_BC), axis=1)[:, :k]
-            scores_QK[at] = np.take_along_axis(exact_BC, order_BK, axis=1)
-            rows_QK[at] = np.take_along_axis(near_BC, order_BK, axis=1)
+            scores_QK[span] = np.take_along_axis(exact_BC, order_BK, axis=1)
+            rows_QK[span] = np.take_along_axis(near_BC, order_BK, axis=1)
         return scores_QK, rows_QK
 
 

@@ -102,6 +102,6 @@ def judge_words(data: Dataset, qrels: Qrels, config: EvaluateConfig) -> Evaluati
     """The same by BM25, which has no vectors."""
     measures = check_measures(config.measures, config.depth)
     queries, documents, asked = data.queries, data.corpus, qrels.query_rows
-    found = words_of(documents).best(queries.texts(asked), config.depth)
-    run = run_of(*found, queries.ids_of(asked), documents.ids)
+    hits = words_of(documents).best(queries.texts(asked), config.depth)
+    run = run_of(*hits, queries.ids_of(asked), documents.ids)
     return Evaluation(run, score(run, judgments_of(qrels, queries.ids, documents.ids), measures))

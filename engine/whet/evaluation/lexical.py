@@ -73,14 +73,14 @@ class Words:
         A document without a word of the query is none: its row is -1.
         """
         k = min(k, len(self))
-        found = np.zeros((len(queries), k), np.float32), np.full((len(queries), k), -1)
+        hits = np.zeros((len(queries), k), np.float32), np.full((len(queries), k), -1)
         for number, query in enumerate(queries):  # one at a time: a corpus may be large
             score_N = self.scores([query])[0]
             rows = np.flatnonzero(score_N)
             rows = rows[np.lexsort((rows, -score_N[rows]))][:k]
-            found[0][number, : len(rows)] = score_N[rows]
-            found[1][number, : len(rows)] = rows
-        return found
+            hits[0][number, : len(rows)] = score_N[rows]
+            hits[1][number, : len(rows)] = rows
+        return hits
 
 
 def words_of(corpus: TextTable) -> Words:

@@ -75,8 +75,12 @@ def score(
     per_query: dict[str, dict[str, float]] = {name: {} for name in asked}
     for metric in _pipeline().iter_calc(list(asked.values()), grades, placed):
         per_query[str(metric.measure)][metric.query_id] = float(metric.value)
-    ordered = {name: {query: found[query] for query in grades} for name, found in per_query.items()}
-    means = {name: math.fsum(found.values()) / len(found) for name, found in ordered.items()}
+    ordered = {
+        name: {query: by_query[query] for query in grades} for name, by_query in per_query.items()
+    }
+    means = {
+        name: math.fsum(by_query.values()) / len(by_query) for name, by_query in ordered.items()
+    }
     return Scores(means, ordered)
 
 
@@ -170,8 +174,10 @@ def _parts(name: str) -> tuple[str, dict[str, Any], int | None]:
 
 def _nearest(name: str, bases: Sequence[str]) -> str:
     """A sentence with up to three names that look like this one."""
-    _, at, cutoff = name.partition("@")
-    known = {known.lower(): known for known in [*(base + at + cutoff for base in bases), *FAMILIAR]}
+    _, sign, cutoff = name.partition("@")
+    known = {
+        known.lower(): known for known in [*(base + sign + cutoff for base in bases), *FAMILIAR]
+    }
     near = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.6)
     words = ", ".join(known[match] for match in near) or ", ".join(FAMILIAR[:5])
     return f"Try {words}."

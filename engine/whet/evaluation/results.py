@@ -17,8 +17,8 @@ from whet.types import Qrels
 def write_judged(folder: Path, data: Dataset, qrels: Qrels, runs: dict[str, Evaluation]) -> None:
     """Write trec/qrels and trec/NAME.run.gz of each system."""
     write_qrels(folder / "trec" / "qrels", judgments_of(qrels, data.queries.ids, data.corpus.ids))
-    for name, found in runs.items():
-        write_run(folder / "trec" / f"{name}.run.gz", found.run, tag=name)
+    for name, evaluation in runs.items():
+        write_run(folder / "trec" / f"{name}.run.gz", evaluation.run, tag=name)
     write_json(folder / "metrics.json", {name: run.scores.means for name, run in runs.items()})
 
 

@@ -59,12 +59,12 @@ def run_of(
     for query_id, scores_K, rows_K in zip(
         query_ids, scores_QK.tolist(), rows_QK.tolist(), strict=True
     ):
-        found = {
+        scores = {
             doc_ids[row]: value for row, value in zip(rows_K, scores_K, strict=True) if row >= 0
         }
-        for doc_id, value in found.items():
+        for doc_id, value in scores.items():
             check_finite(value, query_id, doc_id)
-        run[query_id] = ranked(found)
+        run[query_id] = ranked(scores)
     return run
 
 

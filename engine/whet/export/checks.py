@@ -36,20 +36,20 @@ def mixed_vectors(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
 
 def check_same(encoder: Encoder, exported: Encoder, texts: Sequence[str]) -> float:
     """The greatest difference of a component over all texts. WhetError from 1e-4 on."""
-    found = np.abs(mixed_vectors(encoder, texts) - mixed_vectors(exported, texts)).max()
-    if not found < SAME:
+    difference = np.abs(mixed_vectors(encoder, texts) - mixed_vectors(exported, texts)).max()
+    if not difference < SAME:
         raise WhetError(
-            f"the ONNX file's vectors differ from the model's by {found:.1e} (allowed: {SAME:g}), "
-            "so it was deleted. Please report which model it was."
+            f"the ONNX file's vectors differ from the model's by {difference:.1e} (allowed: "
+            f"{SAME:g}), so it was deleted. Please report which model it was."
         )
-    return float(found)
+    return float(difference)
 
 
 def cosines(one_ND: np.ndarray, other_ND: np.ndarray) -> np.ndarray:
     """Cosine of each pair of rows, float64 [N]."""
-    one, other = one_ND.astype(np.float64), other_ND.astype(np.float64)
-    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return (one * other).sum(1) / np.maximum(norms, 1e-12)
+    first, second = one_ND.astype(np.float64), other_ND.astype(np.float64)
+    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return (first * second).sum(1) / np.maximum(norms, 1e-12)
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ def check_llama(encoder: Encoder, path: Path, kind: str, texts: Sequence[str]) -
     """Run a GGUF file in llama.cpp's embedding mode on documents. WhetError if a vector is another,
     or if more than a fifth of the texts are cut into other tokens.
     """
-    ours = encoder.tokenize(texts, KIND)
-    fitting = [row for row, ids in enumerate(ours) if len(ids) < encoder.recipe.max_length]
+    token_ids = encoder.tokenize(texts, KIND)
+    fitting = [row for row, ids in enumerate(token_ids) if len(ids) < encoder.recipe.max_length]
     texts = [texts[row] for row in fitting]
     prompt = encoder.recipe.prompt(KIND)
-    theirs, vectors_ND = _run_llama(path, [prompt + text for text in texts], encoder)
+    llama_ids, vectors_ND = _run_llama(path, [prompt + text for text in texts], encoder)
     cosine_N = cosines(mixed_vectors(encoder, texts), vectors_ND)
-    same_N = np.array([ours[row] == ids for row, ids in zip(fitting, theirs, strict=True)])
+    same_N = np.array([token_ids[row] == ids for row, ids in zip(fitting, llama_ids, strict=True)])
     lowest = float(cosine_N[same_N].min(initial=1))
     if same_N.mean() < SAME_TOKENS or not lowest > LOWEST_COSINE[kind]:
         raise WhetError(
@@ -90,7 +90,7 @@ def check_llama(encoder: Encoder, path: Path, kind: str, texts: Sequence[str]) -
             f"{LOWEST_COSINE[kind]}). It was deleted; please report which model it was."
         )
     other = {texts[row]: float(cosine_N[row]) for row in np.flatnonzero(~same_N).tolist()}
-    mean, too_long = float(cosine_N[same_N].mean()), len(ours) - len(texts)
+    mean, too_long = float(cosine_N[same_N].mean()), len(token_ids) - len(texts)
     return LlamaCheck(len(texts), mean, lowest, other, too_long)
 
 

@@ -110,23 +110,23 @@ def _write(
 ) -> str:
     """Write and check all files into the draft; the table to show."""
     probe_texts()
-    said: dict[str, Any] = {"model": config.model.name, "fingerprint": encoder.fingerprint()}
-    said |= {"prompts": _prompts(encoder), "versions": versions(), "files": {}}
-    shown, told = "", []
+    record: dict[str, Any] = {"model": config.model.name, "fingerprint": encoder.fingerprint()}
+    record |= {"prompts": _prompts(encoder), "versions": versions(), "files": {}}
+    shown, remarks = "", []
     if {"onnx", "int8"} & set(config.formats):
-        rows = _write_onnx(encoder, draft, config, data, said["files"])
-        said["measured"] = {"data": data and data.name, "rows": [asdict(row) for row in rows]}
+        rows = _write_onnx(encoder, draft, config, data, record["files"])
+        record["measured"] = {"data": data and data.name, "rows": [asdict(row) for row in rows]}
         shown = table(rows)
         if data is None:
-            told = ["No data were given: cosines of 100 texts to the model's vectors."]
+            remarks = ["No data were given: cosines of 100 texts to the model's vectors."]
     if "gguf" in config.formats:
-        told += _write_gguf(encoder, draft, said["files"])
-    files = list(said["files"])
-    text = "\n".join(part for part in (shown, *told) if part)
+        remarks += _write_gguf(encoder, draft, record["files"])
+    files = list(record["files"])
+    text = "\n".join(part for part in (shown, *remarks) if part)
     inputs, pad = input_names(encoder), encoder.pad_id
     card = readme(name, f"```\n{text}\n```", encoder.recipe, inputs=inputs, pad=pad, files=files)
     (draft / "README.md").write_text(card, encoding="utf-8")
-    write_json(draft / "export.json", said)
+    write_json(draft / "export.json", record)
     return text
 
 
@@ -146,8 +146,8 @@ def _write_onnx(
     (draft / "onnx").mkdir()
     _step("Writing ONNX", lambda: write_onnx(encoder, draft / ONNX))
     exported = OnnxEncoder(draft, ONNX)
-    found = check_same(encoder, exported, texts)
-    files[ONNX] = {"greatest_difference": found, "texts": len(texts)}
+    difference = check_same(encoder, exported, texts)
+    files[ONNX] = {"greatest_difference": difference, "texts": len(texts)}
     weights = sorted(encoder.source.glob("*.safetensors"))
     systems: dict[str, Any] = {
         "torch, float32": (encoder, weights),
@@ -180,20 +180,22 @@ def _write_gguf(encoder: Encoder, draft: Path, files: dict[str, Any]) -> list[st
     for kind in TYPES:
         path = draft / "gguf" / f"model-{kind}.gguf"
         write_gguf(encoder, path, kind)
-        found = check_llama(encoder, path, kind, texts) if llama_is_here() else None
-        files[path.relative_to(draft).as_posix()] = {"llama_cpp": found and asdict(found)}
+        check = check_llama(encoder, path, kind, texts) if llama_is_here() else None
+        files[path.relative_to(draft).as_posix()] = {"llama_cpp": check and asdict(check)}
         size = path.stat().st_size / 1e6
-        lines.append(f"GGUF, {kind}: {size:.1f} MB; {_llama_said(found)}")
+        lines.append(f"GGUF, {kind}: {size:.1f} MB; {_llama_said(check)}")
     return lines
 
 
-def _llama_said(found: LlamaCheck | None) -> str:
-    if found is None:
+def _llama_said(check: LlamaCheck | None) -> str:
+    if check is None:
         return "not run, since llama-cpp-python is not installed"
-    same = found.texts - len(found.cut_otherwise)
-    least = math.floor(found.cosine_min * 1e4) / 1e4  # "or more" is to be true
-    said = f"llama.cpp: cosine {least:.4f} or more for {same} of {found.texts} texts"
-    if not found.cut_otherwise:
-        return said
-    lowest = min(found.cut_otherwise.values())
-    return f"{said}; others are cut into other tokens (cosine from {lowest:.4f}): see export.json"
+    same = check.texts - len(check.cut_otherwise)
+    least = math.floor(check.cosine_min * 1e4) / 1e4  # "or more" is to be true
+    summary = f"llama.cpp: cosine {least:.4f} or more for {same} of {check.texts} texts"
+    if not check.cut_otherwise:
+        return summary
+    lowest = min(check.cut_otherwise.values())
+    return (
+        f"{summary}; others are cut into other tokens (cosine from {lowest:.4f}): see export.json"
+    )

@@ -28,17 +28,17 @@ def check_gguf(encoder: Encoder) -> None:
     """Refuse (ConfigError) what llama.cpp would not read, or would read as another model."""
     config: Any = encoder.backbone.config
     pieces = json.loads(encoder.tokenizer.backend_tokenizer.to_str())
-    found = (
+    architecture = (
         f"{config.model_type}, {pieces['model'].get('type')}"
         f"{', a matrix after the pooling' if encoder.matrix is not None else ''}"
     )
     if (
-        found != "bert, WordPiece"
+        architecture != "bert, WordPiece"
         or (pieces.get("normalizer") or {}).get("type") != "BertNormalizer"
     ):
         raise ConfigError(
             f"formats=[gguf] writes BERT models with a WordPiece vocabulary (MiniLM, bge, e5), and "
-            f"this model is {found}. Leave gguf out; onnx takes it."
+            f"this model is {architecture}. Leave gguf out; onnx takes it."
         )
     if config.hidden_act not in ("gelu", "gelu_new", "gelu_pytorch_tanh"):
         raise ConfigError(
@@ -132,11 +132,11 @@ def _weights(encoder: Encoder) -> Iterator[tuple[str, np.ndarray]]:
 
     layers: int = encoder.backbone.config.num_hidden_layers  # type: ignore[union-attr,assignment]
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BERT, layers)
-    for theirs, tensor in encoder.backbone.state_dict().items():
-        if theirs.startswith(UNUSED):
+    for torch_name, tensor in encoder.backbone.state_dict().items():
+        if torch_name.startswith(UNUSED):
             continue
-        name = names.get_name(theirs, try_suffixes=(".weight", ".bias"))
-        assert name is not None, theirs
+        name = names.get_name(torch_name, try_suffixes=(".weight", ".bias"))
+        assert name is not None, torch_name
         weight = tensor.float().numpy()
         if name == "position_embd.weight":
             weight = weight[: encoder.recipe.max_length]

@@ -65,8 +65,10 @@ def measured(
 def _quality(encoder: Encoder, data: Dataset, split: str | None) -> float:
     config = EvaluateConfig(measures=[MEASURE])
     qrels = eval_qrels(data, split)
-    found = judge(encoder, data, qrels, store=embeddings_folder(), config=config, encode=ON_CPU)
-    return found.scores.means[MEASURE]
+    evaluation = judge(
+        encoder, data, qrels, store=embeddings_folder(), config=config, encode=ON_CPU
+    )
+    return evaluation.scores.means[MEASURE]
 
 
 def _timed_texts(texts: Sequence[str], data: Dataset | None) -> list[str]:

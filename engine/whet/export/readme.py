@@ -64,8 +64,8 @@ def readme(
         HEAD.format(name=name, version=whet.version.VERSION, table=table, prompts=_said(recipe))
     ]
     if onnx:
-        said = ", ".join(inputs)
-        parts.append(ONNX.format(inputs=said, length=recipe.max_length, pad=pad, file=onnx[0]))
+        listed = ", ".join(inputs)
+        parts.append(ONNX.format(inputs=listed, length=recipe.max_length, pad=pad, file=onnx[0]))
     if any(file.endswith(".gguf") for file in files):
         parts.append(GGUF.format(length=recipe.max_length))
     return "".join(parts)
@@ -73,7 +73,7 @@ def readme(
 
 def _said(recipe: Recipe) -> str:
     prompts = {"query": recipe.query_prompt, "document": recipe.document_prompt}
-    told = [f"`{prompt}` before every {kind}" for kind, prompt in prompts.items() if prompt]
-    if not told:
+    sentences = [f"`{prompt}` before every {kind}" for kind, prompt in prompts.items() if prompt]
+    if not sentences:
         return "Queries and documents go in as they are."
-    return f"Put {' and '.join(told)}; no file does that by itself."
+    return f"Put {' and '.join(sentences)}; no file does that by itself."

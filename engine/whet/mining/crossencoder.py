@@ -63,8 +63,8 @@ class CrossEncoder:
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._model.to(self._device).eval()
         with library_errors(folder):
-            said = getattr(self._model.config, "sentence_transformers", None) or {}
-            self._raw = str(said.get("activation_fn", "")).endswith("Identity")
+            settings = getattr(self._model.config, "sentence_transformers", None) or {}
+            self._raw = str(settings.get("activation_fn", "")).endswith("Identity")
             limit = getattr(self._model.config, "max_position_embeddings", 512)
             self._max_length = min(self._tokenizer.model_max_length, limit)
             rows = len(self._model.get_input_embeddings().weight)
@@ -120,8 +120,8 @@ def mining_rescorer(
 
     def scores_of(query_M: np.ndarray, doc_rows_M: np.ndarray) -> np.ndarray:
         score_M = np.empty(len(query_M), np.float32)
-        for at in range(0, len(query_M), BLOCK_PAIRS):
-            block = slice(at, at + BLOCK_PAIRS)
+        for start in range(0, len(query_M), BLOCK_PAIRS):
+            block = slice(start, start + BLOCK_PAIRS)
             query_texts = queries.texts(query_rows_Q[query_M[block]])
             score_M[block] = model.scores(query_texts, corpus.texts(doc_rows_M[block]))
         return score_M

@@ -80,16 +80,16 @@ def _rows(negatives: Negatives, positives: Positives) -> Iterator[ExportRow]:
     """Rows in order; of several of a query the n-th is for its n-th positive (each)."""
     _, first, count = np.unique(negatives.query_rows_R, return_index=True, return_counts=True)
     several = {int(negatives.query_rows_R[i]): i for i in first[count > 1]}
-    for r, found in enumerate(negatives.found_R.tolist()):
+    for r, kept in enumerate(negatives.found_R.tolist()):
         query = int(negatives.query_rows_R[r])
         every = positives.of(query)
-        one = every[r - several[query] : r - several[query] + 1] if query in several else every
+        own = every[r - several[query] : r - several[query] + 1] if query in several else every
         yield ExportRow(
             query,
             every,
-            one,
-            negatives.doc_rows_RK[r, :found],
-            negatives.scores_RK[r, :found],
+            own,
+            negatives.doc_rows_RK[r, :kept],
+            negatives.scores_RK[r, :kept],
             float(negatives.positive_scores_R[r]),
         )
 
@@ -163,8 +163,8 @@ def trec(folder: Path, export: Export) -> list[Path]:
     scored: dict[int, dict[int, float]] = {}
     positives: dict[int, np.ndarray] = {}
     for row in export.rows:
-        found = zip(row.negatives.tolist(), row.scores.tolist(), strict=True)
-        scored.setdefault(row.query, {}).update(found)
+        scores_of_query = zip(row.negatives.tolist(), row.scores.tolist(), strict=True)
+        scored.setdefault(row.query, {}).update(scores_of_query)
         positives[row.query] = row.positives
 
     def names(table: Texts) -> Callable[[int], str]:
@@ -173,8 +173,8 @@ def trec(folder: Path, export: Export) -> list[Path]:
 
     def run() -> Iterator[str]:
         query_name, doc_name = names(export.queries), names(export.corpus)
-        for query, scores in scored.items():
-            ranked = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
+        for query, scores_of_query in scored.items():
+            ranked = sorted(scores_of_query.items(), key=lambda pair: (-pair[1], pair[0]))
             qid = query_name(query)
             for rank, (doc, score) in enumerate(ranked, 1):
                 # !r writes the shortest digits that give the same number again.

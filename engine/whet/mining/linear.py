@@ -29,11 +29,11 @@ class LinearMap:
         """Where the vectors are now, float32 [N, D], written to `out_ND` if given."""
         weight_DD, bias_D = self.weight_DD.astype(np.float32), self.bias_D.astype(np.float32)
         new_ND = np.empty(old_ND.shape, np.float32) if out_ND is None else out_ND
-        for at in slices(len(old_ND), ROWS):
-            new_ND[at] = np.asarray(old_ND[at], np.float32) @ weight_DD + bias_D
+        for span in slices(len(old_ND), ROWS):
+            new_ND[span] = np.asarray(old_ND[span], np.float32) @ weight_DD + bias_D
             if self.unit_length:
-                length_N = np.linalg.norm(new_ND[at], axis=1, keepdims=True)
-                new_ND[at] /= np.maximum(length_N, np.finfo(np.float32).tiny)
+                length_N = np.linalg.norm(new_ND[span], axis=1, keepdims=True)
+                new_ND[span] /= np.maximum(length_N, np.finfo(np.float32).tiny)
         return new_ND
 
 

@@ -280,11 +280,11 @@ def _scored(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows best first with their scores; -1 and NaN last."""
     score_Rn = np.full(rows_Rn.shape, np.nan, np.float32)
-    at = np.nonzero(rows_Rn >= 0)
+    places = np.nonzero(rows_Rn >= 0)
     if rescore is not None and queries is not None:
-        score_Rn[at] = rescored(rescore, queries[at[0]], rows_Rn[at])
+        score_Rn[places] = rescored(rescore, queries[places[0]], rows_Rn[places])
     else:
-        score_Rn[at] = corpus_scores(task.query_QD, task.corpus, at[0], rows_Rn[at])
+        score_Rn[places] = corpus_scores(task.query_QD, task.corpus, places[0], rows_Rn[places])
     order = np.lexsort((rows_Rn, -score_Rn, rows_Rn < 0), axis=1)
     return np.take_along_axis(rows_Rn, order, 1), np.take_along_axis(score_Rn, order, 1)
 

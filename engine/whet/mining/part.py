@@ -46,8 +46,8 @@ def candidates_of(
     )
     allowed = mine(queries, corpus, positives, margins).negatives.doc_rows_RK
     task = task_of(queries, corpus, exclude=exclusions(positives))
-    found = windowed_search(task, count, policy.backend)
-    return np.vstack([allowed, found.top.rows_Qk]).astype(np.int32)
+    search = windowed_search(task, count, policy.backend)
+    return np.vstack([allowed, search.top.rows_Qk]).astype(np.int32)
 
 
 def chosen_rows(candidate_LC: np.ndarray, always: np.ndarray, limit: int) -> np.ndarray:

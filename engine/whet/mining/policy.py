@@ -193,10 +193,10 @@ def exclusions(positives: Positives) -> Exclude:
     group_P = np.asarray(positives.group_of_N[positives.doc_rows_P])
     wanted = np.unique(group_P)
     members, groups = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for at in slices(len(positives.group_of_N), GROUP_ROWS):
-        part = np.asarray(positives.group_of_N[at])
+    for span in slices(len(positives.group_of_N), GROUP_ROWS):
+        part = np.asarray(positives.group_of_N[span])
         inside = np.flatnonzero(np.isin(part, wanted))
-        members.append(inside + at.start)
+        members.append(inside + span.start)
         groups.append(part[inside])
     member_M, group_M = np.concatenate(members), np.concatenate(groups)
     # Sorted by group, the members of a positive's group are one range: no loop over positives.

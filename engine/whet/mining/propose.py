@@ -56,11 +56,11 @@ class Survivors:
 
 def survivors_by_vector(task: Task, k: int, backend: str) -> Survivors:
     """The k best survivors by dot product, exact."""
-    found = windowed_search(task, k, backend)
-    top = found.top
+    search = windowed_search(task, k, backend)
+    top = search.top
     place_Rk = np.broadcast_to(np.arange(k), top.rows_Qk.shape)
     rank_Rk = place_Rk + top.above_Q[:, None] + excluded_before(task, top.rows_Qk, top.scores_Qk)
-    if found.unseen_Q is not None:
+    if search.unseen_Q is not None:
         rank_Rk = np.full_like(top.rows_Qk, -1)  # unknown
     return Survivors(
         top.rows_Qk,
@@ -69,10 +69,10 @@ def survivors_by_vector(task: Task, k: int, backend: str) -> Survivors:
         top.excluded_Q,
         top.above_Q,
         top.below_Q,
-        np.zeros(len(top.rows_Qk), np.int64) if found.unseen_Q is None else found.unseen_Q,
-        found.unseen_Q is None,
-        found.backend,
-        found.why,
+        np.zeros(len(top.rows_Qk), np.int64) if search.unseen_Q is None else search.unseen_Q,
+        search.unseen_Q is None,
+        search.backend,
+        search.why,
     )
 
 
@@ -86,8 +86,8 @@ def excluded_before(task: Task, rows_Rk: np.ndarray, scores_Rk: np.ndarray) -> n
     offsets_R1, rows_E = task.window.exclude
     query_E = np.repeat(np.arange(len(rows_Rk)), np.diff(offsets_R1))
     score_E = corpus_scores(task.query_QD, task.corpus, query_E, rows_E)
-    for at in slices(len(rows_E), max(1, BEFORE_NUMBERS // max(1, rows_Rk.shape[1]))):
-        query, score_E1, row_E1 = query_E[at], score_E[at, None], rows_E[at, None]
+    for span in slices(len(rows_E), max(1, BEFORE_NUMBERS // max(1, rows_Rk.shape[1]))):
+        query, score_E1, row_E1 = query_E[span], score_E[span, None], rows_E[span, None]
         score_Ek = scores_Rk[query]  # NaN where there is none: never before
         before_Ek = score_E1 > score_Ek
         before_Ek |= (score_E1 == score_Ek) & (row_E1 < rows_Rk[query])
@@ -107,31 +107,31 @@ def survivors_by_cross_encoder(
     depth = policy.range_max or max(PROPOSED, 10 * asked)
     depth = max(1, min(depth, len(task.corpus)))
     unfiltered = task_of(task.queries, task.corpus, exclude=task.window.exclude)
-    found = survivors_by_vector(unfiltered, depth, policy.backend)
-    proposed_RC = found.rows_Rk >= 0
+    proposed = survivors_by_vector(unfiltered, depth, policy.backend)
+    proposed_RC = proposed.rows_Rk >= 0
     score_RC = np.full(proposed_RC.shape, np.nan, np.float32)
-    at = np.nonzero(proposed_RC)
-    score_RC[at] = rescored(rescore, query_rows_R[at[0]], found.rows_Rk[at])
+    places = np.nonzero(proposed_RC)
+    score_RC[places] = rescored(rescore, query_rows_R[places[0]], proposed.rows_Rk[places])
     above_RC = proposed_RC & (score_RC > task.window.ceiling_Q[:, None])
     below_RC = proposed_RC & ~above_RC & (score_RC < task.window.floor_Q[:, None])
     keep_RC = proposed_RC & ~above_RC & ~below_RC
-    order_RC = np.lexsort((found.rows_Rk, -np.nan_to_num(score_RC), ~keep_RC), axis=1)
+    order_RC = np.lexsort((proposed.rows_Rk, -np.nan_to_num(score_RC), ~keep_RC), axis=1)
 
     def ordered(values_RC: np.ndarray, missing: float) -> np.ndarray:
         kept = np.where(keep_RC, values_RC, np.array(missing, values_RC.dtype))
         return np.take_along_axis(kept, order_RC, 1)
 
     return Survivors(
-        ordered(found.rows_Rk, -1),
+        ordered(proposed.rows_Rk, -1),
         ordered(score_RC, np.nan),
-        ordered(found.ranks_Rk, -1),
-        found.excluded_R,
+        ordered(proposed.ranks_Rk, -1),
+        proposed.excluded_R,
         above_RC.sum(1),
         below_RC.sum(1),
-        len(task.corpus) - found.excluded_R - proposed_RC.sum(1),
+        len(task.corpus) - proposed.excluded_R - proposed_RC.sum(1),
         False,
-        found.backend,
-        found.why,
+        proposed.backend,
+        proposed.why,
     )
 
 

@@ -94,8 +94,8 @@ def uniform_rows(
     listed = listed[np.argsort(allowed_R[listed], kind="stable")]
     for rows in _batches(listed, allowed_R):
         k = int(allowed_R[rows].max())
-        found = windowed_search(task.take(rows), k, backend="blas")
-        for row, some_k in zip(rows, found.top.rows_Qk, strict=True):
+        search = windowed_search(task.take(rows), k, backend="blas")
+        for row, some_k in zip(rows, search.top.rows_Qk, strict=True):
             some = some_k[some_k >= 0]
             words = streams.words(int(row), purpose, 0, len(some))
             # Ranking by random words draws evenly without numpy's distributions, which may change.
@@ -134,8 +134,10 @@ def _draw(
         # The modulo favours low rows by less than N / 2^64.
         drawn = (words % np.uint64(len(task.corpus))).astype(np.int64)
         part = task.take(rows)
-        at = np.repeat(np.arange(len(rows)), step)
-        score = corpus_scores(part.query_QD, task.corpus, at, drawn.ravel()).reshape(drawn.shape)
+        query_M = np.repeat(np.arange(len(rows)), step)
+        score = corpus_scores(part.query_QD, task.corpus, query_M, drawn.ravel()).reshape(
+            drawn.shape
+        )
         window = part.window
         good = (score <= window.ceiling_Q[:, None]) & (score >= window.floor_Q[:, None])
         good &= ~window.is_excluded(drawn)

@@ -201,10 +201,10 @@ class Encoder(nn.Module):
     def _digest_of_texts(self) -> Any:
         """A running hash of what becomes of a text before the transformer, and of the pooling."""
         digest = hashlib.sha256(repr(sorted(asdict(self.recipe).items())).encode())
-        said = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        pipeline = json.loads(self.tokenizer.backend_tokenizer.to_str())
         for transient in ("truncation", "padding"):  # set anew by every call
-            said.pop(transient, None)
-        digest.update(json.dumps(said, sort_keys=True).encode())
+            pipeline.pop(transient, None)
+        digest.update(json.dumps(pipeline, sort_keys=True).encode())
         return digest
 
     def save(self, target: str | Path, card: str = "") -> Path:

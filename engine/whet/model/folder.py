@@ -170,10 +170,10 @@ def _modules(folder: Path) -> dict[str, Path]:
     path = folder / "modules.json"
     if not path.exists():
         return {}
-    found: dict[str, Path] = {}
+    modules: dict[str, Path] = {}
     for module in readable_json(path, remedy=AGAIN, kind=list, error=ConfigError):
-        said = module if isinstance(module, dict) else {}
-        type_, place = said.get("type"), said.get("path")
+        entry = module if isinstance(module, dict) else {}
+        type_, place = entry.get("type"), entry.get("path")
         if not isinstance(type_, str) or not isinstance(place, str):
             raise _wrong(path, 'each layer must have a "type" and a "path"')
         # By the last part: libraries have moved these classes between modules.
@@ -183,12 +183,12 @@ def _modules(folder: Path) -> dict[str, Path]:
                 f"{printable(path)}: a {printable(type_)} layer is not supported. "
                 "Use a model made of a transformer, a pooling, a matrix and a normalisation."
             )
-        if kind in found:
+        if kind in modules:
             raise UnsupportedModel(f"{printable(path)}: two {kind} layers. Use a model with one.")
-        found[kind] = inner_path(folder, place, path)
-    if "Transformer" not in found:
+        modules[kind] = inner_path(folder, place, path)
+    if "Transformer" not in modules:
         raise _wrong(path, "it lists no Transformer")
-    return found
+    return modules
 
 
 def _wrong(path: Path, what: str) -> ConfigError:
@@ -218,8 +218,8 @@ def read_recipe(folder: Path, config: ModelConfig, *, longest: int) -> Recipe:
             f"{printable(folder / 'modules.json')} lists no Pooling. Set model.pooling to say "
             "which to use."
         )
-    said = _read_length(backbone_folder(folder) / "sentence_bert_config.json")
-    max_length = config.max_length or said or longest
+    stated_length = _read_length(backbone_folder(folder) / "sentence_bert_config.json")
+    max_length = config.max_length or stated_length or longest
     if not 1 <= max_length <= longest:
         raise ConfigError(
             f"model.max_length={max_length}: this model reads 1 to {longest} tokens. "
@@ -260,21 +260,21 @@ def _first_given(*prompts: str | None) -> str:
 
 
 def _read_pooling(folder: Path) -> str:
-    said = _json(folder / "config.json")
-    mode = said.get("pooling_mode")
+    config = _json(folder / "config.json")
+    mode = config.get("pooling_mode")
     modes = {"lasttoken": "last", "last": "last", "mean": "mean", "cls": "cls"}
     if isinstance(mode, str) and mode in modes:
         return modes[mode]
-    flags = {flag: said.get(flag, False) for flag in (*POOLING_FLAGS.values(), *OTHER_FLAGS)}
+    flags = {flag: config.get(flag, False) for flag in (*POOLING_FLAGS.values(), *OTHER_FLAGS)}
     if not all(isinstance(value, bool) for value in flags.values()):
         raise _wrong(folder / "config.json", "its flags must be true or false")
-    found = [name for name, flag in POOLING_FLAGS.items() if flags[flag]]
-    if len(found) != 1 or any(flags[flag] for flag in OTHER_FLAGS):
+    chosen = [name for name, flag in POOLING_FLAGS.items() if flags[flag]]
+    if len(chosen) != 1 or any(flags[flag] for flag in OTHER_FLAGS):
         raise UnsupportedModel(
             f"{printable(folder / 'config.json')}: only one of mean, cls and last-token pooling is "
             "supported. Set model.pooling to say which to use."
         )
-    return found[0]
+    return chosen[0]
 
 
 def read_matrix(folder: Path, dimension: int) -> Tensor | None:
@@ -288,9 +288,9 @@ def read_matrix(folder: Path, dimension: int) -> Tensor | None:
     path = _modules(folder).get(DENSE)
     if path is None:
         return None
-    said = _json(path / "config.json")
-    plain = said.get("activation_function") == IDENTITY and not said.get("bias")
-    if not plain or said.get("in_features") != said.get("out_features"):
+    config = _json(path / "config.json")
+    plain = config.get("activation_function") == IDENTITY and not config.get("bias")
+    if not plain or config.get("in_features") != config.get("out_features"):
         raise UnsupportedModel(
             f"{printable(path / 'config.json')}: a dense layer with a bias, an activation or "
             "another dimension is not supported. Use a model without it."
@@ -309,8 +309,8 @@ def write_matrix(folder: Path, matrix_DD: Tensor) -> None:
 
     path = folder / f"2_{DENSE}"
     size = len(matrix_DD)
-    said = {"in_features": size, "out_features": size, "bias": False}
-    write_json(path / "config.json", {**said, "activation_function": IDENTITY})
+    config = {"in_features": size, "out_features": size, "bias": False}
+    write_json(path / "config.json", {**config, "activation_function": IDENTITY})
     save_file({"linear.weight": matrix_DD.detach().contiguous()}, path / "model.safetensors")
 
 

@@ -56,7 +56,7 @@ def load_transformer(
             folder, trust_remote_code=trust, local_files_only=True
         )
         _check_size(folder, auto_class, settings, shapes, trust)
-        model, found = auto_class.from_pretrained(
+        model, loading = auto_class.from_pretrained(
             folder,
             config=settings,
             use_safetensors=True,
@@ -66,7 +66,7 @@ def load_transformer(
             ignore_mismatched_sizes=True,  # told by _check_loaded, in our words
             output_loading_info=True,
         )
-    _check_loaded(folder, found, may_lack)
+    _check_loaded(folder, loading, may_lack)
     return model
 
 
@@ -219,9 +219,9 @@ def _check_size(folder: Path, auto_class: Any, settings: Any, shapes: Shapes, tr
         )
 
 
-def _check_loaded(folder: Path, found: dict[str, Any], may_lack: tuple[str, ...]) -> None:
+def _check_loaded(folder: Path, loading: dict[str, Any], may_lack: tuple[str, ...]) -> None:
     place = printable(folder)
-    other = sorted(f"{name} is {had}, not {want}" for name, had, want in found["mismatched_keys"])
+    other = sorted(f"{name} is {had}, not {want}" for name, had, want in loading["mismatched_keys"])
     if other:
         raise ConfigError(
             f"{place}: the weights hold {_first(other)} of another shape than {CONFIG} says. "
@@ -229,7 +229,7 @@ def _check_loaded(folder: Path, found: dict[str, Any], may_lack: tuple[str, ...]
         )
     missing = sorted(
         name
-        for name in found["missing_keys"]
+        for name in loading["missing_keys"]
         if not name.startswith(may_lack) and not name.endswith(COMPUTED)
     )
     if missing:
@@ -239,7 +239,7 @@ def _check_loaded(folder: Path, found: dict[str, Any], may_lack: tuple[str, ...]
         )
     unused = sorted(
         name
-        for name in found["unexpected_keys"]
+        for name in loading["unexpected_keys"]
         if not HEADS.match(name) and not name.endswith(COMPUTED)
     )
     if unused:

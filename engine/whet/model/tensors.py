@@ -105,9 +105,9 @@ def _check_names(folder: Path) -> None:
 def _indexed(folder: Path) -> list[Path]:
     """The files that an index names; each must be a safetensors file of the folder."""
     index = folder / INDEX
-    said = readable_json(index, remedy=AGAIN, error=ConfigError)
-    placed = said.get("weight_map")
-    if not isinstance(placed, dict) or not isinstance(said.get("metadata"), dict) or not placed:
+    listing = readable_json(index, remedy=AGAIN, error=ConfigError)
+    placed = listing.get("weight_map")
+    if not isinstance(placed, dict) or not isinstance(listing.get("metadata"), dict) or not placed:
         raise _damaged(index, 'it should hold "metadata" and a "weight_map", as objects')
     files = sorted({name if isinstance(name, str) else repr(name) for name in placed.values()})
     for name in files:

@@ -86,8 +86,8 @@ class Towers:
             names = [name for route in routes.values() for name in route]
             types = {name: f"{LIBRARY}.{name.rpartition('_')[2]}" for name in names}
             parameters = {"default_route": "document", "allow_empty_key": True}
-            said = {"types": types, "structure": routes, "parameters": parameters}
-            write_json(draft / ROUTER, said)
+            router = {"types": types, "structure": routes, "parameters": parameters}
+            write_json(draft / ROUTER, router)
             module = {"idx": 0, "name": "0", "path": "", "type": f"{LIBRARY}.Router"}
             write_json(draft / "modules.json", [module])
             write_prompts(draft, self.query.recipe.query_prompt, self.document.recipe)

@@ -141,13 +141,13 @@ def setting_of(
 
 def every_strategy(processes: int) -> dict[str, StrategyConfig]:
     """All there are for so many processes, by the names of the YAML files."""
-    found = {} if processes > 1 else {"single": StrategyConfig(name="single")}
-    found |= {"ddp": StrategyConfig(name="ddp"), "fsdp": StrategyConfig(name="fsdp")}
+    strategies = {} if processes > 1 else {"single": StrategyConfig(name="single")}
+    strategies |= {"ddp": StrategyConfig(name="ddp"), "fsdp": StrategyConfig(name="fsdp")}
     for stage, offload in ((1, "none"), (2, "none"), (2, "cpu"), (3, "none"), (3, "cpu")):
         deepspeed = StrategyConfig(name="deepspeed", stage=stage, offload=offload)
-        found[strategy_label(deepspeed, processes)] = deepspeed
+        strategies[strategy_label(deepspeed, processes)] = deepspeed
     nvme = StrategyConfig(name="deepspeed", stage=3, offload="nvme")
-    return {**found, strategy_label(nvme, processes): nvme}
+    return {**strategies, strategy_label(nvme, processes): nvme}
 
 
 def strategy_label(config: StrategyConfig, processes: int) -> str:
@@ -185,8 +185,8 @@ def footprint(config: StrategyConfig, setting: Setting) -> Footprint:
     return Footprint(label, device, host, _sent(label, setting), disk)
 
 
-def _sum(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
-    return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in (*other, *one)}
+def _sum(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
+    return {name: first.get(name, 0.0) + second.get(name, 0.0) for name in (*second, *first)}
 
 
 def _state(

@@ -60,12 +60,12 @@ class Forecast:
         if len(self.steps) > min(STEPS, self.work.steps - 1):
             self.written["predicted"] = self._predict(self.steps[1:] or self.steps)
             self._write()
-            told = duration(self.written["predicted"]["seconds"])
-            say(f"All of it, judging included, takes about {told}.")
+            time_text = duration(self.written["predicted"]["seconds"])
+            say(f"All of it, judging included, takes about {time_text}.")
 
     def _predict(self, steps: list[float]) -> dict[str, Any]:
         step = StepCost(sum(steps) / len(steps), 0.0, self.save_s)
-        found = estimate(
+        prediction = estimate(
             self.work,
             self.encode,
             self.search,
@@ -75,8 +75,8 @@ class Forecast:
         )
         return {
             "after_steps": len(self.steps),
-            "seconds": round(found.seconds, 2),
-            "stages": {name: round(seconds, 2) for name, seconds in found.stages.items()},
+            "seconds": round(prediction.seconds, 2),
+            "stages": {name: round(seconds, 2) for name, seconds in prediction.stages.items()},
             "step_s": step.alone_s,
             "peak_bytes": self._peak(),
         }

@@ -59,14 +59,14 @@ def this_machine(device: torch.device, folder: Path) -> Machine:
 def seconds_of(action: Callable[[], object], device: torch.device, rounds: int = 3) -> float:
     """Seconds of the fastest of some rounds, after one that does not count."""
     action()
-    found = []
+    rounds_s = []
     for _ in range(rounds):
         wait_for(device)
         start = time.perf_counter()
         action()
         wait_for(device)
-        found.append(time.perf_counter() - start)
-    return max(1e-9, min(found))
+        rounds_s.append(time.perf_counter() - start)
+    return max(1e-9, min(rounds_s))
 
 
 def wait_for(device: torch.device) -> None:

@@ -129,27 +129,27 @@ def make_plan(
     link = price.link_bytes_s if price else UNKNOWN_LINK
     chosen = strategy_label(config.strategy, setting.processes)
     strategies = {**every_strategy(setting.processes), chosen: config.strategy}
-    footprints = {name: footprint(one, setting) for name, one in strategies.items()}
+    footprints = {name: footprint(strategy, setting) for name, strategy in strategies.items()}
     step = step_cost(rates.step, setting, footprints[chosen], machine=machine, link_bytes_s=link)
     processes = Processes(setting.processes, link)
-    found = estimate(work, rates.encode, rates.search, config, step=step, processes=processes)
+    whole = estimate(work, rates.encode, rates.search, config, step=step, processes=processes)
     return Plan(
         name=data.name,
         work=work,
         rates=rates,
         machine=machine,
         setting=setting,
-        estimate=found,
+        estimate=whole,
         footprints=footprints,
         chosen=chosen,
         price=price,
         load_s=load_s,
-        notes=tuple(_notes(config, work, rates, price, found)),
+        notes=tuple(_notes(config, work, rates, price, whole)),
     )
 
 
 def _notes(
-    config: FitConfig, work: Workload, rates: Rates, price: Price | None, found: Estimate
+    config: FitConfig, work: Workload, rates: Rates, price: Price | None, whole: Estimate
 ) -> list[str]:
     """What the figures leave out, or take as given."""
     notes = []
@@ -160,9 +160,9 @@ def _notes(
     if config.launch.num_workers > 1:
         notes.append("Each process is taken to be on a device like this one, alone on it.")
     if config.refresh.policy == "continuous":
-        steps = found.refresh_s / found.step.seconds
+        steps = whole.refresh_s / whole.step.seconds
         notes.append(
-            f"A refresh beside the training takes {found.refresh_s:.0f} s on a device of its own, "
+            f"A refresh beside the training takes {whole.refresh_s:.0f} s on a device of its own, "
             f"{steps:,.0f} steps: so old are negatives when they are swapped in."
         )
     if config.mining.cross_encoder:

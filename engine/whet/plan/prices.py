@@ -33,20 +33,20 @@ def price_of(device: str, path: str | None = None) -> Price | None:
     where = Path(path) if path else files("whet_conf") / "prices.yaml"
     try:
         rows = yaml.safe_load(where.read_text(encoding="utf-8"))["devices"]
-        found = {
+        prices = {
             str(name): (float(row["usd_an_hour"]), float(row["link_gb_a_second"]))
             for name, row in rows.items()
         }
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-        told = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise ConfigError(
-            f"launch.prices={path}: no price list ({type(error).__name__}: {told}). Write it like "
-            "conf/whet_conf/prices.yaml."
+            f"launch.prices={path}: no price list ({type(error).__name__}: {reason}). Write it "
+            "like conf/whet_conf/prices.yaml."
         ) from error
-    fitting = [name for name in found if name.casefold() in device.casefold()]
+    fitting = [name for name in prices if name.casefold() in device.casefold()]
     if not fitting:
         return None
     # The longest is the most exact: an A100 is no A10.
     name = max(fitting, key=len)
-    dollars, link = found[name]
+    dollars, link = prices[name]
     return Price(name, dollars, link * 1e9)

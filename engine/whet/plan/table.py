@@ -21,7 +21,7 @@ def verdict(plan: Plan) -> str:
     if plan.fits(held):
         most = f"{_bytes(held.device_bytes)} of {_bytes(plan.machine.device_bytes)}"
         return f"It fits: strategy={plan.chosen} takes {most} a process, and {took}."
-    fitting = [name for name, one in plan.footprints.items() if plan.fits(one)]
+    fitting = [name for name, footprint in plan.footprints.items() if plan.fits(footprint)]
     remedy = (
         f"strategy={fitting[0]} would."
         if fitting
@@ -75,16 +75,16 @@ def _head(plan: Plan) -> str:
 
 
 def _stages(plan: Plan) -> str:
-    work, found = plan.work, plan.estimate
+    work, whole = plan.work, plan.estimate
     new = work.corpus.missing + work.judged.missing
     every = work.corpus.distinct + work.judged.distinct
-    per_step = f"{work.steps:,} steps of {work.step.pairs} pairs, {found.step.alone_s:.2f} s each"
-    if found.step.talk_s:
-        per_step += f" and {found.step.talk_s:.3f} s between processes"
+    per_step = f"{work.steps:,} steps of {work.step.pairs} pairs, {whole.step.alone_s:.2f} s each"
+    if whole.step.talk_s:
+        per_step += f" and {whole.step.talk_s:.3f} s between processes"
     if work.refreshes:
-        share = work.refreshes * found.refresh_s / max(1e-9, found.stages["train"])
+        share = work.refreshes * whole.refresh_s / max(1e-9, whole.stages["train"])
         per_step += (
-            f"; {work.refreshes} refreshes of {duration(found.refresh_s)}, {share:.0%} of it"
+            f"; {work.refreshes} refreshes of {duration(whole.refresh_s)}, {share:.0%} of it"
         )
     what = {
         "judge the base model": f"{new:,} of {every:,} texts are not encoded yet",
@@ -93,7 +93,7 @@ def _stages(plan: Plan) -> str:
         "judge the tuned model": f"{every:,} texts",
     }
     rows = [("load data and model", plan.load_s, "")]
-    rows += [(name, s, what[name]) for name, s in found.stages.items()]
+    rows += [(name, s, what[name]) for name, s in whole.stages.items()]
     rows.append(("all", plan.seconds, duration(plan.seconds)))
     return _table(
         ("stage", "seconds", ""), [(name, f"{s:,.1f}", text) for name, s, text in rows], "<><"

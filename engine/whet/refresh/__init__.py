@@ -58,10 +58,10 @@ class Refresher:
     def again(self, encoder: Encoder, step: int, previous: Negatives | None) -> Fresh:
         """The negatives of a later step, in the run folder when this returns."""
         assert self.scope is not None
-        found = self.scope.find(self.passing, encoder, step, previous)
-        mined = self._written(found, encoder, step)
+        refreshed = self.scope.find(self.passing, encoder, step, previous)
+        mined = self._written(refreshed, encoder, step)
         self.clear()
-        return Fresh(mined, found.encoded / len(self.job.data.corpus))
+        return Fresh(mined, refreshed.encoded / len(self.job.data.corpus))
 
     def overlap_now(self, encoder: Encoder, step: int, current: Negatives) -> float:
         """How much of the negatives in use, mined at `step`, the model would choose again: of a
@@ -72,11 +72,11 @@ class Refresher:
         self.clear()
         return value
 
-    def _written(self, found: Refreshed, encoder: Encoder, step: int) -> Mined:
+    def _written(self, refreshed: Refreshed, encoder: Encoder, step: int) -> Mined:
         if self.probe is not None:  # first: where there are negatives there is this, too
-            self.probe.keep(found, step)
-        write_mined(self.job, found.mined, encoder, step)
-        return found.mined
+            self.probe.keep(refreshed, step)
+        write_mined(self.job, refreshed.mined, encoder, step)
+        return refreshed.mined
 
     def clear(self) -> None:
         """Forget the vectors of weights that have changed since."""

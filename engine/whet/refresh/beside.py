@@ -147,9 +147,9 @@ def serve(config: FitConfig, folder: Path, ended: Callable[[], bool]) -> None:
 def _newest(folder: Path, ended: Callable[[], bool]) -> Path | None:
     """Wait for a snapshot that nobody has mined with."""
     while not ended():
-        found = sorted(snapshots_folder(folder).glob(f"step_*{WEIGHTS}"))
-        if found and not found[-1].with_suffix(DONE).exists():
-            return found[-1]
+        snapshots = sorted(snapshots_folder(folder).glob(f"step_*{WEIGHTS}"))
+        if snapshots and not snapshots[-1].with_suffix(DONE).exists():
+            return snapshots[-1]
         time.sleep(LOOK_EVERY_S)
     return None
 

@@ -41,13 +41,13 @@ class Probe:
         mining = job.config.mining
         self.depth = max(DEPTH, DEEPER * (mining.range_min + mining.num_negatives))
 
-    def keep(self, found: Refreshed, step: int) -> None:
+    def keep(self, refreshed: Refreshed, step: int) -> None:
         """Write down what is near the queries in the vectors that were mined at a step."""
-        among = found.among
+        among = refreshed.among
         positives = self.positives if among is None else positives_within(self.positives, among)
-        queries = found.queries.take(self.places_P)
-        count = min(self.depth, len(found.corpus))
-        near_LC = candidates_of(queries, found.corpus, positives, self.job.config.mining, count)
+        queries = refreshed.queries.take(self.places_P)
+        count = min(self.depth, len(refreshed.corpus))
+        near_LC = candidates_of(queries, refreshed.corpus, positives, self.job.config.mining, count)
         if among is not None:
             # Rows of the part become rows of the corpus; -1 is padding and must stay so.
             near_LC = np.where(near_LC >= 0, among[near_LC], -1)

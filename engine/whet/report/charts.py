@@ -107,7 +107,7 @@ def histogram(bins: Sequence[tuple[str, float]], *, title: str, x_label: str) ->
         )
         if place % every == 0:
             parts.append(_text(plot.x(place + 0.5), HEIGHT - BOTTOM + 18, label, "middle"))
-    most = max(bins, key=lambda one: one[1])
+    most = max(bins, key=lambda pair: pair[1])
     total = number(sum(count for _, count in bins))
     return _image(
         title, f"{total} in all; most, {number(most[1])}, at {most[0]}.", Markup("").join(parts)
@@ -182,8 +182,8 @@ def dot_rows(
         if mark is not None:
             line = '<line class="zero" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
             parts.append(Markup(line).format(place(mark), y - 9, y + 9))
-    said = "; ".join(f"{label} {value:.4f}" for label, _, value, _ in rows)
-    return _image(title, said, Markup("").join(parts), height=height)
+    values = "; ".join(f"{label} {value:.4f}" for label, _, value, _ in rows)
+    return _image(title, values, Markup("").join(parts), height=height)
 
 
 def thinned(points: Sequence[Point]) -> list[Point]:
@@ -253,7 +253,10 @@ def _text(x: float, y: float, words: str, anchor: str, kind: str = "tick") -> Ma
 
 def _image(title: str, about: str, body: Markup, *, height: int = HEIGHT) -> Markup:
     """The figure: a title above the drawing for all, title and description for a screen reader."""
-    key = "".join(one if one.isalnum() and one.isascii() else "-" for one in title.lower())
+    key = "".join(
+        character if character.isalnum() and character.isascii() else "-"
+        for character in title.lower()
+    )
     return Markup(
         "<figure><figcaption>{title}</figcaption>"
         '<svg class="chart" viewBox="0 0 {width} {height}" role="img" '

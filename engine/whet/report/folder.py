@@ -41,7 +41,7 @@ def read_run_folder(folder: str | Path) -> ReportInput:
     folder = Path(folder)
     environment = _json(folder / "environment.json")
     config = folder / "config.yaml"
-    found = ReportInput(
+    inputs = ReportInput(
         title=_title(folder, environment),
         comparison=_json(folder / "comparison.json"),
         per_query=_json_lines(folder / "per_query.jsonl"),
@@ -51,12 +51,12 @@ def read_run_folder(folder: str | Path) -> ReportInput:
         config=config.read_text(encoding="utf-8") if config.exists() else None,
         environment=environment,
     )
-    if found == ReportInput(title=found.title):
+    if inputs == ReportInput(title=inputs.title):
         raise CheckpointError(
             f"{folder} is not a run folder: it has no metrics.json, comparison.json or their like. "
             "Give the folder that whet fit wrote."
         )
-    return found
+    return inputs
 
 
 def _title(folder: Path, environment: dict[str, Any] | None) -> str:
@@ -70,10 +70,10 @@ def _json(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as problem:
         raise _torn(path, problem) from problem
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:

@@ -56,7 +56,9 @@ class MiningView:
 
 def view_mining(mining: Mapping[str, Any]) -> MiningView:
     """Sort a mining report's parts into what the page shows."""
-    scores = [(label(name), _statistics(one)) for name, one in mining.get("scores", {}).items()]
+    scores = [
+        (label(name), _statistics(numbers)) for name, numbers in mining.get("scores", {}).items()
+    ]
     policy = [(label(k), str(v)) for k, v in mining.get("policy", {}).items() if v is not None]
     rows = [row for row in mining.get("sample", []) if "query" in row]
     return MiningView(
@@ -79,10 +81,12 @@ def with_texts(mining: Mapping[str, Any], queries: Texts, corpus: Texts) -> dict
         {
             **row,
             "query": _document(queries, row["query_row"]),
-            "positives": [_document(corpus, one) for one in row["positive_rows"]],
+            "positives": [_document(corpus, document) for document in row["positive_rows"]],
             "negatives": [
-                {**_document(corpus, one), "rank": rank, "score": score}
-                for one, rank, score in zip(row["rows"], row["ranks"], row["scores"], strict=True)
+                {**_document(corpus, document), "rank": rank, "score": score}
+                for document, rank, score in zip(
+                    row["rows"], row["ranks"], row["scores"], strict=True
+                )
             ],
         }
         for row in mining["sample"][:MOST_SAMPLES]
@@ -120,9 +124,9 @@ def _fates(mining: Mapping[str, Any]) -> list[tuple[str, int, float]]:
     return [(FATES[name], count, count / most) for name, count in totals.items() if count]
 
 
-def _statistics(one: Mapping[str, float | None]) -> list[str]:
+def _statistics(numbers: Mapping[str, float | None]) -> list[str]:
     """Values in the order of STATISTICS; none when there is nothing to tell."""
-    values = [one.get(name) for name in STATISTICS]
+    values = [numbers.get(name) for name in STATISTICS]
     return [] if None in values else [f"{value:.3f}" for value in values if value is not None]
 
 
@@ -156,14 +160,16 @@ def _bins(names: Sequence[str], counts: Sequence[int]) -> list[tuple[str, float]
 def _sample(row: Mapping[str, Any]) -> tuple[Item, list[Item], list[Item]]:
     score = row.get("positive_score")
     note = "" if score is None else f" · reference score {score:.3f}"
-    positives = [Item(one["text"], f"{one['id']}{note}") for one in row.get("positives", [])]
-    negatives = [Item(one["text"], _note(one)) for one in row.get("negatives", [])]
+    positives = [
+        Item(document["text"], f"{document['id']}{note}") for document in row.get("positives", [])
+    ]
+    negatives = [Item(document["text"], _note(document)) for document in row.get("negatives", [])]
     return Item(row["query"]["text"], row["query"]["id"]), positives, negatives
 
 
-def _note(one: Mapping[str, Any]) -> str:
-    rank = f"rank {one['rank']:,} · " if one["rank"] >= 0 else ""
-    return f"{one['id']} · {rank}score {one['score']:.3f}"
+def _note(negative: Mapping[str, Any]) -> str:
+    rank = f"rank {negative['rank']:,} · " if negative["rank"] >= 0 else ""
+    return f"{negative['id']} · {rank}score {negative['score']:.3f}"
 
 
 def write_mining_report(path: Path, mined: Mined, data: Dataset) -> None:

@@ -110,11 +110,11 @@ def _rows(comparison: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 def _systems(metrics: dict[str, Any] | None) -> dict[str, dict[str, float]]:
     """System -> measure -> mean, from {"tuned": {...}} or, of one system, {"nDCG@10": ...}."""
-    found = {name: means for name, means in (metrics or {}).items() if isinstance(means, Mapping)}
+    nested = {name: means for name, means in (metrics or {}).items() if isinstance(means, Mapping)}
     flat = {name: mean for name, mean in (metrics or {}).items() if is_number(mean) and "@" in name}
     named = {
         name: {measure: mean for measure, mean in means.items() if is_number(mean)}
-        for name, means in found.items()
+        for name, means in nested.items()
     }
     return {name: means for name, means in {"value": flat, **named}.items() if means}
 
@@ -168,9 +168,9 @@ def is_finite(value: Any) -> bool:
 
 def _groups(environment: dict[str, Any] | None) -> list[tuple[str, list[tuple[str, str]]]]:
     """(heading, [(name, value)]) of what was run: single values first, then each mapping."""
-    found = environment or {}
-    single = {key: value for key, value in found.items() if not isinstance(value, Mapping)}
-    nested = {key: value for key, value in found.items() if isinstance(value, Mapping)}
+    facts = environment or {}
+    single = {key: value for key, value in facts.items() if not isinstance(value, Mapping)}
+    nested = {key: value for key, value in facts.items() if isinstance(value, Mapping)}
     return [
         (label(heading), [(label(str(key)), _words(value, heading)) for key, value in some.items()])
         for heading, some in {"run": single, **nested}.items()

@@ -36,20 +36,20 @@ class EnergyMeter:
 
 
 def _packages(powercap: Path) -> dict[str, tuple[float, float]]:
-    found = {}
+    counters = {}
     for zone in sorted(powercap.glob("intel-rapl:*")):
         if zone.name.count(":") != 1:  # a part of a package: counted in it
             continue
         with suppress(OSError, ValueError):  # only the administrator may read it on most machines
             value = int((zone / "energy_uj").read_text())
             most = int((zone / "max_energy_range_uj").read_text())
-            found[f"CPU {zone.name.partition(':')[2]}"] = value / 1e6, most / 1e6
-    return found
+            counters[f"CPU {zone.name.partition(':')[2]}"] = value / 1e6, most / 1e6
+    return counters
 
 
 def _gpus() -> dict[str, tuple[float, float]]:
     """All GPUs that NVML shows (nvmlDeviceGetTotalEnergyConsumption, millijoules)."""
-    found = {}
+    counters = {}
     with suppress(OSError, AttributeError):
         nvml = ctypes.CDLL(NVML)
         # NVML's functions return 0 for success.
@@ -62,6 +62,6 @@ def _gpus() -> dict[str, tuple[float, float]]:
             if nvml.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(device)):
                 continue
             if not nvml.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(value)):
-                found[f"GPU {number}"] = value.value / 1e3, 2.0**64 / 1e3
+                counters[f"GPU {number}"] = value.value / 1e3, 2.0**64 / 1e3
         nvml.nvmlShutdown()
-    return found
+    return counters

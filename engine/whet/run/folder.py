@@ -80,13 +80,13 @@ def write_config(folder: Path, config: Any) -> None:
 
 def versions() -> dict[str, str]:
     """The versions that may change a result, of those packages that are installed."""
-    found = {"python": platform.python_version()}
+    releases = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            releases[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return releases
 
 
 def read_environment(folder: Path) -> dict[str, Any]:

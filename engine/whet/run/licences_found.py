@@ -38,7 +38,7 @@ def statements_in(folder: Path) -> list[Statement]:
     These are LICENSE files, the front matter of README.md, lines `Licence: ...` of README.md and
     SOURCE.md, and `license` in croissant.json, metadata.json and datapackage.json.
     """
-    found = []
+    statements = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         reader = _reader(path.name)
         if reader is None or not path.is_file():
@@ -48,8 +48,8 @@ def statements_in(folder: Path) -> list[Statement]:
                 text = file.read(LONGEST)
         except OSError:
             continue
-        found += [Statement(path.name, words) for words in dict.fromkeys(reader(text))]
-    return found
+        statements += [Statement(path.name, words) for words in dict.fromkeys(reader(text))]
+    return statements
 
 
 def states_licence(name: str) -> bool:
@@ -91,25 +91,25 @@ def _of_front_matter(text: str) -> Iterator[str]:
     import yaml
 
     try:
-        said = yaml.safe_load(text)
+        matter = yaml.safe_load(text)
     except yaml.YAMLError:
         return
-    named = said.get("license") if isinstance(said, dict) else None
-    for one in named if isinstance(named, list) else [named]:
-        if isinstance(one, str):
-            yield one
+    named = matter.get("license") if isinstance(matter, dict) else None
+    for licence in named if isinstance(named, list) else [named]:
+        if isinstance(licence, str):
+            yield licence
 
 
 def _of_json(text: str) -> Iterator[str]:
     try:
-        said = json.loads(text)
+        record = json.loads(text)
     except ValueError:
         return
-    if not isinstance(said, dict):
+    if not isinstance(record, dict):
         return
     for key in ("license", "licenses"):
-        named = said.get(key)
-        for one in named if isinstance(named, list) else [named]:
-            words = one.get("name") if isinstance(one, dict) else one
+        named = record.get(key)
+        for licence in named if isinstance(named, list) else [named]:
+            words = licence.get("name") if isinstance(licence, dict) else licence
             if isinstance(words, str):
                 yield words

@@ -100,16 +100,16 @@ def code_here() -> dict[str, Any]:
                 assert root is not None
                 files[f"{package}/{path.relative_to(root).as_posix()}"] = file_sha256(path)
     checkout = _checkout()
-    said: dict[str, Any] = {"version": whet.version.VERSION, "kind": "installed", "files": files}
+    record: dict[str, Any] = {"version": whet.version.VERSION, "kind": "installed", "files": files}
     if checkout is not None:
         diff = _diff(checkout)
-        said |= {
+        record |= {
             "kind": "checkout",
             "commit": commit_here(),
             "diff": hashlib.sha256(diff.encode()).hexdigest() if diff else None,
             "new_files": _new_files(checkout),
         }
-    return said
+    return record
 
 
 def commit_here() -> str | None:
@@ -127,10 +127,10 @@ def code_folder(package: str) -> Path:
 
 def packages_here() -> list[str]:
     """Every installed distribution as `name==version`, sorted."""
-    found = {
+    installed = {
         (d.metadata["Name"] or "").lower().replace("_", "-"): d.version for d in distributions()
     }
-    return sorted(f"{name}=={number}" for name, number in found.items() if name)
+    return sorted(f"{name}=={number}" for name, number in installed.items() if name)
 
 
 def data_here(data: Dataset) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def data_here(data: Dataset) -> dict[str, Any]:
     """
     here = Path(data.path).expanduser()
     source = find_source(data.path) if here.exists() else None
-    found = files_by_name(source.root, source.files) if source else {}
+    digests = files_by_name(source.root, source.files) if source else {}
     return {
         "name": data.name,
         "kind": data.kind,
@@ -149,7 +149,7 @@ def data_here(data: Dataset) -> dict[str, Any]:
         "documents": len(data.corpus),
         "queries": len(data.queries),
         "splits": {name: len(qrels) for name, qrels in data.splits.items()},
-        "files": [{"name": name, **said} for name, said in found.items()],
+        "files": [{"name": name, **facts} for name, facts in digests.items()],
         "statements": _statements(here) if here.is_dir() else [],
     }
 
@@ -196,8 +196,8 @@ def model_files(folder: Path) -> list[Path]:
     inner = backbone_folder(folder)
     kinds = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE*")
     roots = dict.fromkeys([folder, inner, *(p for p in folder.iterdir() if p.is_dir())])
-    found = {path for root in roots for kind in kinds for path in root.glob(kind)}
-    return sorted(path for path in found if path.is_file())
+    candidates = {path for root in roots for kind in kinds for path in root.glob(kind)}
+    return sorted(path for path in candidates if path.is_file())
 
 
 def _statements(folder: Path) -> list[dict[str, str]]:
@@ -236,9 +236,11 @@ def _cpu() -> dict[str, Any]:
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     except OSError:
         return {"name": platform.processor() or "unknown", "flags": []}
-    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    flags = set((said.get("flags") or said.get("Features") or "").split())
-    name = said.get("model name") or platform.processor() or "unknown"
+    fields = {
+        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
+    }
+    flags = set((fields.get("flags") or fields.get("Features") or "").split())
+    name = fields.get("model name") or platform.processor() or "unknown"
     return {"name": name, "flags": [flag for flag in SUMS if flag in flags]}
 
 
@@ -266,8 +268,8 @@ def _diff(checkout: Path | None) -> str:
 
 def _new_files(checkout: Path) -> int:
     folders = [str(code_folder(package)) for package in OURS]
-    found = _git(checkout, "ls-files", "--others", "--exclude-standard", "--", *folders)
-    return len(found.splitlines())
+    listing = _git(checkout, "ls-files", "--others", "--exclude-standard", "--", *folders)
+    return len(listing.splitlines())
 
 
 def _git(checkout: Path, *words: str) -> str:

@@ -95,7 +95,7 @@ def commit_together(target: Path, facts: dict[str, Any] | None = None) -> Iterat
     files = together(lambda: files_of(draft))
     own = files[world().rank :: world().size]
     parts = gathered(together(lambda: sealed(draft, own)))
-    merged = {name: said for part in parts for name, said in part.items()}
+    merged = {name: digest for part in parts for name, digest in part.items()}
     from_leader(lambda: _publish(draft, target, merged, facts))
 
 
@@ -113,12 +113,12 @@ def files_of(draft: Path) -> list[Path]:
 
 def sealed(draft: Path, files: list[Path]) -> dict[str, dict[str, Any]]:
     """Sync the files; the bytes and sha256 of each."""
-    said = {}
+    digests = {}
     for file in files:
         sync(file)
         name = file.relative_to(draft).as_posix()
-        said[name] = {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
-    return said
+        digests[name] = {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
+    return digests
 
 
 def _publish(
@@ -146,9 +146,9 @@ def seal(folder: Path, facts: dict[str, Any]) -> None:
 
 def _manifest(facts: dict[str, Any], files: dict[str, dict[str, Any]]) -> str:
     """Its text, which ends with the sha256 of what stands before."""
-    said = {"facts": facts, "files": files}
-    own = hashlib.sha256(json.dumps(said).encode()).hexdigest()
-    return json.dumps({**said, "sha256": own}, indent=1)
+    content = {"facts": facts, "files": files}
+    own = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return json.dumps({**content, "sha256": own}, indent=1)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -172,11 +172,11 @@ def verify_folder(folder: Path) -> dict[str, Any]:
     """
     manifest = read_manifest(folder)
     files, facts = manifest["files"], manifest["facts"]
-    for name, said in files.items():
+    for name, recorded in files.items():
         path = folder / name
         if not path.is_file():
             raise CheckpointError(f"{path} is missing, though the manifest lists it.")
-        if path.stat().st_size != said["bytes"] or file_sha256(path) != said["sha256"]:
+        if path.stat().st_size != recorded["bytes"] or file_sha256(path) != recorded["sha256"]:
             raise CheckpointError(
                 f"{path} is damaged: its bytes differ from the manifest's sha256."
             )

@@ -198,8 +198,8 @@ class Clock(L.Callback):
     done. Once `enough_s` seconds went into one step, training stops.
     """
 
-    def __init__(self, told: Callable[[float], None], enough_s: float = float("inf")) -> None:
-        self.told = told
+    def __init__(self, step_done: Callable[[float], None], enough_s: float = float("inf")) -> None:
+        self.told = step_done
         self.enough_s = enough_s
         self.start = 0.0
 

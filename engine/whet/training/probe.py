@@ -45,9 +45,9 @@ def timed_steps(
         trainer = trainer_of(config, Path(folder), strategy, [clock], 2)
         module = Contrastive(encoder, examples, order, config, strategy)
         quietly(trainer.fit, module, DataLoader(Ticks(), batch_size=None))
-    found = []
+    timed = []
     for step, spent in enumerate(seconds):
         batch = examples.batch(order.step(step), encoder)
         tokens = sum(map(len, batch.tokens))
-        found.append(TimedStep(spent, len(batch.query_B), tokens))
-    return found
+        timed.append(TimedStep(spent, len(batch.query_B), tokens))
+    return timed

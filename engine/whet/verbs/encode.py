@@ -31,14 +31,16 @@ def encode_command(config: EncodeJobConfig, fill: Callable[[], None] = lambda: N
     with whole_output(config.output, f"{data.name}_encode", facts) as output:
         fill()
         store = embeddings_folder()
-        found = encode_table(encoder, table, kind=config.kind, store=store, config=config.encode)
+        embeddings = encode_table(
+            encoder, table, kind=config.kind, store=store, config=config.encode
+        )
         vectors = output.draft / "vectors"
         vectors.mkdir()
-        np.save(vectors / "vectors.npy", found.vectors)
-        names = "".join(f"{name}\n" for name in found.ids)
+        np.save(vectors / "vectors.npy", embeddings.vectors)
+        names = "".join(f"{name}\n" for name in embeddings.ids)
         (vectors / "ids.txt").write_text(names, encoding="utf-8")
     place = output.folder / "vectors"
-    print(f"{printable(place)}: {len(found):,} vectors of {encoder.dimension} dimensions")
+    print(f"{printable(place)}: {len(embeddings):,} vectors of {encoder.dimension} dimensions")
 
 
 def table_to_encode(config: EncodeJobConfig) -> TextTable:

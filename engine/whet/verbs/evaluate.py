@@ -31,15 +31,15 @@ from whet.types import Qrels
 
 def evaluate_command(config: EvalConfig) -> None:
     """`whet eval`: judge the model, and with a baseline compare the two."""
-    folder, found = evaluate_job(config)
-    if isinstance(found, Comparison):
-        print(found)
+    folder, result = evaluate_job(config)
+    if isinstance(result, Comparison):
+        print(result)
     else:
-        for measure, value in found.scores.means.items():
+        for measure, value in result.scores.means.items():
             print(f"{measure:<10} {value:.4f}")
-        ours = found.scores.means.get(config.claim.measure)
-        if ours is not None and applies(config.claim, config.model.name):
-            print(f"published  {config.claim.value:.4f}: {verdict(config.claim, ours)}")
+        measured = result.scores.means.get(config.claim.measure)
+        if measured is not None and applies(config.claim, config.model.name):
+            print(f"published  {config.claim.value:.4f}: {verdict(config.claim, measured)}")
     say(f"Report: {folder / 'report.html'}")
 
 
@@ -62,15 +62,15 @@ def evaluate_job(config: EvalConfig) -> tuple[Path, Evaluation | Comparison]:
         draft = output.draft
         write_config(draft, config)
         watch = Stopwatch(draft, {"data": {"name": data.name, "digest": data.digest}})
-        found = {
+        evaluations = {
             name: _judged(model, data, qrels, evaluate=config.evaluate, encode=config.encode)
             for name, model in models.items()
         }
-        write_judged(draft, data, qrels, found)
+        write_judged(draft, data, qrels, evaluations)
         watch.stage("evaluate")
-        result: Evaluation | Comparison = found["model"]
+        result: Evaluation | Comparison = evaluations["model"]
         if config.baseline is not None:
-            base, model = found["baseline"], found["model"]
+            base, model = evaluations["baseline"], evaluations["model"]
             result = write_comparison(draft, data, qrels, base, model, config=config.evaluate)
         write_report(draft)
     return output.folder, result

@@ -140,8 +140,10 @@ def _stages(job: Job, miner: MakeMiner | None) -> Run:
     if job.config.refresh.policy != "continuous":  # there another process mines
         refresher.start(encoder)
     watch.stage("mine")
-    told = forecast.step_done if forecast else lambda seconds: None
-    encoder = _train(job, encoder, first, refresher, base=fingerprint, miner=miner, step_done=told)
+    step_done = forecast.step_done if forecast else lambda seconds: None
+    encoder = _train(
+        job, encoder, first, refresher, base=fingerprint, miner=miner, step_done=step_done
+    )
     watch.stage("train")
     tuned = _judge(job, encoder, job.folder / SCRATCH, "tuned")
     watch.stage("judge the tuned model")
@@ -187,7 +189,7 @@ def _facts(job: Job, fingerprint: str) -> dict[str, Any]:
 
 def _judge(job: Job, encoder: Encoder, store: Path, name: str) -> Evaluation:
     config = job.config
-    found = judge(
+    evaluation = judge(
         encoder,
         job.data,
         job.eval,
@@ -196,9 +198,9 @@ def _judge(job: Job, encoder: Encoder, store: Path, name: str) -> Evaluation:
         encode=config.encode,
         pace=job.pace,
     )
-    main, value = next(iter(found.scores.means.items()))
+    main, value = next(iter(evaluation.scores.means.items()))
     say(f"{name}: {main} {value:.4f} on {len(job.eval.query_rows):,} queries")
-    return found
+    return evaluation
 
 
 def _first_negatives(job: Job, encoder: Encoder, refresher: Refresher) -> Negatives | None:

@@ -198,8 +198,10 @@ class _FusedInfoNCE(torch.autograd.Function):
         problem: _Problem = ctx.problem
         grads = _gradients(query_BD, doc_CD, problem, ctx.weights, ctx.needs_input_grad[:2])
         factor = grad * (problem.scale / len(query_BD) * (0.5 if problem.symmetric else 1.0))
-        one, other = (None if g is None else g.mul_(factor).to(query_BD.dtype) for g in grads)
-        return one, other, None
+        query_grad, doc_grad = (
+            None if g is None else g.mul_(factor).to(query_BD.dtype) for g in grads
+        )
+        return query_grad, doc_grad, None
 
 
 def _other_direction(
@@ -351,7 +353,7 @@ def _tile(query_BD: Tensor) -> tuple[int, int]:
 
 def slices(length: int, step: int) -> Iterator[slice]:
     """0 to `length` in steps, the last one shorter."""
-    return (slice(at, min(at + step, length)) for at in range(0, length, step))
+    return (slice(start, min(start + step, length)) for start in range(0, length, step))
 
 
 def _check(

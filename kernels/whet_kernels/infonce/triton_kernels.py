@@ -72,12 +72,12 @@ def _similarities(
     from_rk = tl.minimum(tl.arange(0, BLOCK_R), rows - 1 - row)[:, None] * DIMS + k[None, :]
     from_kw = tl.minimum(tl.arange(0, BLOCK_W), walked - 1 - column)[None, :] * DIMS + k[:, None]
     sum_rw = tl.zeros((BLOCK_R, BLOCK_W), tl.float32)
-    for at in range(0, DIMS, BLOCK_D):
+    for start in range(0, DIMS, BLOCK_D):
         if DIMS % BLOCK_D == 0:
             a_rk, b_kw = tl.load(row_ptr + from_rk), tl.load(walked_ptr + from_kw)
         else:
-            a_rk = tl.load(row_ptr + from_rk, mask=(k < DIMS - at)[None, :], other=0.0)
-            b_kw = tl.load(walked_ptr + from_kw, mask=(k < DIMS - at)[:, None], other=0.0)
+            a_rk = tl.load(row_ptr + from_rk, mask=(k < DIMS - start)[None, :], other=0.0)
+            b_kw = tl.load(walked_ptr + from_kw, mask=(k < DIMS - start)[:, None], other=0.0)
         sum_rw = tl.dot(a_rk, b_kw, sum_rw, input_precision=PRECISION)
         row_ptr += BLOCK_D
         walked_ptr += BLOCK_D

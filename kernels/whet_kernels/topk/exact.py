@@ -138,13 +138,13 @@ def norms(vectors_ND: np.ndarray, *, side: str, first_row: int = 0) -> np.ndarra
     norm_N = np.empty(len(vectors_ND))
     step = max(1, CHUNK_NUMBERS // max(1, vectors_ND.shape[1]))
     widen = 1 + dot_error(vectors_ND.shape[1])
-    for at in slices(len(vectors_ND), step):
-        part = np.asarray(vectors_ND[at], dtype=np.float32)
+    for span in slices(len(vectors_ND), step):
+        part = np.asarray(vectors_ND[span], dtype=np.float32)
         square_N = np.einsum("nd,nd->n", part, part).astype(np.float64)
         odd = np.flatnonzero(~((square_N > 1e-25) & (square_N < 1e30)))
         exact = part[odd].astype(np.float64)
         square_N[odd] = np.einsum("nd,nd->n", exact, exact)
-        norm_N[at] = np.sqrt(square_N) * widen
+        norm_N[span] = np.sqrt(square_N) * widen
     bad = np.flatnonzero(~np.isfinite(norm_N))
     if len(bad):
         raise VectorError(side, first_row + int(bad[0]), "the vector holds NaN or infinity")
@@ -185,4 +185,4 @@ def _first_equal_row(tile_TD: np.ndarray) -> np.ndarray:
 
 def slices(total: int, step: int) -> Iterator[slice]:
     """Consecutive slices of at most `step` that cover range(total)."""
-    return (slice(at, min(total, at + step)) for at in range(0, total, step))
+    return (slice(start, min(total, start + step)) for start in range(0, total, step))

@@ -261,5 +261,5 @@ def reached_by_hints(
     hint_QC = np.sort(np.where(hint_QC < len(corpus_ND), hint_QC, -1), axis=1)
     hint_QC[:, 1:][hint_QC[:, 1:] == hint_QC[:, :-1]] = -1  # a row counts once
     nothing_Q = np.full(len(query_QD), -np.inf)
-    found = finish(query_QD, corpus_ND, hint_QC, nothing_Q, k=k, window=window)
-    return np.nan_to_num(found.scores_Qk[:, -1].astype(np.float64), nan=-np.inf)
+    best = finish(query_QD, corpus_ND, hint_QC, nothing_Q, k=k, window=window)
+    return np.nan_to_num(best.scores_Qk[:, -1].astype(np.float64), nan=-np.inf)

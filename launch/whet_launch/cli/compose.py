@@ -94,10 +94,10 @@ def _job(verb: Verb, composed: DictConfig, later: list[FitConfig]) -> int:
         )
     if sweep and "output" in composed and composed.output is None:
         composed.output = str(Path(job.sweep.dir) / str(job.sweep.subdir))
-        told = " ".join(job.overrides.task)
+        overrides = " ".join(job.overrides.task)
         done = composed.get("resume") == "auto" and (Path(composed.output) / "model").exists()
         after = "done already" if done else composed.output
-        print(f"job {job.job.num}: {told} -> {after}", file=sys.stderr, flush=True)
+        print(f"job {job.job.num}: {overrides} -> {after}", file=sys.stderr, flush=True)
         if done:
             return 0
     config = typed(verb, composed)
@@ -148,10 +148,10 @@ def _refuse_what_recipes_decide(verb: Verb, composed: DictConfig) -> None:
     Naming a file of the group is enough for all but trust: `launch=mine` asks for what it says.
     """
     named, standard = _named(), dict(options_of(verb.config()))
-    ours = for_the_command_line(verb.config)
+    command_line = for_the_command_line(verb.config)
     for key, value in flat(OmegaConf.to_container(composed, resolve=True)):
         asked = key in named or (key != TRUST and key.partition(".")[0] in named)
-        if key in ours and value != standard[key] and not asked:
+        if key in command_line and value != standard[key] and not asked:
             raise ConfigError(
                 f"A recipe sets {key}={spelled(value)}, and that is for the command line alone. "
                 f"If you mean it, add {key}={spelled(value)}."
@@ -190,12 +190,12 @@ def _resumed(composed: DictConfig, folder: Path) -> FitConfig:
     if not asked[TRUST]:
         refuse_trust(left, printable(source))
     named, standard = _named(), dict(options_of(FitConfig()))
-    ours = for_the_command_line(FitConfig)
+    command_line = for_the_command_line(FitConfig)
     for key, there in list(options_of(saved)):
         here = asked[key]
         # A default that nobody wrote asks for nothing.
         stated = here != standard[key] or key in named
-        if key in ours:
+        if key in command_line:
             _set(saved, key, here)
         elif key.startswith(MAY_DIFFER):
             if stated or key.partition(".")[0] in named:

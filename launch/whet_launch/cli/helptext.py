@@ -92,9 +92,9 @@ def _experiments(verb: Verb) -> str:
     runs = {suite.folder: VERBS[suite.verb].config for suite in SUITES.values()}
     suites = [folder for folder, config in runs.items() if config is verb.config]
     recipes = [name for name in choices_of("experiment") if name.partition("/")[0] in suites]
-    told = f"the recipes of `whet bench`, such as {recipes[0]}: docs/benchmarks.md"
+    suite_recipes = f"the recipes of `whet bench`, such as {recipes[0]}: docs/benchmarks.md"
     if verb.name == "eval":
-        return f"experiment: A whole recipe under one name: {told}"
+        return f"experiment: A whole recipe under one name: {suite_recipes}"
     names = [name for name in choices_of("experiment") if "/" not in name]
     width = max(map(len, names))
     lines = []
@@ -106,4 +106,6 @@ def _experiments(verb: Verb) -> str:
             initial_indent=start,
             subsequent_indent=" " * len(start),
         )
-    return "\n".join(["experiment: A whole recipe under one name.", *lines, f"  and {told}"])
+    return "\n".join(
+        ["experiment: A whole recipe under one name.", *lines, f"  and {suite_recipes}"]
+    )

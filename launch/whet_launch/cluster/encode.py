@@ -53,7 +53,9 @@ def _fill_store(config: EncodeJobConfig) -> None:
         check_nodes(ray, cache)
         workers = config.launch.num_workers
         size = max(1, min(BLOCK, -(-count // (workers * BLOCKS_EACH))))
-        blocks = [{"start": at, "stop": min(at + size, count)} for at in range(0, count, size)]
+        blocks = [
+            {"start": start, "stop": min(start + size, count)} for start in range(0, count, size)
+        ]
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False  # ours is enough
         encoded = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map_batches(

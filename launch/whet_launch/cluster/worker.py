@@ -82,7 +82,7 @@ def _watch(ray: Any, board: Any, group: ProcessGroup, process: subprocess.Popen[
     """Until the process ends: pass on the wish to stop, and end it when it is silent or when
     another one gave the answer.
     """
-    told = False
+    asked_to_stop = False
     while True:
         try:
             process.wait(POLL_S)
@@ -95,8 +95,8 @@ def _watch(ray: Any, board: Any, group: ProcessGroup, process: subprocess.Popen[
         stop, outcome = ray.get(board.state.remote())
         if outcome is not None and not stop:
             group.kill()
-        elif stop and not told:
-            told = True
+        elif stop and not asked_to_stop:
+            asked_to_stop = True
             group.stop()
 
 

@@ -99,17 +99,17 @@ def _recipe(suite: Suite, config: BenchConfig, folder: Path, seed: int) -> Seede
     words += [f"seed={seed}"] if suite.verb == "fit" else []
     verb = find_verb(suite.verb)
     composed = hydra.compose(config_name=suite.verb, overrides=to_hydra(verb, words))
-    found: Any = OmegaConf.to_object(composed)
+    recipe_config: Any = OmegaConf.to_object(composed)
     if suite.verb == "fit" and (folder / "config.yaml").exists():
-        found.resume = str(folder)
-    path = collection(Path(config.collections), found.data.path, work)
-    found.data.path = str(path)
+        recipe_config.resume = str(folder)
+    path = collection(Path(config.collections), recipe_config.data.path, work)
+    recipe_config.data.path = str(path)
     if config.model != ModelConfig():
-        cut = config.model.max_length or found.model.max_length
-        found.model = replace(config.model, max_length=cut)
+        cut = config.model.max_length or recipe_config.model.max_length
+        recipe_config.model = replace(config.model, max_length=cut)
     if suite.verb == "fit":
-        found.launch = replace(config.launch)
-    return SeededRecipe(name, found, folder)
+        recipe_config.launch = replace(config.launch)
+    return SeededRecipe(name, recipe_config, folder)
 
 
 def _check_begun(recipe: SeededRecipe, suite: Suite) -> None:
@@ -129,7 +129,7 @@ def _check_begun(recipe: SeededRecipe, suite: Suite) -> None:
         shutil.rmtree(recipe.folder)  # an evaluation has nothing to go on with
 
 
-def _run(suite: Suite, config: BenchConfig, missing: Sequence[SeededRecipe], theirs: Path) -> int:
+def _run(suite: Suite, config: BenchConfig, missing: Sequence[SeededRecipe], results: Path) -> int:
     """Fits on a cluster share it; all else runs here, one after another. The greatest exit code.
 
     What each run gave also goes to `theirs`, as a result file of mteb.
@@ -139,14 +139,14 @@ def _run(suite: Suite, config: BenchConfig, missing: Sequence[SeededRecipe], the
 
         code = max(run_together([recipe.config for recipe in missing]))
         for recipe in missing if not code else []:
-            _for_leaderboards(theirs, recipe)
+            _for_leaderboards(results, recipe)
         return code
     for number, recipe in enumerate(missing, start=1):
         say(f"\n{recipe.name}, {recipe.folder.name} ({number} of {len(missing)})")
         code = run_function(find_verb(suite.verb), recipe.config)
         if code:
             return code
-        _for_leaderboards(theirs, recipe)
+        _for_leaderboards(results, recipe)
     return 0
 
 
@@ -163,7 +163,7 @@ def _results(recipes: Sequence[SeededRecipe]) -> list[Result]:
     folders: dict[str, list[Path]] = {}
     for recipe in recipes:
         folders.setdefault(recipe.name, []).append(recipe.folder)
-    return [read_result(name, found) for name, found in folders.items()]
+    return [read_result(name, folders_of_seeds) for name, folders_of_seeds in folders.items()]
 
 
 def _mteb(config: BenchConfig) -> int:
@@ -177,16 +177,16 @@ def _mteb(config: BenchConfig) -> int:
         )
     folder = Path(config.output or "runs/bench_mteb")
     model, name = any_model(config.model), told_model(config.model.name)
-    found = []
+    scores = []
     for number, task in enumerate(config.only, start=1):
         say(f"\n{task} ({number} of {len(config.only)})")
-        found.append(run_task(model, task, folder, name=name))
+        scores.append(run_task(model, task, folder, name=name))
     table = markdown(
         [
-            ("task", [one.task for one in found]),
-            ("model", [name] * len(found)),
-            ("main score", [f"{one.main_score:.4f}" for one in found]),
-            ("file", [str(one.path) for one in found]),
+            ("task", [score.task for score in scores]),
+            ("model", [name] * len(scores)),
+            ("main score", [f"{score.main_score:.4f}" for score in scores]),
+            ("file", [str(score.path) for score in scores]),
         ]
     )
     write_atomically(folder / "results.md", f"{table}\n")

@@ -44,11 +44,11 @@ def _to_say_again(config: FitConfig) -> list[str]:
     """
     from whet_launch.options.words import words_of
 
-    words, ours = (
+    words, command_line = (
         words_of(config, {"output": None, "resume": None}),
         for_the_command_line(FitConfig),
     )
-    return [shlex.quote(word) for word in words if word.partition("=")[0] in ours]
+    return [shlex.quote(word) for word in words if word.partition("=")[0] in command_line]
 
 
 def _where_it_says(config: FitConfig) -> int | None:

@@ -26,7 +26,7 @@ def doctor_command(config: DoctorConfig) -> int:
         if asked is not None and not config.launch.insecure:
             nodes[asked[0]] = [*nodes.get(asked[0], []), dashboard(*asked)]
     print(spelled(nodes))
-    failed = any(finding.state == FAIL for found in nodes.values() for finding in found)
+    failed = any(finding.state == FAIL for findings in nodes.values() for finding in findings)
     return EnvironmentRefused.exit_code if failed else 0
 
 
@@ -42,9 +42,11 @@ def _asked_address(address: str | None) -> tuple[str, int] | None:
 def spelled(nodes: dict[str, list[Finding]]) -> str:
     """A block a node, what is wrong once more at the end."""
     parts = []
-    for node, found in nodes.items():
-        width = max((len(finding.what) for finding in found), default=0)
-        lines = [f"{one.state:<4}  {one.what:<{width}}  {one.found}" for one in found]
+    for node, findings in nodes.items():
+        width = max((len(finding.what) for finding in findings), default=0)
+        lines = [
+            f"{finding.state:<4}  {finding.what:<{width}}  {finding.found}" for finding in findings
+        ]
         parts.append("\n".join([f"{node}:", *lines]))
     parts.append(_verdict(nodes))
     return "\n\n".join(parts)
@@ -53,13 +55,13 @@ def spelled(nodes: dict[str, list[Finding]]) -> str:
 def _verdict(nodes: dict[str, list[Finding]]) -> str:
     lines = []
     for state in (FAIL, WARN):
-        for node, found in nodes.items():
+        for node, findings in nodes.items():
             where = "" if len(nodes) == 1 else f"{node}: "
             lines += [
-                f"{state}: {where}{one.what}: {one.found}. {one.remedy}"
-                for one in found
-                if one.state == state
+                f"{state}: {where}{finding.what}: {finding.found}. {finding.remedy}"
+                for finding in findings
+                if finding.state == state
             ]
     looked = sum(map(len, nodes.values()))
-    well = sum(one.state == OK for found in nodes.values() for one in found)
+    well = sum(finding.state == OK for findings in nodes.values() for finding in findings)
     return "\n".join([*lines, f"{well} of {looked} are well."])

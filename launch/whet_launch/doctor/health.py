@@ -68,13 +68,13 @@ def report(folders: dict[str, str]) -> tuple[list[tuple[str, ...]], dict[str, st
 
 def installed() -> dict[str, str]:
     """The versions that must be the same on all nodes."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in (*NEEDED, *OPTIONAL):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _versions() -> list[Finding]:
@@ -83,31 +83,31 @@ def _versions() -> list[Finding]:
     fine = low <= python <= high
     span = f"{low[0]}.{low[1]} to {high[0]}.{high[1]}"
     remedy = "" if fine else f"Use Python {span}."
-    found = [Finding(OK if fine else FAIL, "python", platform.python_version(), remedy)]
+    findings = [Finding(OK if fine else FAIL, "python", platform.python_version(), remedy)]
     there = installed()
-    found += [_package(name, there.get(name), needed=True) for name in NEEDED]
-    found += [_package(name, there.get(name), needed=False) for name in OPTIONAL]
-    return found
+    findings += [_package(name, there.get(name), needed=True) for name in NEEDED]
+    findings += [_package(name, there.get(name), needed=False) for name in OPTIONAL]
+    return findings
 
 
-def _package(name: str, found: str | None, *, needed: bool) -> Finding:
-    if found is None:
+def _package(name: str, release: str | None, *, needed: bool) -> Finding:
+    if release is None:
         remedy = "Install Whet here: pip install whet." if needed else ""
         return Finding(FAIL if needed else OK, name, "not installed", remedy)
-    trouble = trouble_with(name, found)
-    return Finding(FAIL if trouble else OK, name, found, trouble)
+    trouble = trouble_with(name, release)
+    return Finding(FAIL if trouble else OK, name, release, trouble)
 
 
-def trouble_with(name: str, found: str) -> str:
+def trouble_with(name: str, release: str) -> str:
     """What is known against a release, and what to do; empty if nothing.
 
     >>> trouble_with("ray", "2.51.1")
     'Releases below 2.52 have no token authentication. Install a newer ray.'
     """
     exact, below, why = BAD.get(name, ((), "", ""))
-    if found.partition("+")[0] in exact:
+    if release.partition("+")[0] in exact:
         return f"Releases {' and '.join(exact)} {why}. Remove it, look the machine through."
-    if below and _numbers(found) < _numbers(below):
+    if below and _numbers(release) < _numbers(below):
         return f"Releases below {below} {why}. Install a newer {name}."
     return ""
 
@@ -125,18 +125,18 @@ def _devices() -> list[Finding]:
     except FileNotFoundError:
         return [Finding(OK, "gpu", "none (no nvidia-smi)")]
     except (OSError, subprocess.SubprocessError) as error:
-        said = str(getattr(error, "stdout", "") or error).strip().splitlines()[:1]
+        answer = str(getattr(error, "stdout", "") or error).strip().splitlines()[:1]
         remedy = "Restart the driver: nvidia-smi must answer."
-        return [Finding(FAIL, "gpu", f"nvidia-smi fails: {' '.join(said)}", remedy)]
-    found = []
+        return [Finding(FAIL, "gpu", f"nvidia-smi fails: {' '.join(answer)}", remedy)]
+    findings = []
     for number, line in enumerate(done.stdout.strip().splitlines()):
         name, total, free, driver = (part.strip() for part in line.split(","))
         busy = float(free) < 0.5 * float(total)
         remedy = "Something else holds its memory: nvidia-smi shows what." if busy else ""
-        told = f"{name}, {float(free) / 1024:.0f} of {float(total) / 1024:.0f} GiB free"
+        memory = f"{name}, {float(free) / 1024:.0f} of {float(total) / 1024:.0f} GiB free"
         state = WARN if busy else OK
-        found.append(Finding(state, f"gpu {number}", f"{told}, driver {driver}", remedy))
-    return [*found, _torch_sees_them()]
+        findings.append(Finding(state, f"gpu {number}", f"{memory}, driver {driver}", remedy))
+    return [*findings, _torch_sees_them()]
 
 
 def _torch_sees_them() -> Finding:
@@ -151,18 +151,20 @@ def _torch_sees_them() -> Finding:
 def _memory() -> list[Finding]:
     free = _available_bytes() / GIB
     remedy = "" if free >= RAM_GIB else f"Free memory: a fit wants at least {RAM_GIB} GiB."
-    found = [Finding(OK if not remedy else WARN, "memory", f"{free:.1f} GiB free", remedy)]
+    findings = [Finding(OK if not remedy else WARN, "memory", f"{free:.1f} GiB free", remedy)]
     if Path("/dev/shm").is_dir():
         shm = shutil.disk_usage("/dev/shm")
         small = shm.total <= SHM_MIB << 20
         remedy = "Give the container more: docker run --shm-size=8g." if small else ""
-        told = f"{shm.free / GIB:.1f} of {shm.total / GIB:.1f} GiB free"
-        found.append(Finding(WARN if small else OK, "/dev/shm", told, remedy))
+        shm_text = f"{shm.free / GIB:.1f} of {shm.total / GIB:.1f} GiB free"
+        findings.append(Finding(WARN if small else OK, "/dev/shm", shm_text, remedy))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     few = soft != resource.RLIM_INFINITY and soft < FILES
     remedy = f"Raise it before a cluster is started: ulimit -n {FILES * 16}." if few else ""
-    found.append(Finding(WARN if few else OK, "open files", f"{soft:,} (at most {hard:,})", remedy))
-    return found
+    findings.append(
+        Finding(WARN if few else OK, "open files", f"{soft:,} (at most {hard:,})", remedy)
+    )
+    return findings
 
 
 def _available_bytes() -> int:
@@ -182,14 +184,14 @@ def _disk(name: str, path: str) -> list[Finding]:
     except OSError as error:
         remedy = f"Make {folder} writable, or choose another."
         return [Finding(FAIL, name, f"{folder}: {error.strerror}", remedy)]
-    told = f"{folder}: {free:.0f} GiB free, {speed:,.0f} MB/s written"
+    figures = f"{folder}: {free:.0f} GiB free, {speed:,.0f} MB/s written"
     if free < 1:
-        return [Finding(FAIL, name, told, "Free some: less than 1 GiB is left.")]
+        return [Finding(FAIL, name, figures, "Free some: less than 1 GiB is left.")]
     if free < FREE_GIB:
-        return [Finding(WARN, name, told, f"Less than {FREE_GIB} GiB: checkpoints may fill it.")]
+        return [Finding(WARN, name, figures, f"Less than {FREE_GIB} GiB: checkpoints may fill it.")]
     if speed < DISK_MB_S:
-        return [Finding(WARN, name, told, "Slow: checkpoints will hold training up.")]
-    return [Finding(OK, name, told)]
+        return [Finding(WARN, name, figures, "Slow: checkpoints will hold training up.")]
+    return [Finding(OK, name, figures)]
 
 
 def _existing(folder: Path) -> Path:
@@ -215,18 +217,18 @@ def _ray() -> list[Finding]:
     mode = os.environ.get("RAY_AUTH_MODE", "not set, Ray's default")
     unsafe = mode == "disabled"
     remedy = "Clusters started here run anyone's code: set it to token." if unsafe else ""
-    found = [Finding(WARN if unsafe else OK, "RAY_AUTH_MODE", mode, remedy)]
+    findings = [Finding(WARN if unsafe else OK, "RAY_AUTH_MODE", mode, remedy)]
     addresses = ["127.0.0.1", *own_addresses()]
-    found += [dashboard(address, DASHBOARD_PORT) for address in addresses]
+    findings += [dashboard(address, DASHBOARD_PORT) for address in addresses]
     open_at = [address for address in addresses if answers(address, GCS_PORT)]
     if not open_at:
-        return [*found, Finding(OK, f"port {GCS_PORT}", "free (Ray's own)")]
+        return [*findings, Finding(OK, f"port {GCS_PORT}", "free (Ray's own)")]
     outside = [address for address in open_at if address != "127.0.0.1"]
-    told = f"answered on {', '.join(open_at)}"
+    detail = f"answered on {', '.join(open_at)}"
     if outside and unsafe:
         remedy = "Start Ray with RAY_AUTH_MODE=token, or behind a firewall."
-        return [*found, Finding(WARN, f"port {GCS_PORT}", told, remedy)]
-    return [*found, Finding(OK, f"port {GCS_PORT}", told)]
+        return [*findings, Finding(WARN, f"port {GCS_PORT}", detail, remedy)]
+    return [*findings, Finding(OK, f"port {GCS_PORT}", detail)]
 
 
 def dashboard(host: str, port: int) -> Finding:
@@ -270,14 +272,14 @@ def answers(host: str, port: int) -> bool:
 
 def own_addresses() -> list[str]:
     """This machine's IPv4 addresses that others can ask."""
-    found: list[str] = []
+    addresses: list[str] = []
     last = ""
     for line in _lines("/proc/net/fib_trie"):
         if "|--" in line:
             last = line.split()[-1]
-        elif "host LOCAL" in line and not last.startswith("127.") and last not in found:
-            found.append(last)
-    return found
+        elif "host LOCAL" in line and not last.startswith("127.") and last not in addresses:
+            addresses.append(last)
+    return addresses
 
 
 def _lines(path: str) -> Iterable[str]:

@@ -80,17 +80,17 @@ def _asked(ray: Any, folders: dict[str, str]) -> dict[str, list[Finding]]:
         answers = {name: _answer(ray, reference) for name, reference in running.items()}
     finally:
         ray.cloudpickle.unregister_pickle_by_value(health)
-    return {**{name: found for name, (found, _) in answers.items()}, **_compared(answers)}
+    return {**{name: findings for name, (findings, _) in answers.items()}, **_compared(answers)}
 
 
 def _answer(ray: Any, reference: Any) -> tuple[list[Finding], dict[str, str]]:
     try:
-        found, versions = ray.get(reference, timeout=0.1)
-        return [Finding(*values) for values in found], versions
+        findings, versions = ray.get(reference, timeout=0.1)
+        return [Finding(*values) for values in findings], versions
     except Exception as error:
-        told = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         remedy = "Look at its raylet's log, or take it out of the cluster."
-        return [Finding(FAIL, "node", f"did not answer: {told}", remedy)], {}
+        return [Finding(FAIL, "node", f"did not answer: {reason}", remedy)], {}
 
 
 def _compared(
@@ -99,15 +99,17 @@ def _compared(
     """Versions that are not the same everywhere: what one process pickles another cannot read, and
     results differ.
     """
-    told = {name: versions for name, (_, versions) in answers.items() if versions}
-    if len(told) < 2:
+    reported = {name: versions for name, (_, versions) in answers.items() if versions}
+    if len(reported) < 2:
         return {}
-    found = []
-    for package in sorted({package for versions in told.values() for package in versions}):
-        there = {versions.get(package, "none") for versions in told.values()}
+    findings = []
+    for package in sorted({package for versions in reported.values() for package in versions}):
+        there = {versions.get(package, "none") for versions in reported.values()}
         if len(there) > 1:
-            spelled = ", ".join(f"{v.get(package, 'none')} on {n}" for n, v in told.items())
-            found.append(Finding(FAIL, package, spelled, "Install the same version on every node."))
-    if not found:
-        found = [Finding(health.OK, "versions", f"the same on all {len(told)} nodes")]
-    return {"the nodes compared": found}
+            spelled = ", ".join(f"{v.get(package, 'none')} on {n}" for n, v in reported.items())
+            findings.append(
+                Finding(FAIL, package, spelled, "Install the same version on every node.")
+            )
+    if not findings:
+        findings = [Finding(health.OK, "versions", f"the same on all {len(reported)} nodes")]
+    return {"the nodes compared": findings}

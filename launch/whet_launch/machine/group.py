@@ -41,13 +41,13 @@ class ProcessGroup:
 
     def pids(self) -> dict[int, int]:
         """rank -> process id, of those that run."""
-        found = {}
+        running = {}
         for path in self.scratch.glob("pid_*"):
             with suppress(OSError, ValueError):
                 pid = int(path.read_text(encoding="utf-8"))
                 if _is_child(pid):
-                    found[int(path.name.partition("_")[2])] = pid
-        return found
+                    running[int(path.name.partition("_")[2])] = pid
+        return running
 
     def stop(self) -> None:
         """Ask every process to save and end."""
@@ -72,7 +72,7 @@ class ProcessGroup:
         need this.
         It counts by its own clock, so that a machine that slept loses nobody.
         """
-        told = []
+        lines = []
         for rank, pid in self.pids().items():
             pulse = (self.scratch / f"pid_{rank}").stat().st_mtime_ns
             before, since = self.seen.get(pid, (0, 0.0))
@@ -80,19 +80,19 @@ class ProcessGroup:
                 self.seen[pid] = (pulse, time.monotonic())
             elif limit_s and time.monotonic() - since > limit_s:
                 os.kill(pid, signal.SIGKILL)
-                told.append(
+                lines.append(
                     f"Process {rank} (id {pid}) was silent for {limit_s:g} s and was ended."
                 )
-        return told
+        return lines
 
     def last_words(self) -> list[str]:
         """What followers that died since the last call said last, each thing once."""
-        told = {}
+        words = {}
         for path in sorted(set(self.scratch.rglob("stderr.log")) - self.read):
             self.read.add(path)
             lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            told.update(dict.fromkeys(lines[-1:]))
-        return list(told)
+            words.update(dict.fromkeys(lines[-1:]))
+        return list(words)
 
     def outcome(self) -> dict[str, str] | None:
         """The first answer that the user has to know: its kind and message."""

@@ -33,9 +33,9 @@ def _torch() -> str:
     if spec is None or spec.origin is None:
         return "no torch"
     text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
-    found = dict(re.findall(r"^(__version__|cuda)\b[^=\n]*= '([^']*)'", text, re.MULTILINE))
-    cuda = f"CUDA {found['cuda']}" if "cuda" in found else "no CUDA"
-    return f"torch {found.get('__version__', 'unknown')} ({cuda})"
+    values = dict(re.findall(r"^(__version__|cuda)\b[^=\n]*= '([^']*)'", text, re.MULTILINE))
+    cuda = f"CUDA {values['cuda']}" if "cuda" in values else "no CUDA"
+    return f"torch {values.get('__version__', 'unknown')} ({cuda})"
 
 
 def _commit() -> str:

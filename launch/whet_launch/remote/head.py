@@ -117,13 +117,13 @@ def job_client(address: str | None, *, insecure: bool) -> Head:
 
 def head_url(address: str | None) -> str:
     """The address to talk to; by default Ray's own variable."""
-    found = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
-    if found is None or not found.startswith(("http://", "https://")):
+    url = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
+    if url is None or not url.startswith(("http://", "https://")):
         raise ConfigError(
-            f"jobs go to a cluster's head as http://HEAD:8265, and here is {found or 'nothing'}. "
+            f"jobs go to a cluster's head as http://HEAD:8265, and here is {url or 'nothing'}. "
             "Write address= (launch.address= for a fit), or set RAY_API_SERVER_ADDRESS."
         )
-    return found.rstrip("/")
+    return url.rstrip("/")
 
 
 def is_loopback(url: str) -> bool:

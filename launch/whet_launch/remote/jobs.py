@@ -193,7 +193,7 @@ def _follow(client: Head, name: str, *, stops: bool) -> int:
 def _print_log(client: Head, name: str, skip: int, asked: list[int], *, stops: bool) -> int:
     """Print the log from line `skip` on until it ends or the user has had enough; lines so far."""
     count = 0
-    told = False
+    stop_sent = False
 
     async def tail() -> None:
         nonlocal count
@@ -215,8 +215,8 @@ def _print_log(client: Head, name: str, skip: int, asked: list[int], *, stops: b
         thread.join(POLL_S)
         if len(asked) > (1 if stops else 0):
             break
-        if asked and stops and not told:
-            told = True
+        if asked and stops and not stop_sent:
+            stop_sent = True
             say(f"Stopping job {name}; once more to leave it running.")
             client.stop_job(name)
     return max(count, skip)

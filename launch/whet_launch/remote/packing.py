@@ -132,8 +132,8 @@ def _size(count: int) -> str:
 
 
 def _named(names: list[str]) -> str:
-    told = ", ".join(printable(name) for name in names[:NAMED])
-    return told if len(names) <= NAMED else f"{told} and {len(names) - NAMED:,} more"
+    listed = ", ".join(printable(name) for name in names[:NAMED])
+    return listed if len(names) <= NAMED else f"{listed} and {len(names) - NAMED:,} more"
 
 
 def _listed(folder: Path, options: list[str]) -> set[str]:

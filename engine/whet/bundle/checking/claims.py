@@ -21,10 +21,10 @@ def contradiction(folder: Path, statement: dict[str, Any]) -> str | None:
     that cannot be read.
     """
     predicate = statement["predicate"]
-    listed = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
-    for one in predicate["runDetails"]["byproducts"]:
-        if listed.get(one["name"]) != one["digest"]["sha256"]:
-            return f"{one['name']} is listed with another hash among the byproducts"
+    listed = {entry["name"]: entry["digest"]["sha256"] for entry in statement["subject"]}
+    for entry in predicate["runDetails"]["byproducts"]:
+        if listed.get(entry["name"]) != entry["digest"]["sha256"]:
+            return f"{entry['name']} is listed with another hash among the byproducts"
     config = predicate["buildDefinition"]["externalParameters"]["config"]
     if _plain_yaml(folder / "training/config.yaml") != config:
         return "training/config.yaml is not the configuration that provenance.json has"

@@ -92,7 +92,7 @@ def compared(bundle: Path, statement: dict[str, Any], run: Path, inputs: list[Fi
         name: (then[name], again[name], allowed[name], claim["allowed"][name]) for name in then
     }
     weights = file_sha256(bundle / WEIGHTS), file_sha256(run / "model" / WEIGHTS)
-    within = all(abs(one - other) <= most for one, other, most, _ in measures.values())
+    within = all(abs(value - other) <= most for value, other, most, _ in measures.values())
     equal = weights[0] == weights[1]
     verdict = OTHER if not within else BIT_EQUAL if equal else WITHIN
     differences = list(_differences(bundle, statement, run, inputs))
@@ -138,17 +138,17 @@ def _differences(
 
 def _first_loss(then: list[Any], now: list[Any]) -> Iterator[tuple[str, str, str]]:
     """The first logged step whose loss differs."""
-    for one, other in zip(then, now, strict=False):
-        if one != other:
-            yield f"loss of step {other[0]}", _short(one[1]), _short(other[1])
+    for former, latter in zip(then, now, strict=False):
+        if former != latter:
+            yield f"loss of step {latter[0]}", _short(former[1]), _short(latter[1])
             return
 
 
 def _packages(then: list[str], now: list[str]) -> Iterator[tuple[str, str, str]]:
     """Those that both have in other versions; one alone more or less changes no sum."""
-    versions = {name: number for name, _, number in (one.partition("==") for one in now)}
-    for one in then:
-        name, _, number = one.partition("==")
+    versions = {name: number for name, _, number in (package.partition("==") for package in now)}
+    for package in then:
+        name, _, number = package.partition("==")
         if versions.get(name, number) != number:
             yield f"package: {name}", number, versions[name]
 

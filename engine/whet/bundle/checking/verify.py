@@ -81,7 +81,7 @@ def check_bundle(folder: Path) -> tuple[dict[str, Any], list[FileRow]]:
     statement = read_statement(folder)
     contents = contents_of(folder)
     here = set(contents.files)
-    expected = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
+    expected = {entry["name"]: entry["digest"]["sha256"] for entry in statement["subject"]}
     rows = [FileRow(BUNDLE, name, "-", "-", kind) for name, kind in contents.odd.items()]
     for name, digest in expected.items():
         rows.append(_compared(BUNDLE, name, digest, folder / name if name in here else None))
@@ -132,18 +132,19 @@ def check_inputs(
             rows.append(_not_here(kind, statement))
         elif root != folder / kind:  # a copy in the bundle was looked at with its other files
             rows += _compared_in(kind, root, inputs_of(statement, kind))
-    ours = code_roots(statement)
-    if not ours:
+    packages = code_roots(statement)
+    if not packages:
         return [*rows, _not_here(CODE, statement)]
-    for package, root in ours.items():
+    for package, root in packages.items():
         expected = {
             name.partition("/")[2]: digest
             for name, digest in inputs_of(statement, CODE).items()
             if name.startswith(f"{package}/")
         }
-        found = _compared_in(CODE, root, expected)
+        compared = _compared_in(CODE, root, expected)
         rows += [
-            FileRow(r.where, f"{package}/{r.name}", r.expected, r.found, r.verdict) for r in found
+            FileRow(r.where, f"{package}/{r.name}", r.expected, r.found, r.verdict)
+            for r in compared
         ]
     return rows
 
@@ -167,8 +168,8 @@ def _compared(where: str, name: str, digest: str, path: Path | None) -> FileRow:
     """The row of a file; `path` is None where it is not there."""
     if path is None:
         return FileRow(where, name, digest, "-", MISSING)
-    found = file_sha256(path)
-    return FileRow(where, name, digest, found, SAME if found == digest else DIFFERS)
+    actual = file_sha256(path)
+    return FileRow(where, name, digest, actual, SAME if actual == digest else DIFFERS)
 
 
 def first_bad(rows: list[FileRow]) -> FileRow | None:

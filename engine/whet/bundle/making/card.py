@@ -86,7 +86,7 @@ def bundle_card(
         parts="\n".join(parts),
         permits="\n".join(f"- {line}" for line in openness.sentences),
         words=_quoted(licences),
-        facts="\n".join(f"| {name} | {said} |" for name, said in _rows(facts, results)),
+        facts="\n".join(f"| {name} | {text} |" for name, text in _rows(facts, results)),
         needs=needs,
     )
 

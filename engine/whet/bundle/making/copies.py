@@ -39,25 +39,25 @@ def copies_of(facts: Facts, config: BundleConfig, licences: dict[str, Licence]) 
     unknown = [name for name in config.include if name not in (DATA, BASE, CODE)]
     if unknown:
         raise ConfigError(f"include={unknown[0]} is unknown. It takes data, base and code.")
-    found = _of_the_run(facts)
+    copies = _of_the_run(facts)
     if DATA in config.include:
         _may_include(DATA, "data_licence", licences["training data"])
-        found += _data_copies(facts)
+        copies += _data_copies(facts)
     if BASE in config.include:
         _may_include(BASE, "base_licence", licences["base weights"])
-        found += _base_copies(facts)
+        copies += _base_copies(facts)
     if CODE in config.include:
         assert may_pass_on(CODE_LICENCE)
         for name, digest in facts.origin["code"]["files"].items():
             package, _, inner = name.partition("/")
-            found += _checked(code_folder(package), inner, digest, f"{CODE}/{name}")
-    pair = clash(name for _, name in found)
+            copies += _checked(code_folder(package), inner, digest, f"{CODE}/{name}")
+    pair = clash(name for _, name in copies)
     if pair is not None:
         raise ConfigError(
             f"{printable(pair[0])} and {printable(pair[1])} would be one file on some systems. "
             "Rename one, and run the fit again."
         )
-    return found
+    return copies
 
 
 def _of_the_run(facts: Facts) -> Copies:
@@ -66,15 +66,15 @@ def _of_the_run(facts: Facts) -> Copies:
     verify_folder(model)
     listed = readable_json(model / MANIFEST, remedy="Run the fit again.")["files"]
     names = [name for name in sorted(listed) if name not in NOT_COPIED]
-    found = [(_own(model, name), name) for name in names]
+    copies = [(_own(model, name), name) for name in names]
     there = contents_of(model)
     strays = {*there.files, *there.odd} - {*listed, MANIFEST}
     if strays:
         few = ", ".join(map(printable, sorted(strays)[:5]))
         say(f"Not published, since the run did not write it: {few} in {model}.")
     for path in sorted(negatives.glob("step_*.parquet")):
-        found.append((_own(negatives, path.name), f"training/negatives/{path.name}"))
-    return [*found, *((_own(facts.folder, name), f"training/{name}") for name in KEPT)]
+        copies.append((_own(negatives, path.name), f"training/negatives/{path.name}"))
+    return [*copies, *((_own(facts.folder, name), f"training/{name}") for name in KEPT)]
 
 
 def _own(root: Path, name: str) -> Path:
@@ -125,24 +125,26 @@ def _data_copies(facts: Facts) -> Copies:
     files = {file["name"]: file["sha256"] for file in data["files"]}
     beside = sorted(root.iterdir()) if path.is_dir() else []
     stated = [
-        one.name for one in beside if one.is_file() and is_beside_data(one.name, data["kind"])
+        entry.name
+        for entry in beside
+        if entry.is_file() and is_beside_data(entry.name, data["kind"])
     ]
     extra = [(_stays(root, root / name), f"{DATA}/{name}") for name in stated if name not in files]
     return [*_unchanged(DATA, root, files), *extra]
 
 
 def _base_copies(facts: Facts) -> Copies:
-    said = facts.private["model"]
-    root = find_folder(ModelConfig(name=said["name"], revision=said.get("revision")))
+    model = facts.private["model"]
+    root = find_folder(ModelConfig(name=model["name"], revision=model.get("revision")))
     files = {name: about["sha256"] for name, about in facts.origin["model"]["files"].items()}
     return _unchanged(BASE, root, files)
 
 
 def _unchanged(kind: str, root: Path, files: dict[str, str]) -> Copies:
-    found: Copies = []
+    copies: Copies = []
     for name, digest in files.items():
-        found += _checked(root, name, digest, f"{kind}/{name}")
-    return found
+        copies += _checked(root, name, digest, f"{kind}/{name}")
+    return copies
 
 
 def _checked(root: Path, name: str, digest: str, target: str) -> Copies:

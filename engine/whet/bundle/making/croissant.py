@@ -52,7 +52,7 @@ def croissant_of(facts: Facts, licence: str | None, *, source: str | None) -> di
     nobody said.
     """
     data = facts.origin["data"]
-    said = {
+    description = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
@@ -65,10 +65,10 @@ def croissant_of(facts: Facts, licence: str | None, *, source: str | None) -> di
         "distribution": [_file(file) for file in data["files"]],
     }
     if licence is not None:
-        said["license"] = licence
+        description["license"] = licence
     if source is not None:
-        said["url"] = source
-    return said
+        description["url"] = source
+    return description
 
 
 def _file(file: dict[str, Any]) -> dict[str, Any]:

@@ -103,13 +103,13 @@ def read_expression(text: str) -> str | None:
 
 def given_expression(option: str, text: str) -> str:
     """The same for what a user typed; ConfigError where it is none."""
-    found = read_expression(text)
-    if found is None:
+    expression = read_expression(text)
+    if expression is None:
         raise ConfigError(
             f"{option}={text} is no SPDX expression. Write an identifier of spdx.org/licenses, "
             "such as MIT, CC-BY-4.0 or 'CC-BY-4.0 AND ODC-By-1.0', or LicenseRef-NAME for your own."
         )
-    return found
+    return expression
 
 
 def licence_of(option: str, given: str | None, statements: Sequence[dict[str, str]]) -> Licence:
@@ -119,16 +119,20 @@ def licence_of(option: str, given: str | None, statements: Sequence[dict[str, st
     """
     if given is not None:
         expression = given_expression(option, given)
-        words = tuple(f"{one['file']}: {one['says']}" for one in statements)
+        words = tuple(f"{statement['file']}: {statement['says']}" for statement in statements)
         return Licence(expression, f"given as {option}", words, permitted(expression))
-    read = [(read_expression(one["says"]), one) for one in statements]
+    read = [(read_expression(statement["says"]), statement) for statement in statements]
     named = {expression for expression, _ in read if expression is not None}
     if len(named) == 1:
         (expression,) = named
-        source = ", ".join(one["file"] for found, one in read if found)
-        words = tuple(f"{one['file']}: {one['says']}" for found, one in read if not found)
+        source = ", ".join(statement["file"] for named_here, statement in read if named_here)
+        words = tuple(
+            f"{statement['file']}: {statement['says']}"
+            for named_here, statement in read
+            if not named_here
+        )
         return Licence(expression, source, words, permitted(expression))
-    words = tuple(f"{one['file']}: {one['says']}" for one in statements)
+    words = tuple(f"{statement['file']}: {statement['says']}" for statement in statements)
     source = "its files name different ones" if named else "stated in words alone" if words else ""
     return Licence(None, source or "not stated", words, permitted(None))
 
@@ -150,31 +154,33 @@ def together(parts: Iterable[dict[str, str]]) -> dict[str, str]:
     there where one asks it.
     """
     parts = list(parts)
-    found = {}
+    permissions = {}
     for name in PERMISSIONS:
-        said = [part[name] for part in parts]
-        found[name] = NO if NO in said else UNKNOWN if UNKNOWN in said else YES
+        values = [part[name] for part in parts]
+        permissions[name] = NO if NO in values else UNKNOWN if UNKNOWN in values else YES
     for name in DUTIES:
-        said = [part[name] for part in parts]
-        found[name] = YES if YES in said else UNKNOWN if UNKNOWN in said else NO
-    return found
+        values = [part[name] for part in parts]
+        permissions[name] = YES if YES in values else UNKNOWN if UNKNOWN in values else NO
+    return permissions
 
 
 def _permitted(node: Any) -> dict[str, str]:
     kind = type(node).__name__
     if kind == "AND":
-        return together(_permitted(one) for one in node.args)
+        return together(_permitted(part) for part in node.args)
     if kind == "OR":
-        return max((_permitted(one) for one in node.args), key=_freedom)
+        return max((_permitted(part) for part in node.args), key=_freedom)
     # an exception to a licence (WITH) only permits more
     key = node.license_symbol.key if kind == "LicenseWithExceptionSymbol" else node.key
     values = PERMITS[key].split() if key in PERMITS else [UNKNOWN] * 5
     return dict(zip((*PERMISSIONS, *DUTIES), values, strict=True))
 
 
-def _freedom(said: dict[str, str]) -> tuple[int, int]:
+def _freedom(permissions: dict[str, str]) -> tuple[int, int]:
     rank = {YES: 2, UNKNOWN: 1, NO: 0}
-    return sum(rank[said[n]] for n in PERMISSIONS), -sum(rank[said[n]] for n in DUTIES)
+    return sum(rank[permissions[n]] for n in PERMISSIONS), -sum(
+        rank[permissions[n]] for n in DUTIES
+    )
 
 
 @cache

@@ -70,8 +70,13 @@ def _publish(facts: Facts, config: BundleConfig, target: Path, signer: Any) -> t
         write_copies(copies, draft)
         _write_training(facts, draft / "training")
         source = config.data_source
-        said = croissant.croissant_of(facts, licences["training data"].expression, source=source)
-        _write(draft / croissant.NAME, json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+        croissant_record = croissant.croissant_of(
+            facts, licences["training data"].expression, source=source
+        )
+        _write(
+            draft / croissant.NAME,
+            json.dumps(croissant_record, indent=1, ensure_ascii=False) + "\n",
+        )
         _write(draft / "README.md", bundle_card(facts, openness, licences, results))
         statement = statement_of(facts, draft, results)
         _write(draft / NAME, spelled(statement))
@@ -92,9 +97,9 @@ def _write_training(facts: Facts, folder: Path) -> None:
 
     text = yaml.safe_dump(facts.config, sort_keys=False, allow_unicode=True)
     _write(folder / "config.yaml", text)
-    _write(folder / "packages.txt", "".join(f"{one}\n" for one in facts.origin["packages"]))
-    said = json.dumps(facts.comparison, indent=1, ensure_ascii=False)
-    _write(folder / "comparison.json", said + "\n")
+    _write(folder / "packages.txt", "".join(f"{package}\n" for package in facts.origin["packages"]))
+    comparison = json.dumps(facts.comparison, indent=1, ensure_ascii=False)
+    _write(folder / "comparison.json", comparison + "\n")
 
 
 def _write(path: Path, text: str) -> None:

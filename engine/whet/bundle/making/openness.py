@@ -67,10 +67,12 @@ def _joined(expressions: list[str | None]) -> str | None:
     """All of them at once; None if one is unknown."""
     if None in expressions:
         return None
-    distinct = list(dict.fromkeys(str(one) for one in expressions))
+    distinct = list(dict.fromkeys(str(expression) for expression in expressions))
     if len(distinct) == 1:
         return distinct[0]
-    return " AND ".join(f"({one})" if " OR " in one else one for one in distinct)
+    return " AND ".join(
+        f"({expression})" if " OR " in expression else expression for expression in distinct
+    )
 
 
 def _data_part(facts: Facts, config: BundleConfig, licence: Licence) -> Part:
@@ -141,16 +143,16 @@ def _sentences(inputs: dict[str, Licence], permits: dict[str, str]) -> list[str]
         if permits[permission] == YES:
             lines.append(f"{words}: permitted.")
             continue
-        forbids = those(lambda said, name=permission: said[name] == NO)  # type: ignore[misc]
-        unclear = those(lambda said, name=permission: said[name] == UNKNOWN)  # type: ignore[misc]
+        forbids = those(lambda answers, name=permission: answers[name] == NO)  # type: ignore[misc]
+        unclear = those(lambda answers, name=permission: answers[name] == UNKNOWN)  # type: ignore[misc]
         if forbids:
             lines.append(f"{words}: not permitted, because of {forbids}.")
         else:
             lines.append(f"{words}: unknown, because of {unclear}; nothing is assumed.")
-    asks = those(lambda said: said["attribution"] == YES)
+    asks = those(lambda answers: answers["attribution"] == YES)
     if asks:
         lines.append(f"attribution: required by {asks}.")
-    shares = those(lambda said: said["share_alike"] == YES)
+    shares = those(lambda answers: answers["share_alike"] == YES)
     if shares:
         lines.append(f"the same licence for what is derived: required by {shares}.")
     return [line[0].upper() + line[1:] for line in lines]

@@ -114,7 +114,8 @@ def _skip_rest_of_line(handle: BinaryIO, raw: bytes) -> None:
         raw = handle.readline(_BUFFER)
 
 
-def bad_bytes(raw: bytes, at: int) -> str:
+def bad_bytes(raw: bytes, offset: int) -> str:
     """Which byte is bad, with about 20 bytes around it."""
     hint = " (UTF-16?)" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-    return f"byte {at + 1:,} is {raw[at]:#04x}{hint}, in {shown(raw[max(0, at - 10) : at + 10])}"
+    around = shown(raw[max(0, offset - 10) : offset + 10])
+    return f"byte {offset + 1:,} is {raw[offset]:#04x}{hint}, in {around}"

@@ -147,7 +147,7 @@ def arrow_rows(
         try:
             rows = _rows_of(batch)
         except UnicodeDecodeError:
-            rows = [_row_of_one(batch.slice(at, 1)) for at in range(batch.num_rows)]
+            rows = [_row_of_one(batch.slice(index, 1)) for index in range(batch.num_rows)]
         for place, row in enumerate(rows, base + 1):
             if row is None:
                 reading.add("bad UTF-8", place, "a string in this row is not UTF-8")

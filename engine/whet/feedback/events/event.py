@@ -50,34 +50,34 @@ class Event:
 
     def to_json(self) -> str:
         """The event as one line."""
-        said = asdict(self)
-        said["shown"] = [[one.doc_id, one.score] for one in self.shown]
-        return json.dumps(said, ensure_ascii=False)
+        record = asdict(self)
+        record["shown"] = [[result.doc_id, result.score] for result in self.shown]
+        return json.dumps(record, ensure_ascii=False)
 
 
-def event_of(said: Any, where: str) -> Event:
+def event_of(record: Any, where: str) -> Event:
     """An event from parsed JSON, as a page or an export gives it; `where` begins the message.
 
     Raises DataError that names the field at fault.
     """
-    if not isinstance(said, dict):
-        raise DataError(f"{where}: an event is an object, this is a {type(said).__name__}.")
-    unknown = set(said) - set(Event.__dataclass_fields__)
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: an event is an object, this is a {type(record).__name__}.")
+    unknown = set(record) - set(Event.__dataclass_fields__)
     _need(not unknown, where, f"unknown field {min(unknown, default='')!r}")
-    shown = said.get("shown", [])
+    shown = record.get("shown", [])
     _need(isinstance(shown, list) and len(shown) <= LONGEST_LIST, where, "shown")
     event = Event(
-        id=_text(said, "id", where),
-        query=_text(said, "query", where),
-        action=_text(said, "action", where),
-        shown=tuple(_shown(one, where) for one in shown),
-        query_id=_optional(said, "query_id", where),
-        doc_id=_optional(said, "doc_id", where),
-        place=_place(said, where),
-        target=_optional(said, "target", where),
-        model=_optional(said, "model", where) or "",
-        who=_optional(said, "who", where) or "",
-        time=_time(said, where),
+        id=_text(record, "id", where),
+        query=_text(record, "query", where),
+        action=_text(record, "action", where),
+        shown=tuple(_shown(pair, where) for pair in shown),
+        query_id=_optional(record, "query_id", where),
+        doc_id=_optional(record, "doc_id", where),
+        place=_place(record, where),
+        target=_optional(record, "target", where),
+        model=_optional(record, "model", where) or "",
+        who=_optional(record, "who", where) or "",
+        time=_time(record, where),
     )
     _check(event, where)
     return event
@@ -93,7 +93,7 @@ def _check(event: Event, where: str) -> None:
         target = event.target or ""
         _need(ID.fullmatch(target) is not None, where, "target (the id of the event meant)")
     if event.action == "move":
-        names = [one.doc_id for one in event.shown]
+        names = [result.doc_id for result in event.shown]
         _need(event.doc_id in names, where, "shown (a moved document is in the list)")
         placed = event.place is not None and event.place < len(names)
         _need(placed, where, "place (a position in the list, from 0)")
@@ -104,35 +104,35 @@ def _need(right: bool, where: str, what: str) -> None:
         raise DataError(f"{where}: {what} is missing or wrong. Nothing of it was stored.")
 
 
-def _text(said: dict[str, Any], name: str, where: str) -> str:
-    value = said.get(name)
+def _text(record: dict[str, Any], name: str, where: str) -> str:
+    value = record.get(name)
     fine = _is_text(value) and (name == "query" or len(value) <= LONGEST_NAME)
     _need(fine, where, name)
     assert isinstance(value, str)
     return value
 
 
-def _optional(said: dict[str, Any], name: str, where: str) -> str | None:
-    return None if said.get(name) is None else _text(said, name, where)
+def _optional(record: dict[str, Any], name: str, where: str) -> str | None:
+    return None if record.get(name) is None else _text(record, name, where)
 
 
-def _place(said: dict[str, Any], where: str) -> int | None:
-    value = said.get("place")
+def _place(record: dict[str, Any], where: str) -> int | None:
+    value = record.get("place")
     placed = type(value) is int and 0 <= value < LONGEST_LIST
     _need(value is None or placed, where, "place (a position in the list, from 0)")
     return value
 
 
-def _time(said: dict[str, Any], where: str) -> float:
-    value = said.get("time")
+def _time(record: dict[str, Any], where: str) -> float:
+    value = record.get("time")
     _need(value is None or _is_number(value), where, "time (seconds since 1970)")
     return 0.0 if value is None else float(value)
 
 
-def _shown(one: Any, where: str) -> Shown:
-    fine = isinstance(one, list | tuple) and len(one) == 2 and _is_text(one[0])
-    _need(fine and len(one[0]) <= LONGEST_NAME, where, "shown ([document id, score] pairs)")
-    doc_id, score = one
+def _shown(pair: Any, where: str) -> Shown:
+    fine = isinstance(pair, list | tuple) and len(pair) == 2 and _is_text(pair[0])
+    _need(fine and len(pair[0]) <= LONGEST_NAME, where, "shown ([document id, score] pairs)")
+    doc_id, score = pair
     _need(score is None or _is_number(score), where, "shown (a score is a number or null)")
     return Shown(doc_id, None if score is None else float(score))
 

@@ -82,17 +82,17 @@ def judgments(events: Iterable[Event], *, unmarked_negative: bool = False) -> li
 
 def _of_query(query: str, events: list[Event], *, unmarked_negative: bool) -> Judged:
     votes = _votes(events)
-    found = Judged(query, next((event.query_id for event in events if event.query_id), None))
-    found.relevant = [doc_id for doc_id, vote in votes.items() if vote > 0]
-    found.irrelevant = [doc_id for doc_id, vote in votes.items() if vote < 0]
-    found.preferences = _preferences(events)
-    found.skipped = bool(events) and events[-1].action == "skip"
-    if unmarked_negative and found.relevant:
+    judged = Judged(query, next((event.query_id for event in events if event.query_id), None))
+    judged.relevant = [doc_id for doc_id, vote in votes.items() if vote > 0]
+    judged.irrelevant = [doc_id for doc_id, vote in votes.items() if vote < 0]
+    judged.preferences = _preferences(events)
+    judged.skipped = bool(events) and events[-1].action == "skip"
+    if unmarked_negative and judged.relevant:
         known = set(votes)
-        known.update(name for pair in found.preferences for name in pair)
+        known.update(name for pair in judged.preferences for name in pair)
         passed = dict.fromkeys(name for event in events for name in _above_touched(event))
-        found.irrelevant += [name for name in passed if name not in known]
-    return found
+        judged.irrelevant += [name for name in passed if name not in known]
+    return judged
 
 
 def _votes(events: list[Event]) -> dict[str, int]:
@@ -123,14 +123,14 @@ def passed_by(event: Event) -> list[tuple[str, str]]:
     """The (over, under) pairs a move says: the moved document and each of those it passed."""
     if event.action != "move" or event.doc_id is None or event.place is None:
         return []
-    names = [one.doc_id for one in event.shown]
+    names = [result.doc_id for result in event.shown]
     start = names.index(event.doc_id)
     if event.place < start:
         return [(event.doc_id, name) for name in names[event.place : start]]
     return [(name, event.doc_id) for name in names[start + 1 : event.place + 1]]
 
 
-def order_after(events: Iterable[Event], found: list[str]) -> list[str]:
+def order_after(events: Iterable[Event], ids: list[str]) -> list[str]:
     """A list of document ids with one query's standing moves made again on it.
 
     Documents that people pulled in and that are not in the list stand first.
@@ -139,7 +139,7 @@ def order_after(events: Iterable[Event], found: list[str]) -> list[str]:
     >>> order_after([pull], ["a", "b"])
     ['c', 'a', 'b']
     """
-    order = list(found)
+    order = list(ids)
     for event in events:
         if event.doc_id is None or event.action not in ("move", "relevant"):
             continue
@@ -154,5 +154,5 @@ def order_after(events: Iterable[Event], found: list[str]) -> list[str]:
 
 def _above_touched(event: Event) -> list[str]:
     """The documents shown over the one that the gesture is about."""
-    names = [one.doc_id for one in event.shown]
+    names = [result.doc_id for result in event.shown]
     return names[: names.index(event.doc_id)] if event.doc_id in names else []

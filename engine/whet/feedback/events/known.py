@@ -25,18 +25,18 @@ class Picture:
 
     def done(self) -> set[str]:
         """Texts of the queries that were judged or skipped."""
-        return {one.query for one in self.judged if one or one.skipped}
+        return {query.query for query in self.judged if query or query.skipped}
 
     def counts(self) -> dict[str, int]:
         """How much was judged, in numbers."""
         kept = [event for events in self.standing.values() for event in events]
         return {
             "events": len(self.events),
-            "judged": sum(bool(one) for one in self.judged),
-            "answered": sum(one.answered for one in self.judged),
-            "skipped": sum(one.skipped for one in self.judged),
-            "relevant": sum(len(one.relevant) for one in self.judged),
-            "irrelevant": sum(len(one.irrelevant) for one in self.judged),
+            "judged": sum(bool(query) for query in self.judged),
+            "answered": sum(query.answered for query in self.judged),
+            "skipped": sum(query.skipped for query in self.judged),
+            "relevant": sum(len(query.relevant) for query in self.judged),
+            "irrelevant": sum(len(query.irrelevant) for query in self.judged),
             "moves": sum(event.action == "move" for event in kept),
         }
 
@@ -75,15 +75,15 @@ def marks_for(events: list[Event], who: str) -> dict[str, int]:
     {'a': 1}
     """
     own: dict[str, int] = {}
-    theirs: dict[tuple[str, str], int] = {}
+    of_others: dict[tuple[str, str], int] = {}
     for event in events:
         if event.action in MARKS and event.doc_id is not None:
             if event.who == who:
                 own[event.doc_id] = MARKS[event.action]
             else:
-                theirs[event.doc_id, event.who] = MARKS[event.action]
+                of_others[event.doc_id, event.who] = MARKS[event.action]
     votes: dict[str, int] = {}
-    for (doc_id, _), mark in theirs.items():
+    for (doc_id, _), mark in of_others.items():
         votes[doc_id] = votes.get(doc_id, 0) + mark
     seen = {doc_id: (vote > 0) - (vote < 0) for doc_id, vote in votes.items()} | own
     return {doc_id: mark for doc_id, mark in seen.items() if mark}

@@ -88,12 +88,12 @@ class EventStore:
 
     def _identities(self) -> dict[str, tuple[int, int]]:
         """Device and inode of each file that its path leads to now."""
-        found = {}
+        identities = {}
         for end in BESIDE:
             with suppress(FileNotFoundError, NotADirectoryError):
                 about = os.stat(f"{self.path}{end}")
-                found[end] = (about.st_dev, about.st_ino)
-        return found
+                identities[end] = (about.st_dev, about.st_ino)
+        return identities
 
     def check_there(self) -> None:
         """OSError if the paths lead to other files than those that were opened, or to none: SQLite
@@ -147,10 +147,10 @@ class EventStore:
     def events(self, after: int = 0) -> list[tuple[int, Event]]:
         """The events numbered over `after`, with their numbers, in the order they were stored."""
         with self._reading, self._named_errors():
-            found = self._reader.execute(
+            rows = self._reader.execute(
                 f"SELECT seq, {COLUMNS} FROM events WHERE seq > ? ORDER BY seq", (after,)
             ).fetchall()
-        return [(row[0], _event(row[1:])) for row in found]
+        return [(row[0], _event(row[1:])) for row in rows]
 
     def close(self) -> None:
         """Give the file back."""
@@ -170,20 +170,20 @@ def _make_private(path: Path) -> None:
 
 def read_events(path: Path) -> list[Event]:
     """The events of a jsonl file. DataError names the line at fault."""
-    found = []
+    events = []
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             where = f"{path} line {number}"
             try:
-                said = json.loads(line)
+                record = json.loads(line)
             except ValueError as error:
                 raise DataError(f"{where}: no JSON ({error}). Mend or drop the line.") from error
-            found.append(event_of(said, where))
-    return found
+            events.append(event_of(record, where))
+    return events
 
 
 def _row(event: Event) -> tuple[object, ...]:
-    shown = json.dumps([[one.doc_id, one.score] for one in event.shown])
+    shown = json.dumps([[result.doc_id, result.score] for result in event.shown])
     return (
         event.id,
         event.time,
@@ -201,6 +201,6 @@ def _row(event: Event) -> tuple[object, ...]:
 
 def _event(row: tuple) -> Event:
     names = COLUMNS.split(", ")
-    said = dict(zip(names, row, strict=True))
-    shown = tuple(Shown(doc_id, score) for doc_id, score in json.loads(said.pop("shown")))
-    return Event(**said, shown=shown)
+    record = dict(zip(names, row, strict=True))
+    shown = tuple(Shown(doc_id, score) for doc_id, score in json.loads(record.pop("shown")))
+    return Event(**record, shown=shown)

@@ -30,7 +30,7 @@ CHUNK_TOKENS = 512  # texts that go through the layers together
 STEPS, EPOCHS = 30, 12  # it takes 30 steps, or for many queries 12 times through them all
 
 Weights = dict[str, Tensor]
-Told = Callable[[int], None]
+StepDone = Callable[[int], None]
 
 
 def judged_losses(query_BD: Tensor, pool: Pool) -> Tensor:
@@ -56,7 +56,7 @@ def judged_losses(query_BD: Tensor, pool: Pool) -> Tensor:
     return loss_B
 
 
-def train_matrix(query_FD: Tensor, pool: Pool, told: Told) -> tuple[Weights, Weights]:
+def train_matrix(query_FD: Tensor, pool: Pool, step_done: StepDone) -> tuple[Weights, Weights]:
     """A matrix to multiply query vectors by, before (identity) and after."""
     eye_DD = torch.eye(query_FD.shape[1])
     change_DD = torch.zeros_like(eye_DD, requires_grad=True)
@@ -67,7 +67,7 @@ def train_matrix(query_FD: Tensor, pool: Pool, told: Told) -> tuple[Weights, Wei
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        told(1)
+        step_done(1)
     return {"matrix": eye_DD}, {"matrix": eye_DD + change_DD.detach()}
 
 
@@ -77,7 +77,7 @@ def encoder_steps(queries: int) -> int:
 
 
 def train_encoder(
-    encoder: Encoder, queries: list[str], pool: Pool, *, seed: int, told: Told
+    encoder: Encoder, queries: list[str], pool: Pool, *, seed: int, step_done: StepDone
 ) -> tuple[Weights, Weights]:
     """The weights of the layers of an encoder for queries, before and after; `encoder` has those
     before again when this is done.
@@ -92,16 +92,16 @@ def train_encoder(
     tokens = encoder.tokenize(queries, "query")
     steps = encoder_steps(len(queries))
     encoder.eval()  # so few examples need every bit of signal: no dropout
-    for step, at in enumerate(_batches(len(queries), steps, seed)):
+    for step, batch in enumerate(_batches(len(queries), steps, seed)):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / WARM) * (1 - step / steps)
-        vector_BD = _forward(encoder, [tokens[i] for i in at])
-        loss = judged_losses(vector_BD, pool.take(at)).mean()
+        vector_BD = _forward(encoder, [tokens[i] for i in batch])
+        loss = judged_losses(vector_BD, pool.take(batch)).mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
-        told(1)
+        step_done(1)
     after = {name: weight.detach().clone() for name, weight in trained.items()}
     for name, weight in encoder.named_parameters():
         weight.requires_grad_(kept[name])

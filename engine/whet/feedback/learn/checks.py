@@ -49,18 +49,18 @@ class JudgedQueries:
         if weight:
             assert self.words is not None
             search = HybridSearch(self.texts, self.words, weight)
-        found = evaluate_run(
+        evaluation = evaluate_run(
             Embeddings(ids, query_CD), self.corpus, judgments, config, search=search
         )
-        return np.array([found.scores.per_query[MEASURE][name] for name in ids])
+        return np.array([evaluation.scores.per_query[MEASURE][name] for name in ids])
 
 
 def feedback_check(lessons: Lessons, corpus: Embeddings, words: Words | None) -> JudgedQueries:
     """The judged queries with an answer. What was not judged counts as not relevant, so
     that a model which finds better documents than those judged gets no credit for them.
     """
-    at = np.flatnonzero(lessons.gains)
-    chosen = lessons.take(at)
+    places = np.flatnonzero(lessons.gains)
+    chosen = lessons.take(places)
     relevant = [{corpus.ids[int(row)]: 1 for row in rows} for rows in chosen.answers]
     return JudgedQueries(chosen.queries, relevant, corpus, words)
 
@@ -89,9 +89,9 @@ def guard_check(
         words = None if words is None else words_of(data.corpus)
     split = eval_split_name(data) or ("train" if "train" in data.splits else None)
     if split is not None:
-        found = _judged(data, corpus, words, split=split, avoid=avoid)
-        if len(found):
-            return found
+        judged = _judged(data, corpus, words, split=split, avoid=avoid)
+        if len(judged):
+            return judged
     if other is not None:
         raise DataError(
             f"tune.guard={other}: no query of it is judged, so it guards nothing. Give a data set "

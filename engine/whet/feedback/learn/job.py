@@ -27,7 +27,7 @@ from whet.feedback.events.judgments import judgments
 from whet.feedback.events.store import EventStore
 from whet.feedback.learn.checks import guard_check
 from whet.feedback.learn.lessons import lessons_of
-from whet.feedback.learn.trials import Told
+from whet.feedback.learn.trials import ReportProgress
 from whet.feedback.learn.tune import tune
 from whet.feedback.learn.versions import Versions
 from whet.printable import printable, printable_lines
@@ -70,7 +70,7 @@ def opened(home: Path, trust: bool) -> LabelConfig:
 
 
 def tune_folder(
-    home: Path, config: TuneConfig, told: Told, *, trust: bool = False
+    home: Path, config: TuneConfig, report_progress: ReportProgress, *, trust: bool = False
 ) -> dict[str, Any]:
     """Learn from all feedback in a folder; what is known of the new version.
 
@@ -83,10 +83,12 @@ def tune_folder(
     """
     label = opened(home, trust)
     with locked(home / "tune"):
-        return _tuned(home, label, config, told)
+        return _tuned(home, label, config, report_progress)
 
 
-def _tuned(home: Path, label: LabelConfig, config: TuneConfig, told: Told) -> dict[str, Any]:
+def _tuned(
+    home: Path, label: LabelConfig, config: TuneConfig, report_progress: ReportProgress
+) -> dict[str, Any]:
     """`tune_folder` for who holds the folder already."""
     data = load_dataset(label.data.path, on_problem=label.data.on_problem)
     store = EventStore(home / EVENTS)
@@ -98,7 +100,7 @@ def _tuned(home: Path, label: LabelConfig, config: TuneConfig, told: Told) -> di
         say(f"{lost} judged documents are not in the corpus any more and are left out.")
     versions = Versions(home, label.model)
     model = versions.open(0)
-    told("Reading the corpus", 0, 1)
+    report_progress("Reading the corpus", 0, 1)
     corpus = encode_table(
         model, data.corpus, kind="document", store=embeddings_folder(), config=label.encode
     )
@@ -113,8 +115,10 @@ def _tuned(home: Path, label: LabelConfig, config: TuneConfig, told: Told) -> di
         encode=label.encode,
         words=words,
     )
-    found = tune(model, lessons, corpus, guard, words=words, config=config, told=told)
-    number = versions.add(found, events=len(events))
+    tuned = tune(
+        model, lessons, corpus, guard, words=words, config=config, report_progress=report_progress
+    )
+    number = versions.add(tuned, events=len(events))
     return versions.facts(number)
 
 
@@ -148,14 +152,14 @@ class Tuner:
     def state(self) -> dict[str, Any]:
         """Where the tune of this folder stands, whoever started it."""
         try:
-            said = _read(self.home)
+            record = _read(self.home)
         except CheckpointError as error:
-            said = {"process": 0, "error": str(error)}
-        process = said.pop("process", None)
+            record = {"process": 0, "error": str(error)}
+        process = record.pop("process", None)
         running = process is not None and in_use(self.home / "tune")
         if process and not running:
-            said["error"] = "The tune ended without a word: it was killed. Start it again."
-        return {**IDLE, **said, "running": running}
+            record["error"] = "The tune ended without a word: it was killed. Start it again."
+        return {**IDLE, **record, "running": running}
 
     def stop(self) -> None:
         """End the tune that was started here; nothing of it is kept."""
@@ -186,12 +190,12 @@ def _child(home: Path, config: TuneConfig, trust: bool, held: _Held) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then stops us
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def told(phase: str, done: int, total: int) -> None:
+    def report_progress(phase: str, done: int, total: int) -> None:
         _write(home, process=os.getpid(), phase=phase, done=done, total=total)
 
     try:
-        found = _tuned(home, opened(home, trust), config, told)
-        _write(home, version=found["version"], message=found["verdict"])
+        tuned = _tuned(home, opened(home, trust), config, report_progress)
+        _write(home, version=tuned["version"], message=tuned["verdict"])
     except WhetError as error:
         _write(home, error=str(error))
     except Exception as error:
@@ -207,18 +211,18 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _write(home: Path, **said: Any) -> None:
-    write_atomically(home / STATE, json.dumps({"process": None, **said}), private=True)
+def _write(home: Path, **record: Any) -> None:
+    write_atomically(home / STATE, json.dumps({"process": None, **record}), private=True)
 
 
 def _read(home: Path) -> dict[str, Any]:
     """What `_write` wrote. CheckpointError if the file is damaged."""
     path, remedy = home / STATE, "The next tune writes it anew."
-    said = readable_json(path, remedy=remedy) if path.exists() else {}
-    wrong = [name for name, value in said.items() if not isinstance(value, KINDS.get(name, ()))]
+    record = readable_json(path, remedy=remedy) if path.exists() else {}
+    wrong = [name for name, value in record.items() if not isinstance(value, KINDS.get(name, ()))]
     if wrong:
         raise CheckpointError(f"{path} is damaged: {printable(wrong[0])} is wrong. {remedy}")
-    return said
+    return record
 
 
 class _Bars:
@@ -251,12 +255,12 @@ def tune_command(config: TuneJobConfig) -> None:
     say(f"As {printable(home / 'config.yaml')} says: {spelled_record(label)}.")
     bars = _Bars()
     with bars.bar:
-        found = tune_folder(home, config.tune, bars, trust=config.trust_remote_code)
-    print(printable_lines(found["verdict"]))
-    print(printable_lines(found["why"]))
-    say(f"Version {found['version']}: {versions.model_folder(found['version'])}")
-    if config.ship and found["better"]:
-        versions.ship(found["version"])
+        facts = tune_folder(home, config.tune, bars, trust=config.trust_remote_code)
+    print(printable_lines(facts["verdict"]))
+    print(printable_lines(facts["why"]))
+    say(f"Version {facts['version']}: {versions.model_folder(facts['version'])}")
+    if config.ship and facts["better"]:
+        versions.ship(facts["version"])
         say("It is in use now.")
     elif config.ship:
         say("It is not better, so it was not shipped.")

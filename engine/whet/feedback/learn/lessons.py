@@ -41,9 +41,9 @@ class Lessons:
     def __len__(self) -> int:
         return len(self.queries)
 
-    def take(self, at: Sequence[int] | np.ndarray) -> Lessons:
+    def take(self, places: Sequence[int] | np.ndarray) -> Lessons:
         """Those of some of the queries."""
-        rows = [int(i) for i in at]
+        rows = [int(i) for i in places]
         return Lessons(
             [self.queries[i] for i in rows],
             [self.relevant[i] for i in rows],
@@ -77,24 +77,24 @@ def lessons_of(judged: Sequence[Judged], corpus: TextTable) -> tuple[Lessons, in
     members: dict[int, list[int]] = {}
     for row, group in enumerate(group_of_N.tolist()):
         members.setdefault(group, []).append(row)
-    found = Lessons([], [], [], [])
+    lessons = Lessons([], [], [], [])
     lost = 0
-    for one in judged:
-        pairs = [name for pair in one.preferences for name in pair]
-        rows = corpus.rows_of([*one.relevant, *one.irrelevant, *pairs])
+    for query in judged:
+        pairs = [name for pair in query.preferences for name in pair]
+        rows = corpus.rows_of([*query.relevant, *query.irrelevant, *pairs])
         lost += int((rows < 0).sum())
-        cut = len(one.relevant), len(one.relevant) + len(one.irrelevant)
+        cut = len(query.relevant), len(query.relevant) + len(query.irrelevant)
         good, bad, both = rows[: cut[0]], rows[cut[0] : cut[1]], rows[cut[1] :].reshape(-1, 2)
         # A copy of a relevant text is relevant, too, or training would push it away.
         good = np.array(sorted({m for row in good if row >= 0 for m in members[group_of_N[row]]}))
         bad = np.setdiff1d(bad[bad >= 0], good)
         both = both[(both >= 0).all(1)]
         if len(good) or len(bad) or len(both):
-            found.queries.append(one.query)
-            found.relevant.append(good.astype(np.int64))
-            found.irrelevant.append(bad)
-            found.preferences.append(both)
-    return found, lost
+            lessons.queries.append(query.query)
+            lessons.relevant.append(good.astype(np.int64))
+            lessons.irrelevant.append(bad)
+            lessons.preferences.append(both)
+    return lessons, lost
 
 
 @dataclass(frozen=True)
@@ -116,12 +116,12 @@ class Pool:
         """The pool with its words times a weight."""
         return replace(self, words_FP=weight * self.words_FP)
 
-    def take(self, at: np.ndarray) -> Pool:
+    def take(self, places: np.ndarray) -> Pool:
         """The pool for some of the queries."""
-        place = {int(old): new for new, old in enumerate(at)}
+        place = {int(old): new for new, old in enumerate(places)}
         rows = [[place[q], a, b] for q, a, b in self.pairs_M3.tolist() if q in place]
         pairs_M3 = torch.tensor(rows, dtype=torch.long).reshape(-1, 3)
-        at_F = torch.as_tensor(np.asarray(at))
+        at_F = torch.as_tensor(np.asarray(places))
         masks = (self.relevant_FP[at_F], self.open_FP[at_F], self.irrelevant_FP[at_F])
         return Pool(self.vectors_PD, *masks, pairs_M3, self.words_FP[at_F])
 
@@ -141,13 +141,13 @@ def pool_of(
     higher and was not judged may be relevant, and is no negative of that query.
     """
     count = len(lessons)
-    said = [np.concatenate([a, b, c.ravel()]) for a, b, c in _parts(lessons)]
+    judged = [np.concatenate([a, b, c.ravel()]) for a, b, c in _parts(lessons)]
     hard = [_hard(lessons, query_FD, corpus)]
     if words is not None:  # a query at a time: a corpus may be large
         hard += [highest(words.shares([text]), HARD).ravel() for text in lessons.queries]
     size = min(POOL, len(corpus))
     drawn = np.random.default_rng(seed).choice(len(corpus), size, replace=False)
-    rows_P = np.unique(np.concatenate([*said, *hard, drawn]).astype(np.int64))
+    rows_P = np.unique(np.concatenate([*judged, *hard, drawn]).astype(np.int64))
     vectors_PD = torch.from_numpy(np.ascontiguousarray(corpus.vectors[rows_P], np.float32))
     relevant_FP, irrelevant_FP, answer_FP = (
         torch.zeros(count, len(rows_P), dtype=torch.bool) for _ in range(3)
@@ -177,13 +177,13 @@ def _parts(lessons: Lessons) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
 
 def _hard(lessons: Lessons, query_FD: np.ndarray, corpus: Embeddings) -> np.ndarray:
     """Corpus rows of hard negatives of the queries that have an answer."""
-    at = np.flatnonzero(lessons.gains)
-    if not len(at):
+    places = np.flatnonzero(lessons.gains)
+    if not len(places):
         return np.empty(0, np.int64)
-    rows = [lessons.answers[int(i)] for i in at]
+    rows = [lessons.answers[int(i)] for i in places]
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in rows])]).astype(np.int64)
     positives = Positives(offsets, np.concatenate(rows), np.arange(len(corpus)))
-    queries = Embeddings([str(i) for i in at], query_FD[at])
+    queries = Embeddings([str(i) for i in places], query_FD[places])
     policy = MiningConfig(num_negatives=min(HARD, len(corpus)), reference="max")
-    found = mine(queries, corpus, positives, policy).negatives.doc_rows_RK
-    return found[found >= 0]
+    rows_FK = mine(queries, corpus, positives, policy).negatives.doc_rows_RK
+    return rows_FK[rows_FK >= 0]

@@ -43,7 +43,7 @@ WHAT = {
     "encoder": "the encoder of queries",
 }
 
-Told = Callable[[str, int, int], None]  # phase, done, total
+ReportProgress = Callable[[str, int, int], None]  # phase, done, total
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ class Work:
         *,
         guard: JudgedQueries,
         config: TuneConfig,
-        told: Told,
+        report_progress: ReportProgress,
     ) -> None:
         self.encoder, self.lessons, self.corpus, self.words = encoder, lessons, corpus, words
-        self.seed, self.told = config.seed, told
-        told("Reading what was judged", 0, 1)
+        self.seed, self.report_progress = config.seed, report_progress
+        report_progress("Reading what was judged", 0, 1)
         self.query_FD = encoder.encode(lessons.queries, kind="query")
         self.pool: Pool = pool_of(lessons, self.query_FD, corpus, words, seed=config.seed)
         self.gains_C = np.flatnonzero(lessons.gains)
@@ -86,39 +86,39 @@ class Work:
         self.known_C = guard.scores(guarded)
         self.weights = [0.0]  # those the guard set bears
         if words is not None:
-            found = {weight: guard.scores(guarded, weight) for weight in WEIGHTS}
-            self.weights = [w for w, score_C in found.items() if self.borne(score_C)]
+            scores = {weight: guard.scores(guarded, weight) for weight in WEIGHTS}
+            self.weights = [w for w, score_C in scores.items() if self.borne(score_C)]
         self.weight = self.weight_for(np.arange(len(lessons)))
 
     def borne(self, score_C: np.ndarray) -> bool:
         """Whether the guard set loses no more than it may."""
         return float((score_C - self.known_C).mean()) >= -GUARD_MAY_LOSE
 
-    def weight_for(self, at: np.ndarray) -> float:
+    def weight_for(self, places: np.ndarray) -> float:
         """How much words count, as some of the queries say with the vectors they have."""
-        query_AD, pool = self.query_FD[at], self.pool.take(at)
+        query_AD, pool = self.query_FD[places], self.pool.take(places)
         usual_A = _losses(query_AD, pool.weighted(USUAL))
         more = {w: _losses(query_AD, pool.weighted(w)) - usual_A for w in self.weights}
         return likely_weight(more)
 
-    def trained(self, method: str, at: np.ndarray, title: str = "") -> Change:
+    def trained(self, method: str, places: np.ndarray, title: str = "") -> Change:
         """The weights before and after training on some of the queries."""
         if method == "words":
             return {}, {}
-        total = MATRIX_STEPS if method == "matrix" else encoder_steps(len(at))
+        total = MATRIX_STEPS if method == "matrix" else encoder_steps(len(places))
         title = title or f"Training {WHAT[method]} on all queries"
         done = 0
 
-        def told(count: int) -> None:
+        def step_done(count: int) -> None:
             nonlocal done
             done += count
-            self.told(title, done, total)
+            self.report_progress(title, done, total)
 
-        pool = self.pool.take(at).weighted(self.weight_for(at))
+        pool = self.pool.take(places).weighted(self.weight_for(places))
         if method == "matrix":
-            return train_matrix(torch.from_numpy(self.query_FD[at]), pool, told)
-        queries = [self.lessons.queries[int(i)] for i in at]
-        return train_encoder(self.encoder, queries, pool, seed=self.seed, told=told)
+            return train_matrix(torch.from_numpy(self.query_FD[places]), pool, step_done)
+        queries = [self.lessons.queries[int(i)] for i in places]
+        return train_encoder(self.encoder, queries, pool, seed=self.seed, step_done=step_done)
 
     def cross_fit(self, method: str) -> dict[float, Trial]:
         """For each share of the change, how every query does by weights that never saw it."""
@@ -189,8 +189,8 @@ def methods_for(asked: str, usable: int, words: bool) -> list[str]:
         )
     if asked != "auto":
         return [asked]
-    found = ["words", "matrix", "encoder"] if usable >= ENCODER_FROM else ["words", "matrix"]
-    return found if words else found[1:]
+    methods = ["words", "matrix", "encoder"] if usable >= ENCODER_FROM else ["words", "matrix"]
+    return methods if words else methods[1:]
 
 
 def _losses(query_FD: np.ndarray, pool: Pool) -> np.ndarray:

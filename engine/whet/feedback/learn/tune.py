@@ -29,7 +29,7 @@ from whet.feedback.learn.trials import (
     SHARES,
     WHAT,
     Change,
-    Told,
+    ReportProgress,
     Trials,
     Work,
     best,
@@ -62,7 +62,7 @@ class Score:
         """The standard error of the mean change."""
         return float((self.after_C - self.before_C).std() / max(1, len(self.after_C)) ** 0.5)
 
-    def told(self) -> dict[str, float | int | str]:
+    def summary(self) -> dict[str, float | int | str]:
         """As numbers for a page."""
         before, after = float(self.before_C.mean()), float(self.after_C.mean())
         return {
@@ -100,9 +100,11 @@ class Tuned:
 
     def verdict(self) -> str:
         """What a person needs to know to decide."""
-        told = self.held_out.told()
-        change = f"{MEASURE} {told['before']:.3f} before and {told['after']:.3f} after tuning"
-        asked = f"On {told['queries']} judged queries, each left out when it was scored: {change}. "
+        summary = self.held_out.summary()
+        change = f"{MEASURE} {summary['before']:.3f} before and {summary['after']:.3f} after tuning"
+        asked = (
+            f"On {summary['queries']} judged queries, each left out when it was scored: {change}. "
+        )
         kept = f"On {len(self.guard.after_C)} other queries: {self.guard.gain:+.3f}. "
         return asked + kept + self.advice()
 
@@ -132,7 +134,7 @@ def tune(
     *,
     words: Words | None,
     config: TuneConfig,
-    told: Told,
+    report_progress: ReportProgress,
 ) -> Tuned:
     """Learn from the lessons; the model given stays as it is.
 
@@ -144,7 +146,15 @@ def tune(
     usable = int(lessons.gains.sum())
     check_enough(usable)
     methods = methods_for(config.method, usable, words is not None)
-    work = Work(model.side("query"), lessons, corpus, words, guard=guard, config=config, told=told)
+    work = Work(
+        model.side("query"),
+        lessons,
+        corpus,
+        words,
+        guard=guard,
+        config=config,
+        report_progress=report_progress,
+    )
     trials = {method: work.cross_fit(method) for method in methods}
     method, share = best(trials)
     changes = {method: work.trained(method, np.arange(len(lessons)))}
@@ -179,28 +189,28 @@ def _within_guard(work: Work, changes: dict[str, Change], share: float) -> _Kept
     """The greatest share of the first change, up to the one wished for, that the guard set bears;
     else the other change, if there is one; else the smallest share.
     """
-    work.told("Looking whether it forgets", 0, 1)
+    work.report_progress("Looking whether it forgets", 0, 1)
     method, *others = changes
-    wished = [(method, one) for one in SHARES if one <= share]
+    wished = [(method, part) for part in SHARES if part <= share]
     if method == "words":
         wished = wished[:1]
-    for name, one in [*wished, *((other, 1.0) for other in others)]:
-        query = changed(work.encoder, blend(*changes[name], one))
+    for name, part in [*wished, *((other, 1.0) for other in others)]:
+        query = changed(work.encoder, blend(*changes[name], part))
         found_C = work.guard.scores(query.encode(work.guard.texts, kind="query"), work.weight)
-        kept = _Kept(name, one, query, Score(work.known_C, found_C))
+        kept = _Kept(name, part, query, Score(work.known_C, found_C))
         if work.borne(found_C):
             break
-    work.told("Looking whether it forgets", 1, 1)
+    work.report_progress("Looking whether it forgets", 1, 1)
     return kept
 
 
 def _why(method: str, share: float, trials: Trials, usable: int, weight: float) -> str:
     if len(trials) > 1:
         best = {way: min(t.loss_F.mean() for t in by.values()) for way, by in trials.items()}
-        said = ", ".join(f"{WHAT[way]} {loss:.3f}" for way, loss in best.items())
-        reason = f"of what was tried it had the lowest loss on queries left out ({said})"
+        losses = ", ".join(f"{WHAT[way]} {loss:.3f}" for way, loss in best.items())
+        reason = f"of what was tried it had the lowest loss on queries left out ({losses})"
         if method != min(best, key=lambda way: best[way]):
-            reason = f"what had the lowest loss on queries left out ({said}) forgets too much"
+            reason = f"what had the lowest loss on queries left out ({losses}) forgets too much"
     elif usable < ENCODER_FROM:
         reason = f"{usable} judged queries are too few to move more"
     else:

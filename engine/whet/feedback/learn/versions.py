@@ -66,8 +66,8 @@ class Versions:
 
     def all(self) -> list[dict[str, Any]]:
         """What is known of each version, oldest first."""
-        found = sorted(self.folder.glob(NUMBERED))
-        return [self.facts(0), *(self.facts(int(folder.name)) for folder in found)]
+        folders = sorted(self.folder.glob(NUMBERED))
+        return [self.facts(0), *(self.facts(int(folder.name)) for folder in folders)]
 
     def facts(self, number: int) -> dict[str, Any]:
         """What is known of a version. ConfigError if there is none of this number."""
@@ -89,9 +89,9 @@ class Versions:
             "share": tuned.share,
             "why": tuned.why,
             "seconds": round(tuned.seconds, 1),
-            "held_out": tuned.held_out.told(),
-            "losses": tuned.losses.told(),
-            "guard": tuned.guard.told(),
+            "held_out": tuned.held_out.summary(),
+            "losses": tuned.losses.summary(),
+            "guard": tuned.guard.summary(),
             "better": tuned.better,
             "verdict": tuned.verdict(),
             "advice": tuned.advice(),

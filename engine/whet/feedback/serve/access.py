@@ -221,9 +221,12 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 async def _answer(
     send: Send, status: int, text: str, *, location: str = "", set_cookie: str = ""
 ) -> None:
-    said = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(text.encode()))}
+    fields = {
+        "content-type": "text/plain; charset=utf-8",
+        "content-length": str(len(text.encode())),
+    }
     if location:
-        said |= {"location": location, "set-cookie": set_cookie}
-    headers = [(name.encode(), value.encode()) for name, value in said.items()]
+        fields |= {"location": location, "set-cookie": set_cookie}
+    headers = [(name.encode(), value.encode()) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text.encode()})

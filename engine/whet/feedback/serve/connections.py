@@ -78,9 +78,11 @@ class Connection(H11Protocol):
 
     def _make_room(self) -> None:
         """Close who was never served first, then who was silent longest; this one if all work."""
-        others = [one for one in self.connections if isinstance(one, Connection) and one._is_idle()]
-        others = [one for one in others if one is not self] or [self]
-        leaving = min(others, key=lambda one: (one._served, one._since))
+        others = [
+            each for each in self.connections if isinstance(each, Connection) and each._is_idle()
+        ]
+        others = [each for each in others if each is not self] or [self]
+        leaving = min(others, key=lambda each: (each._served, each._since))
         self.connections.discard(leaving)  # at once: more may come before it is gone
         leaving.transport.abort()
 
@@ -104,14 +106,14 @@ class Server(uvicorn.Server):
 
 def _tell_once() -> Any:
     """An event loop's handler of errors, for which too many open files are one line."""
-    told = False
+    warned = False
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        nonlocal told
+        nonlocal warned
         if "out of system resource" not in context["message"]:
             loop.default_exception_handler(context)
-        elif not told:
-            told = True
+        elif not warned:
+            warned = True
             say("Too many files are open for another connection (`ulimit -n`). Some must wait.")
 
     return handle

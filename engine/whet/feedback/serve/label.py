@@ -109,8 +109,8 @@ def feedback_folder(config: LabelConfig, data: Dataset) -> Path:
     """
     home = Path(config.output or Path("runs") / f"feedback_{data.name}")
     config = _absolute(config, home)
-    told = home / "config.yaml"
-    if not told.exists():
+    recorded = home / "config.yaml"
+    if not recorded.exists():
         if home.exists() and (not home.is_dir() or _foreign(home)):
             raise ConfigError(
                 f"output={home} holds something that is no feedback. Choose another folder."
@@ -120,12 +120,12 @@ def feedback_folder(config: LabelConfig, data: Dataset) -> Path:
         write_config(home, config)
         return home
     remedy = "Bring back a copy, or say output=ANOTHER_FOLDER."
-    saved = readable_yaml(told, remedy=remedy)
+    saved = readable_yaml(recorded, remedy=remedy)
     for key, here in (("data.path", config.data.path), ("model.name", config.model.name)):
         group, _, name = key.partition(".")
         there = saved[group].get(name) if isinstance(saved.get(group), dict) else None
         if not isinstance(there, str):
-            raise CheckpointError(f"{told} is damaged: {key} is missing or wrong. {remedy}")
+            raise CheckpointError(f"{recorded} is damaged: {key} is missing or wrong. {remedy}")
         if there != here:
             raise ConfigError(
                 f"{home} holds feedback for {key}={there}, and this command says {here}. "

@@ -64,18 +64,18 @@ class Session:
         encoded = time.perf_counter()
         scores, rows = searcher.best([query], vector, max(1, min(k, MOST_RESULTS)))
         done = time.perf_counter()
-        found = self.data.corpus.ids_of(rows[0])
-        score_of = dict(zip(found, map(float, scores[0]), strict=True))
+        ids = self.data.corpus.ids_of(rows[0])
+        score_of = dict(zip(ids, map(float, scores[0]), strict=True))
         events = self._known.now().of(query)
         known = self._rows(sorted({event.doc_id for event in events if event.doc_id}))
         events = [event for event in events if event.doc_id is None or event.doc_id in known]
-        order = order_after(events, found)
+        order = order_after(events, ids)
         return {
             "query": query,
             "query_id": query_id,
             "model": searcher.version,
             "results": self._results(order, score_of, marks_for(events, who)),
-            "found": found,
+            "found": ids,
             "standing": [_said(event) for event in events],
             "ms": {"embed": 1e3 * (encoded - start), "search": 1e3 * (done - encoded)},
         }
@@ -102,8 +102,8 @@ class Session:
     def find(self, text: str, k: int) -> list[dict[str, Any]]:
         """Documents for other words: one of them may be what the list lacks."""
         self._sureness.hold()
-        searcher, said = self._searcher, [checked(text)]
-        scores, rows = searcher.best(said, searcher.vectors(said), max(1, min(k, MOST_RESULTS)))
+        searcher, texts = self._searcher, [checked(text)]
+        scores, rows = searcher.best(texts, searcher.vectors(texts), max(1, min(k, MOST_RESULTS)))
         ids = self.data.corpus.ids_of(rows[0])
         return self._results(ids, dict(zip(ids, map(float, scores[0]), strict=True)), {})
 
@@ -125,29 +125,31 @@ class Session:
         ids = self.data.queries.ids_of(order)
         start = ids.index(after) + 1 if after in ids else 0
         places = [*range(start, len(ids)), *range(start)]
-        open_ = [at for at in places if texts[at].strip() not in done]
-        others = [at for at in open_ if ids[at] != after]
+        open_ = [place for place in places if texts[place].strip() not in done]
+        others = [place for place in open_ if ids[place] != after]
         if not (others or open_):
             return {"query": None, "query_id": None, "margin": None, "left": 0}
-        at = (others or open_)[0]
+        place = (others or open_)[0]
         return {
-            "query": texts[at],
-            "query_id": ids[at],
-            "margin": self._sureness.margin(int(order[at])),
+            "query": texts[place],
+            "query_id": ids[place],
+            "margin": self._sureness.margin(int(order[place])),
             "left": len(open_),
         }
 
-    def add(self, said: Sequence[Any]) -> int:
+    def add(self, payload: Sequence[Any]) -> int:
         """Store events as a page gives them; when, and on which model, is ours to say.
 
         Returns how many were new. DataError if one cannot be: nothing is stored then.
         """
-        if len(said) > MOST_EVENTS:
-            raise DataError(f"{len(said)} events at once are too many. Send {MOST_EVENTS} a time.")
+        if len(payload) > MOST_EVENTS:
+            raise DataError(
+                f"{len(payload)} events at once are too many. Send {MOST_EVENTS} a time."
+            )
         now, model = time.time(), self._searcher.name
         events = [
-            replace(event_of(one, f"event {number}"), time=now, model=model)
-            for number, one in enumerate(said, 1)
+            replace(event_of(record, f"event {number}"), time=now, model=model)
+            for number, record in enumerate(payload, 1)
         ]
         for event in events:
             self._check_ids(event)
@@ -199,7 +201,7 @@ class Session:
         """
         version = self.versions.facts(number)
         lists = version["lists"]
-        names = {name for one in lists for side in ("before", "after") for name in one[side]}
+        names = {name for entry in lists for side in ("before", "after") for name in entry[side]}
         rows = self._rows(sorted(names))
         texts = self.data.corpus.texts(list(rows.values()))
         glimpses = {
@@ -247,7 +249,7 @@ class Session:
     def _check_ids(self, event: Event) -> None:
         """No id that the data lack is stored: exports would carry it on."""
         self._check_query_id(event.query_id)
-        names = [one.doc_id for one in event.shown]
+        names = [result.doc_id for result in event.shown]
         names += [event.doc_id] if event.doc_id is not None else []
         lost = set(names) - set(self._rows(names))
         if lost:

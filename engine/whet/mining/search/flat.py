@@ -83,7 +83,7 @@ def _alike(queries: np.ndarray, depth_Q: np.ndarray) -> list[np.ndarray]:
         if not blocks:
             blocks.append(same[:PROBED])
             same = same[PROBED:]
-        blocks += [same[at] for at in slices(len(same), step)]
+        blocks += [same[span] for span in slices(len(same), step)]
     return blocks
 
 

@@ -40,8 +40,8 @@ def _run(task: Task, k: int) -> Answer:
     left, probes = np.arange(len(query_QD)), min(FIRST_PROBES, most)
     while len(left):
         index.nprobe = probes
-        for at in slices(len(left), 1024):
-            _round(replace(task, queries=query_QD), index, left[at], (result, unseen_Q))
+        for span in slices(len(left), 1024):
+            _round(replace(task, queries=query_QD), index, left[span], (result, unseen_Q))
         left = left[result.rows_Qk[left, -1] < 0]
         if probes == most:
             break
@@ -59,22 +59,22 @@ def _index(corpus_ND: np.ndarray) -> tuple[Any, int]:
     import faiss
 
     rows, dimension = corpus_ND.shape
-    for at in slices(rows, ADD_ROWS):
-        norms(corpus_ND[at], side="corpus", first_row=at.start)
+    for span in slices(rows, ADD_ROWS):
+        norms(corpus_ND[span], side="corpus", first_row=span.start)
     lists = max(1, min(int(4 * np.sqrt(rows)), rows // LEAST_ROWS))
     index = faiss.index_factory(dimension, f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
     if getattr(faiss, "get_num_gpus", lambda: 0)():
         index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
     some = np.sort(np.random.default_rng(0).permutation(rows)[: TRAIN_ROWS * lists])
     index.train(np.ascontiguousarray(corpus_ND[some], np.float32))
-    for at in slices(rows, ADD_ROWS):
-        index.add(np.ascontiguousarray(corpus_ND[at], np.float32))
+    for span in slices(rows, ADD_ROWS):
+        index.add(np.ascontiguousarray(corpus_ND[span], np.float32))
     return index, min(lists, MOST_PROBES)
 
 
-def _round(task: Task, index: Any, queries: np.ndarray, found: tuple[TopK, np.ndarray]) -> None:
+def _round(task: Task, index: Any, queries: np.ndarray, answer: tuple[TopK, np.ndarray]) -> None:
     """Candidates of some queries, scored and filtered; the results and counts are written."""
-    result, unseen_Q = found
+    result, unseen_Q = answer
     part = task.take(queries)
     k = result.rows_Qk.shape[1]
     widest = k + SPARE + int(part.window.excluded_Q.max(initial=0))

@@ -51,11 +51,11 @@ def search_shards(task: Task, corpus: CorpusShard, k: int, search: SearchPart) -
         task.window._replace(exclude=_own(task.window.exclude, corpus)),
         _own_hints(task.hint_QC, corpus),
     )
-    found = together(lambda: search(part))
-    top = _merged(found.top, corpus.start, k)
-    unseen_Q = None if found.unseen_Q is None else summed(found.unseen_Q)
-    why = f"{found.why}; {world().size} parts of the corpus"
-    return SearchResult(top, found.backend, why, unseen_Q)
+    own = together(lambda: search(part))
+    top = _merged(own.top, corpus.start, k)
+    unseen_Q = None if own.unseen_Q is None else summed(own.unseen_Q)
+    why = f"{own.why}; {world().size} parts of the corpus"
+    return SearchResult(top, own.backend, why, unseen_Q)
 
 
 def _own(exclude: Exclude, corpus: CorpusShard) -> Exclude:
@@ -77,9 +77,9 @@ def _merged(own: TopK, start: int, k: int) -> TopK:
     """
     own_rows_Qk = np.where(own.rows_Qk >= 0, own.rows_Qk + start, -1)
     scores, rows = [np.empty((0, k), np.float32)], [np.empty((0, k), np.int64)]
-    for at in slices(len(own_rows_Qk), max(1, MERGED // k)):
-        rows_qW = np.concatenate(list(exchanged(own_rows_Qk[at])), axis=1)
-        scores_qW = np.concatenate(list(exchanged(own.scores_Qk[at])), axis=1)
+    for span in slices(len(own_rows_Qk), max(1, MERGED // k)):
+        rows_qW = np.concatenate(list(exchanged(own_rows_Qk[span])), axis=1)
+        scores_qW = np.concatenate(list(exchanged(own.scores_Qk[span])), axis=1)
         order = np.lexsort((rows_qW, -scores_qW, rows_qW < 0), axis=1)[:, :k]
         rows.append(concatenated(np.take_along_axis(rows_qW, order, 1)))
         scores.append(concatenated(np.take_along_axis(scores_qW, order, 1)))

@@ -53,11 +53,11 @@ class Tile(NamedTuple):
 
 def tiles(corpus_ND: np.ndarray, rows: int) -> Iterator[Tile]:
     """The corpus in reading order."""
-    for at in slices(len(corpus_ND), rows):
-        tile_TD = np.ascontiguousarray(corpus_ND[at], np.float32)
+    for span in slices(len(corpus_ND), rows):
+        tile_TD = np.ascontiguousarray(corpus_ND[span], np.float32)
         if not tile_TD.flags.writeable:  # a read-only memory map: torch takes writable memory only
             tile_TD = tile_TD.copy()
-        yield Tile(at.start, tile_TD, norms(tile_TD, side="corpus", first_row=at.start))
+        yield Tile(span.start, tile_TD, norms(tile_TD, side="corpus", first_row=span.start))
 
 
 class Queries(NamedTuple):
@@ -81,9 +81,9 @@ class Queries(NamedTuple):
 class Block:
     """Some queries, the best rows they have met so far, and their counts."""
 
-    def __init__(self, queries: Queries, at: np.ndarray, keep: int) -> None:
-        self.at, self.keep = at, keep
-        self.query_BD, self.norm_B, self.window, self.sure_B = queries.take(at)
+    def __init__(self, queries: Queries, chosen: np.ndarray, keep: int) -> None:
+        self.at, self.keep = chosen, keep
+        self.query_BD, self.norm_B, self.window, self.sure_B = queries.take(chosen)
         count = len(self.query_BD)
         self.best_BK = torch.full((count, keep), -torch.inf)
         self.rows_BK = torch.full((count, keep), -1, dtype=torch.int64)
@@ -160,9 +160,9 @@ class Block:
 
     def merge(self, score_BM: torch.Tensor, row_BM: torch.Tensor) -> None:
         """Keep the best of what is kept and of these."""
-        best, at = torch.cat([self.best_BK, score_BM], dim=1).topk(self.keep, dim=1)
+        best, order = torch.cat([self.best_BK, score_BM], dim=1).topk(self.keep, dim=1)
         self.best_BK = best
-        self.rows_BK = torch.cat([self.rows_BK, row_BM], dim=1).gather(1, at)
+        self.rows_BK = torch.cat([self.rows_BK, row_BM], dim=1).gather(1, order)
 
     def least_to_keep(self, group_GB: torch.Tensor) -> torch.Tensor:
         """A float32 dot per query under which nothing can be among the `keep` best of what was seen
@@ -297,11 +297,11 @@ def finish_block(block: Block, corpus_ND: np.ndarray, k: int, result: TopK) -> n
     # Dots may be too low by the error, so what was dropped scores at most this.
     unseen_B = np.maximum(least_B, block.let_go_B) + block.error_B
     done = finish(block.query_BD, corpus_ND, rows_BK, unseen_B, k=k, window=block.window)
-    at = block.at
-    result.scores_Qk[at], result.rows_Qk[at] = done.scores_Qk, done.rows_Qk
-    result.above_Q[at] = block.above_B
+    chosen = block.at
+    result.scores_Qk[chosen], result.rows_Qk[chosen] = done.scores_Qk, done.rows_Qk
+    result.above_Q[chosen] = block.above_B
     open_B = len(corpus_ND) - block.window.excluded_Q
     # Without a floor nothing was counted at it, and every open row is at or above it.
     at_least_B = np.where(block.floor_B > -np.inf, block.at_least_B, open_B)
-    result.below_Q[at] = open_B - np.maximum(block.above_B, at_least_B)
-    return at[~done.certain_Q]
+    result.below_Q[chosen] = open_B - np.maximum(block.above_B, at_least_B)
+    return chosen[~done.certain_Q]

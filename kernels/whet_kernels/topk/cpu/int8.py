@@ -43,7 +43,7 @@ TINY = 1e-17  # squares of smaller losses may vanish in float32
 def in_threads(pool: ThreadPoolExecutor, total: int, run: Callable[[int, int], None]) -> None:
     """Call `run(start, stop)` for consecutive parts of range(total), one a thread."""
     parts = slices(total, max(1, -(-total // torch.get_num_threads())))
-    list(pool.map(lambda at: run(at.start, at.stop), parts))
+    list(pool.map(lambda span: run(span.start, span.stop), parts))
 
 
 class Int8(NamedTuple):
@@ -172,16 +172,16 @@ def suits_int8(
     except VectorError:  # the pass over the whole corpus names the row
         return np.zeros_like(suits_Q), sure_Q
     small = Int8Tile.of(tile, pool)
-    for at in slices(len(suits_Q), SAMPLE_QUERIES):
-        part = queries.take(np.arange(at.start, at.stop))
+    for span in slices(len(suits_Q), SAMPLE_QUERIES):
+        part = queries.take(np.arange(span.start, span.stop))
         score_BS = torch.from_numpy(part.query_QD) @ torch.from_numpy(tile.rows_TD).T
         lost_B = Int8.of(part.query_QD, part.norm_Q, 1, pool).lost_R
         error_B = int8_error_B(part.norm_Q, lost_B, small) + part.norm_Q * small.lost_G.max()
         ceiling_B = part.window.ceiling_Q.astype(np.float64)
         doubt_B = _share(score_BS, ceiling_B + error_B) - _share(score_BS, ceiling_B - error_B)
-        suits_Q[at] &= doubt_B < DOUBT
+        suits_Q[span] &= doubt_B < DOUBT
         if not np.isfinite(part.sure_Q).all():  # a warm start knows more than a sample
-            sure_Q[at] = _reached(part, tile, score_BS, k)
+            sure_Q[span] = _reached(part, tile, score_BS, k)
     return suits_Q, sure_Q
 
 

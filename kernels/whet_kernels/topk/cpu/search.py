@@ -115,7 +115,7 @@ def _first_pass(
 
         def blocks_of(chosen: np.ndarray) -> list[Block]:
             parts = slices(len(chosen), tiling.queries)
-            return [Block(queries, chosen[at], wanted) for at in parts]
+            return [Block(queries, chosen[span], wanted) for span in parts]
 
         exact, fast = blocks_of(np.flatnonzero(~fast_Q)), blocks_of(np.flatnonzero(fast_Q))
         fast_blocks = [Int8Block(block, k, pool) for block in fast]
@@ -196,8 +196,8 @@ def _scan(
         maybe_TB = (score_TB >= low_B) & (score_TB <= bounds.over_B) & (score_TB > -torch.inf)
         row_M, query_M = (part.numpy() for part in maybe_TB.nonzero(as_tuple=True))
         exact_M = tile_scores(block.query_BD, tile.rows_TD, query_M, row_M)
-        found = (query_M, exact_M, row_M + tile.first)
-        scores_Bk, rows_Bk = _merge(scores_Bk, rows_Bk, found, block)
+        hits = (query_M, exact_M, row_M + tile.first)
+        scores_Bk, rows_Bk = _merge(scores_Bk, rows_Bk, hits, block)
         worst_B = np.nan_to_num(scores_Bk[:, -1].astype(np.float64), nan=-np.inf)
         least_B = np.maximum(least_B, worst_B)
     result.scores_Qk[chosen], result.rows_Qk[chosen] = scores_Bk, rows_Bk
@@ -206,11 +206,11 @@ def _scan(
 def _merge(
     scores_Bk: np.ndarray,
     rows_Bk: np.ndarray,
-    found: tuple[np.ndarray, np.ndarray, np.ndarray],
+    hits: tuple[np.ndarray, np.ndarray, np.ndarray],
     block: Block,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best, exactly ordered, of those held and those found in the window."""
-    query_M, exact_M, row_M = found
+    query_M, exact_M, row_M = hits
     keep_M = (exact_M >= block.floor_B[query_M]) & (exact_M <= block.ceiling_B[query_M])
     score_BM, row_BM = by_query(
         torch.from_numpy(query_M[keep_M]),

@@ -177,11 +177,11 @@ def sift(
     near_T = np.empty(scores.height, np.float32)
     terms_D = np.empty(vectors.tile_TD.shape[1])
     for b in range(start, stop):
-        found = _in_doubt(b, scores, limits, kept, doubt_T)
+        doubtful = _in_doubt(b, scores, limits, kept, doubt_T)
         kept.above_B[b] -= _excluded_above(b, scores, vectors, limits)
-        for i in range(found):
+        for i in range(doubtful):
             near_T[i] = dot(vectors.query_BD, b, vectors.tile_TD, doubt_T[i])
-        _settle((b, found, k), (doubt_T, near_T, terms_D), vectors, limits, kept)
+        _settle((b, doubtful, k), (doubt_T, near_T, terms_D), vectors, limits, kept)
 
 
 @inlined
@@ -191,7 +191,7 @@ def _in_doubt(b, scores, limits, kept, doubt_T):  # type: ignore[no-untyped-def]
     """
     bottom = min(np.float64(kept.least_B[b]), np.float64(limits.near_B[b]))
     top = np.float64(limits.over_B[b])
-    found, above = 0, 0
+    doubtful, above = 0, 0
     for g in range((scores.height + SCALED_ROWS - 1) // SCALED_ROWS):
         begin, end = g * SCALED_ROWS, min(scores.height, (g + 1) * SCALED_ROWS)
         scale = scores.scale_B[b] * scores.scale_G[g]
@@ -208,11 +208,11 @@ def _in_doubt(b, scores, limits, kept, doubt_T):  # type: ignore[no-untyped-def]
             high = _as_sum(top + error, 1 / scale) + np.int32(1)
         for t in range(begin, end):
             value = scores.sum_BT[b, t]
-            doubt_T[found] = t
-            found += (value >= low) & (value <= high)
+            doubt_T[doubtful] = t
+            doubtful += (value >= low) & (value <= high)
             above += value > high
     kept.above_B[b] += above
-    return found
+    return doubtful
 
 
 @inlined
@@ -232,9 +232,9 @@ def _excluded_above(b, scores, vectors, limits):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _settle(place, found, vectors, limits, kept):  # type: ignore[no-untyped-def]
+def _settle(place, rows, vectors, limits, kept):  # type: ignore[no-untyped-def]
     """Count the rows above the ceiling, keep those that may be among the best, drop the others."""
-    (b, count, k), (doubt_T, near_T, terms_D) = place, found
+    (b, count, k), (doubt_T, near_T, terms_D) = place, rows
     low, high = limits.offsets_B1[b], limits.offsets_B1[b + 1]
     for i in range(count):
         t, near = doubt_T[i], near_T[i]

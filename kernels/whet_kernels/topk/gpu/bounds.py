@@ -69,34 +69,34 @@ def _sampled_exclusions(window: Window, step: int) -> np.ndarray:
     return np.diff(before_E1[window.exclude.offsets_Q1])
 
 
-def write_results(block: GpuBlock, found: PassResult, result: TopK) -> np.ndarray:
+def write_results(block: GpuBlock, outcome: PassResult, result: TopK) -> np.ndarray:
     """Results and counts of the certain queries into `result`; gives the queries, by their place in
     the block, whose counts are still in doubt.
     """
-    certain = found.certain_B.numpy()
-    at = block.chosen[certain]
-    result.scores_Qk[at] = found.scores_Bk.numpy()[certain]
-    result.rows_Qk[at] = found.rows_Bk.numpy()[certain]
+    certain = outcome.certain_B.numpy()
+    rows = block.chosen[certain]
+    result.scores_Qk[rows] = outcome.scores_Bk.numpy()[certain]
+    result.rows_Qk[rows] = outcome.rows_Bk.numpy()[certain]
     if not (block.has_ceiling or block.has_floor):
         return np.empty(0, np.int64)
-    at_least_B, lost = _at_least(block, found)
+    at_least_B, lost = _at_least(block, outcome)
     excluded_above_B, excluded_at_least_B = _excluded_counts(block)
-    above_B = found.above_B.numpy() - excluded_above_B
+    above_B = outcome.above_B.numpy() - excluded_above_B
     open_B = len(block.job.corpus_ND) - block.window.excluded_Q
     below_B = open_B - np.maximum(above_B, at_least_B - excluded_at_least_B)
-    result.above_Q[at], result.below_Q[at] = above_B[certain], below_B[certain]
+    result.above_Q[rows], result.below_Q[rows] = above_B[certain], below_B[certain]
     return lost
 
 
-def _at_least(block: GpuBlock, found: PassResult) -> tuple[np.ndarray, np.ndarray]:
+def _at_least(block: GpuBlock, outcome: PassResult) -> tuple[np.ndarray, np.ndarray]:
     """How many rows score the floor or more, excluded or not; and the queries still in doubt.
 
     A pass counts the rows above a threshold: here above the number just under the floor.
     """
-    has_floor_B, near_B = block.window.floor_Q > -np.inf, found.near_B.numpy()
-    counted_B = found.floor_B.numpy() + near_B
+    has_floor_B, near_B = block.window.floor_Q > -np.inf, outcome.near_B.numpy()
+    counted_B = outcome.floor_B.numpy() + near_B
     at_least_B = np.where(has_floor_B, counted_B, len(block.job.corpus_ND))
-    doubtful = np.flatnonzero(found.certain_B.numpy() & has_floor_B & (near_B > 0))
+    doubtful = np.flatnonzero(outcome.certain_B.numpy() & has_floor_B & (near_B > 0))
     if not block.job.exact_counts or not len(doubtful):
         return at_least_B, np.empty(0, np.int64)
     under_B = np.nextafter(block.window.floor_Q[doubtful], np.float32(-np.inf))

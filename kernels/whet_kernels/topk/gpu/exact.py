@@ -180,14 +180,14 @@ def _admit_rows(
 ):
     """Append one query's admissible rows to those it keeps, and count those above the ceiling."""
     query = tl.program_id(0).to(tl.int64)
-    found = tl.minimum(tl.load(found_ptr + query), FOUND_ROOM)
+    hits = tl.minimum(tl.load(found_ptr + query), FOUND_ROOM)
     kept = tl.load(kept_ptr + query)
     above = tl.load(above_ptr + query)
     ceiling = tl.load(ceiling_ptr + query)
     least = tl.maximum(tl.load(floor_ptr + query), tl.load(low_ptr + query))
-    for start in range(0, found, CHUNK):
+    for start in range(0, hits, CHUNK):
         at_F = start + tl.arange(0, CHUNK)
-        there_F = at_F < found
+        there_F = at_F < hits
         score_F = tl.load(score_ptr + query * FOUND_ROOM + at_F, there_F, 0.0)
         row_F = tl.load(row_ptr + query * FOUND_ROOM + at_F, there_F, 0).to(tl.int64) + FIRST
         # Before exclusions are applied, as in the band kernel: the host takes them off together.
@@ -234,20 +234,20 @@ class CandidateRows(NamedTuple):
 
 
 def admit_rows(
-    found: SlabHits, first: int, low_B: torch.Tensor, limits: DeviceLimits, kept: CandidateRows
+    hits: SlabHits, first: int, low_B: torch.Tensor, limits: DeviceLimits, kept: CandidateRows
 ) -> None:
     """Append what is inside the window, not excluded and scores `low_B` or more to `kept`.
 
     `first` is the slab's first row in the corpus.
     """
-    _admit_rows[(len(found.row_BF),)](
-        *found,
+    _admit_rows[(len(hits.row_BF),)](
+        *hits,
         low_B,
         *limits[:4],
         *kept,
         first,
-        found.row_BF.shape[1],
+        hits.row_BF.shape[1],
         kept.row_BC.shape[1],
         STEPS=int(limits.longest).bit_length() + 1 if limits.longest else 0,
-        CHUNK=min(256, triton.next_power_of_2(found.row_BF.shape[1])),
+        CHUNK=min(256, triton.next_power_of_2(hits.row_BF.shape[1])),
     )

@@ -57,11 +57,11 @@ class GpuTiling:
         copies = 2 * float_type(corpus_ND).itemsize if streamed else 0
         slab = _power_of_two(max(512, min(16384, SLAB_BYTES // (wide * (2 + copies)))))
         slab = min(slab, _power_of_two(rows) * 2 if rows else 1)
-        found = min(slab, 2 * _power_of_two(2 * k + 64))
-        kept = k + found
-        each = slab // WORD * 4 + found * 8 + kept * 12 + k * 28 + 256
+        hits = min(slab, 2 * _power_of_two(2 * k + 64))
+        kept = k + hits
+        each = slab // WORD * 4 + hits * 8 + kept * 12 + k * 28 + 256
         block = max(256, min(BLOCK_BYTES // each, QUERY_BYTES // (6 * wide), 16384))
-        return cls(block // 256 * 256, slab, found, kept, max(16384, 64 * k))
+        return cls(block // 256 * 256, slab, hits, kept, max(16384, 64 * k))
 
 
 def _power_of_two(number: int) -> int:
@@ -269,7 +269,7 @@ class Pass:
         # What scores under the bound was dropped unseen: a k-th under it may not be the k-th.
         certain_B = ~self.lost_B & (last_B >= self.low_B[: self.block.count])
         above_B, floor_B, near_B = (each[: self.block.count] for each in self.counts[:3])
-        found = PassResult(
+        outcome = PassResult(
             torch.where(there_Bk, self.kept.score_BC[:, : self.k], torch.nan),
             torch.where(there_Bk, self.kept.row_BC[:, : self.k], -1),
             last_B,
@@ -279,4 +279,4 @@ class Pass:
             floor_B.long(),
             near_B.long(),
         )
-        return PassResult(*(each.cpu() for each in found))
+        return PassResult(*(each.cpu() for each in outcome))

@@ -57,9 +57,9 @@ def exact_scan(
 
     `low_B` are float32 lower bounds of the k-th results, -inf where none is known.
     """
-    for at in slices(len(query_BD), SCAN_QUERIES):
-        part = window.take(np.arange(at.start, at.stop))
-        yield at, _Scan(query_BD[at], part, k, low_B[at]).run(corpus_ND)
+    for span in slices(len(query_BD), SCAN_QUERIES):
+        part = window.take(np.arange(span.start, span.stop))
+        yield span, _Scan(query_BD[span], part, k, low_B[span]).run(corpus_ND)
 
 
 class _Scan:

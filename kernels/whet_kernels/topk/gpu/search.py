@@ -73,8 +73,8 @@ def mine_topk_gpu(
     gear = _gear(query_QD, corpus_ND, device) if first_pass == "auto" else first_pass
     job = GpuSearch(query_QD, corpus_ND, k, window, gear, cut, device, exact_counts)
     warm_Q = np.full(len(query_QD), -np.inf, np.float32) if warm_lo_Q is None else warm_lo_Q
-    for at in slices(len(query_QD), cut.queries):
-        _mine_block(job, np.arange(at.start, at.stop), warm_Q[at], result)
+    for span in slices(len(query_QD), cut.queries):
+        _mine_block(job, np.arange(span.start, span.stop), warm_Q[span], result)
     return result
 
 
@@ -111,12 +111,12 @@ def _mine_block(job: GpuSearch, chosen: np.ndarray, warm_B: np.ndarray, result: 
     warm = torch.from_numpy(np.minimum(np.asarray(warm_B, np.float32), block.window.ceiling_Q))
     low_B = torch.maximum(low_B, warm.to(job.device))
     for _ in range(2):
-        found = Pass(block, low_B, job.k).run()
-        left = ~found.certain_B
-        left[torch.from_numpy(write_results(block, found, result))] = True
+        outcome = Pass(block, low_B, job.k).run()
+        left = ~outcome.certain_B
+        left[torch.from_numpy(write_results(block, outcome, result))] = True
         if not left.any():
             return
-        low_B = found.last_B[left].to(job.device)
+        low_B = outcome.last_B[left].to(job.device)
         block = GpuBlock.of(job, block.chosen[left.numpy()])
     _scan(block, low_B, result)
 
@@ -126,9 +126,9 @@ def _scan(block: GpuBlock, low_B: torch.Tensor, result: TopK) -> None:
     job = block.job
     open_B = len(job.corpus_ND) - block.window.excluded_Q
     for part, done in exact_scan(block.query_BD, job.corpus_ND, job.k, block.window, low_B):
-        at = block.chosen[part]
+        rows = block.chosen[part]
         above_B, at_least_B = done.above_B.cpu().numpy(), done.at_least_B.cpu().numpy()
-        result.scores_Qk[at] = done.scores_Bk.cpu().numpy()
-        result.rows_Qk[at] = done.rows_Bk.cpu().numpy()
-        result.above_Q[at] = above_B
-        result.below_Q[at] = open_B[part] - np.maximum(above_B, at_least_B)
+        result.scores_Qk[rows] = done.scores_Bk.cpu().numpy()
+        result.rows_Qk[rows] = done.rows_Bk.cpu().numpy()
+        result.above_Q[rows] = above_B
+        result.below_Q[rows] = open_B[part] - np.maximum(above_B, at_least_B)

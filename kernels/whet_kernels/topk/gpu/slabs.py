@@ -52,7 +52,7 @@ def slabs_of(
     is asked for.
     """
     count = -(-len(corpus_ND) // step)
-    parts = [slice(at.start * step, at.stop * step, step) for at in slices(count, rows)]
+    parts = [slice(span.start * step, span.stop * step, step) for span in slices(count, rows)]
     if device.type == "cuda" and not lies_on(corpus_ND, device):
         yield from _streamed(corpus_ND, parts, min(rows, count), device)
         return

@@ -140,7 +140,7 @@ def opened(name: str, options: argparse.Namespace) -> Collection:
     from whet.data.load import load_dataset
     from whet.encoding.store import embeddings_folder
     from whet.encoding.table import encode_table
-    from whet.evaluation.lexical import words_of
+    from whet.evaluation.lexical import corpus_words
     from whet.feedback.learn.checks import JudgedQueries, guard_check
     from whet.model.encoder import Encoder
 
@@ -159,7 +159,7 @@ def opened(name: str, options: argparse.Namespace) -> Collection:
     else:  # no split to learn from: every second query
         learn, test_rows = test_rows[::2], test_rows[1::2]
     other = str(options.data / OTHER.get(name, "nl2bash"))
-    words = words_of(data.corpus)
+    words = corpus_words(data.corpus)
     guard = guard_check(
         data, corpus, model, other=other, avoid=set(), encode=EncodeConfig(), words=words
     )

@@ -32,7 +32,12 @@ from kept import Records
 from torch import Tensor
 from torch.nn import functional as F
 
-from whet_kernels.infonce.fused import choose_backend, fused_info_nce, info_nce_reference, slices
+from whet_kernels.infonce.fused import (
+    choose_loss_backend,
+    fused_info_nce,
+    info_nce_reference,
+    slices_in_steps,
+)
 
 RECORDS = Records("fused_infonce")
 TEMPERATURE = 0.05
@@ -123,8 +128,8 @@ def fused(query: Tensor, doc: Tensor, symmetric: bool) -> None:
 def floor(query: Tensor, doc: Tensor, symmetric: bool) -> None:
     """The matrix products of `fused` and nothing else."""
     tile = FLOOR_TILE[query.device.type]
-    for rows in slices(len(query), tile[0]):
-        for columns in slices(len(doc), tile[1]):
+    for rows in slices_in_steps(len(query), tile[0]):
+        for columns in slices_in_steps(len(doc), tile[1]):
             for _ in range(3 if symmetric else 2):
                 weight = query[rows] @ doc[columns].T
             torch.mm(weight, doc[columns])
@@ -224,7 +229,7 @@ def spread(values: Any) -> dict[str, float]:
 
 def circumstances(query: Tensor) -> dict[str, Any]:
     """What a figure depends on."""
-    backend, _ = choose_backend("auto", query.device, query.dtype)
+    backend, _ = choose_loss_backend("auto", query.device, query.dtype)
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         cwd=Path(__file__).parent,

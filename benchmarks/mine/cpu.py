@@ -179,11 +179,11 @@ def auto(case: Search) -> np.ndarray:
 
 def _auto(case: Search) -> tuple[np.ndarray, str]:
     from whet.mining.search import windowed_search
-    from whet.mining.search.backend import task_of
+    from whet.mining.search.backend import search_task
 
     window = case.window
     options = {"ceiling_Q": window.ceiling_Q, "exclude": window.exclude} if case.filters else {}
-    found = windowed_search(task_of(*case.arrays, **options), case.k)
+    found = windowed_search(search_task(*case.arrays, **options), case.k)
     return found.top.rows_Qk, found.backend
 
 

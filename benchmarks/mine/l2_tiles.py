@@ -24,7 +24,7 @@ if not torch.cuda.is_available() or find_spec("triton") is None:
 import triton
 import triton.language as tl
 
-from whet_kernels.topk.gpu.band_kernel import Band, band_words, padding, words_of
+from whet_kernels.topk.gpu.band_kernel import Band, band_words, packed_hits, padding
 from whet_kernels.topk.gpu.rounding import room_for_rounded, round_rows
 
 TILE_QUERIES, TILE_ROWS = 2048, 8192  # 32 MiB of bfloat16 scores
@@ -46,7 +46,7 @@ def _compare(
     score_MN = tl.load(score_ptr + at_M[:, None] * ROWS + at_N[None, :]).to(tl.float32)
     hit_MN = score_MN >= tl.load(low_ptr + at_M)[:, None]
     hit_MN = hit_MN & (score_MN <= tl.load(high_ptr + at_M)[:, None])
-    word_MW = tl.reshape(words_of(hit_MN, BINS), (BM, BN // 32))
+    word_MW = tl.reshape(packed_hits(hit_MN, BINS), (BM, BN // 32))
     at_W = tl.program_id(1) * (BN // 32) + tl.arange(0, BN // 32)
     tl.store(word_ptr + at_M[:, None] * (ROWS // 32) + at_W[None, :], word_MW)
 

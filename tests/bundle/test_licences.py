@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from whet.bundle.making.licences import PERMITS, licence_of, permitted, read_expression, together
+from whet.bundle.making.licences import (
+    PERMITS,
+    combined_permissions,
+    licence_of,
+    permitted,
+    read_expression,
+)
 from whet.run.licences_found import statements_in
 
 MIT = (
@@ -101,9 +107,9 @@ def test_one_unknown_part_makes_the_whole_unknown_and_no_part_makes_it_freer():
     free = permitted("CC0-1.0")
     for name in (*PERMITS, None):
         one = permitted(name)
-        assert together([one]) == one
-        assert together([free, one]) == one
-        assert together([one, permitted(None)])["derive"] in ("no", "unknown")
+        assert combined_permissions([one]) == one
+        assert combined_permissions([free, one]) == one
+        assert combined_permissions([one, permitted(None)])["derive"] in ("no", "unknown")
 
 
 def test_statements_that_disagree_are_no_licence():

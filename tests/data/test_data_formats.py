@@ -160,7 +160,7 @@ def test_every_format_reads_back_equal(tmp_path: Path, write: Callable[[Path], P
     data = load_dataset(str(write(tmp_path)))
     assert judged(data) == JUDGED
     assert len(data.corpus) == 4
-    assert data.findings.found == {}
+    assert data.findings.cases == {}
 
 
 def test_pairs_of_one_content_have_one_digest(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def _child(request: dict[str, Any], rank: int) -> int:
         for kind, details in request["fault"].items():
             globals()[f"_{kind}"](**details)
     if request["processes"] == 1:
-        code = whet_launch.cli.main.guarded(lambda: _fit(config))
+        code = whet_launch.cli.main.exit_code_of(lambda: _fit(config))
         print("operations:", ctypes.CDLL(None).operations() if _preloaded() else "?", flush=True)
         return code
     return _joined(config, rank, request)
@@ -155,7 +155,7 @@ def _joined(config: FitConfig, rank: int, request: dict[str, Any]) -> int:
     }
     dist.init_process_group("gloo")
     with joined(seconds=60):
-        code = whet_launch.cli.main.guarded(lambda: _fit(config))
+        code = whet_launch.cli.main.exit_code_of(lambda: _fit(config))
         if code == 0:
             dist.barrier()
     return code

@@ -20,7 +20,7 @@ from whet.storage.commit import commit_folder, write_atomically
 from whet.storage.disk import disk_errors_name, full_places, is_full, mount_of, of_disk
 from whet.storage.lock import locked
 from whet.training.saving import InPlace
-from whet_launch.cli.main import guarded, main
+from whet_launch.cli.main import exit_code_of, main
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_the_command_is_said(capsys: pytest.CaptureFixture[str], number: int) ->
     def fail() -> int:
         raise OSError(number, "x", "/a/b")
 
-    assert guarded(fail, "whet mine 'data=a b'") == 1
+    assert exit_code_of(fail, "whet mine 'data=a b'") == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"whet: /a/b: {os.strerror(number)}")
     assert line.endswith(", then give again: whet mine 'data=a b'")

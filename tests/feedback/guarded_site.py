@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from whet.feedback.learn.job import Tuner
 from whet.feedback.serve.access import KEY_HEADER, Keys
-from whet.feedback.serve.app import guarded, make_app
+from whet.feedback.serve.app import guarded_app, make_app
 from whet.feedback.serve.session import Session
 
 PORT = 8765
@@ -26,7 +26,7 @@ class Site:
     def __init__(self, session: Session, tuner: Tuner, home: Path) -> None:
         self.session, self.keys = session, Keys(PORT)
         self.app = make_app(session, tuner, self.keys, home=home)
-        self.outside = guarded(self.app, self.keys, NAMES)
+        self.outside = guarded_app(self.app, self.keys, NAMES)
 
     def client(self, *, key: bool = True) -> TestClient:
         client = TestClient(self.outside, base_url=ORIGIN, follow_redirects=False)

@@ -25,9 +25,9 @@ from whet.data.load import load_dataset
 from whet.feedback.events.store import EventStore
 from whet.feedback.learn.job import EVENTS, Tuner, tune_folder
 from whet.feedback.serve.access import Keys
-from whet.feedback.serve.app import guarded, make_app
+from whet.feedback.serve.app import guarded_app, make_app
 from whet.feedback.serve.connections import server_of
-from whet.feedback.serve.label import feedback_folder, opened
+from whet.feedback.serve.label import feedback_folder, session_and_tuner
 from whet.feedback.serve.listening import hosts_of, listen
 from whet.feedback.serve.session import Session
 
@@ -49,7 +49,7 @@ def open_folder(data: Path, model: Path, home: Path) -> tuple[Session, Tuner]:
     config.output, config.tune = str(home), QUICK
     loaded = load_dataset(str(data))
     home = feedback_folder(config, loaded)
-    return opened(loaded, home, EventStore(home / EVENTS), config)
+    return session_and_tuner(loaded, home, EventStore(home / EVENTS), config)
 
 
 def answers(session: Session, count: int) -> list[dict[str, Any]]:
@@ -166,7 +166,9 @@ def made(data: Path, model: Path, home: Path, port: int) -> tuple[Page, socket.s
     session, tuner = open_folder(data, model, home)
     port = listening.getsockname()[1]
     keys = Keys(port)
-    app = guarded(make_app(session, tuner, keys, home=home), keys, hosts_of("127.0.0.1", listening))
+    app = guarded_app(
+        make_app(session, tuner, keys, home=home), keys, hosts_of("127.0.0.1", listening)
+    )
     return Page(session, tuner, keys, port, home, server_of(app)), listening
 
 

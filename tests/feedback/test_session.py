@@ -13,7 +13,7 @@ from labelling import event, open_folder
 
 from whet.data.text import sentences_of
 from whet.errors import ConfigError, DataError
-from whet.evaluation.lexical import words_of
+from whet.evaluation.lexical import corpus_words
 from whet.feedback.events.store import read_events
 from whet.feedback.serve.session import Session
 
@@ -213,7 +213,7 @@ def test_another_version_searches_without_a_restart(tuned_session: Session) -> N
     model, corpus = session.versions.open(1), session.data.corpus
     vectors = model.encode(corpus.texts(range(len(corpus))))
     scores = vectors @ model.encode([QUERY], kind="query")[0]
-    scores += model.words * words_of(corpus).shares([QUERY])[0]
+    scores += model.words * corpus_words(corpus).shares([QUERY])[0]
     assert ids(after) == corpus.ids_of(np.argsort(-scores, kind="stable")[:20])
     session.add([event("skip", QUERY)])
     assert session._known.now().events[-1].model.startswith("1:")

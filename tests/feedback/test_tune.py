@@ -17,7 +17,7 @@ from whet.encoding.store import embeddings_folder
 from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError, DataError
 from whet.evaluation.hybrid import HybridSearch
-from whet.evaluation.lexical import words_of
+from whet.evaluation.lexical import corpus_words
 from whet.feedback.events.event import Event, Shown
 from whet.feedback.events.judgments import Judged, judgments
 from whet.feedback.learn import lessons as lessons_module
@@ -44,7 +44,7 @@ def encoder(tiny_model):
 
 @pytest.fixture(scope="module")
 def words(data):
-    return words_of(data.corpus)
+    return corpus_words(data.corpus)
 
 
 @pytest.fixture(scope="module")

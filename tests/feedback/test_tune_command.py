@@ -19,11 +19,11 @@ from whet.data.load import load_dataset
 from whet.encoding.store import embeddings_folder
 from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError
-from whet.evaluation.lexical import words_of
+from whet.evaluation.lexical import corpus_words
 from whet.evaluation.trec import read_run
 from whet.feedback.events.store import EventStore
 from whet.feedback.learn.checks import guard_check
-from whet.feedback.learn.job import EVENTS, Tuner, opened, tune_folder
+from whet.feedback.learn.job import EVENTS, Tuner, begun_config, tune_folder
 from whet.feedback.learn.versions import KINDS, Versions
 from whet.feedback.serve.session import Session
 from whet.model.towers import open_model
@@ -87,7 +87,7 @@ def test_a_version_that_counts_words_is_judged_as_it_searches(home, tiny_data, t
         other=None,
         avoid=set(),
         encode=EncodeConfig(),
-        words=words_of(data.corpus),
+        words=corpus_words(data.corpus),
     )
     scores = check.scores(towers.encode(check.texts, kind="query"), weight)
     metrics = json.loads((out / "metrics.json").read_text())
@@ -161,7 +161,7 @@ def test_a_folder_of_feedback_trusts_nobodys_code(home, tmp_path, capsys):
     (copy / "config.yaml").write_text(yaml.safe_dump(config))
     assert main(["tune", str(copy), "use=0"]) == 2
     assert "add trust_remote_code=true" in capsys.readouterr().err
-    assert opened(copy, trust=True).tune.method == "${oc.env:HOME}"  # nothing fills it in
+    assert begun_config(copy, trust=True).tune.method == "${oc.env:HOME}"  # nothing fills it in
 
 
 @pytest.mark.parametrize("process", [None, 1, 2**22 + 1])

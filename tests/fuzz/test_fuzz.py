@@ -46,9 +46,9 @@ def test_model_folders(tiny_model: Path, outside: Path, tmp_path: Path) -> None:
             np.save(target, open_model(str(folder)).encode(["ba ce di", "fo"]))
             return 0
 
-        from whet_launch.cli.main import guarded
+        from whet_launch.cli.main import exit_code_of
 
-        return guarded(action)
+        return exit_code_of(action)
 
     for seed, rng in seeds("model folders"):
         folder = fresh_copy(tiny_model, tmp_path / "model")

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from whet.loss.gradcache import cached_step
 from whet.loss.infonce import DENSE_AT_MOST, Targets, matryoshka_info_nce, uses_tiles
-from whet_kernels.infonce.fused import choose_backend, fused_info_nce, info_nce_reference
+from whet_kernels.infonce.fused import choose_loss_backend, fused_info_nce, info_nce_reference
 
 pytestmark = [
     pytest.mark.kernel,
@@ -365,13 +365,13 @@ def test_triton_is_not_imported_before_it_is_used():
 
 def test_the_choice_of_a_backend_has_a_reason():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert choose_backend("auto", cpu, torch.float32) == (
+    assert choose_loss_backend("auto", cpu, torch.float32) == (
         "torch", "the vectors are on cpu, the Triton kernels need CUDA"
     )  # fmt: skip
-    assert choose_backend("auto", cuda, torch.float64)[0] == "torch"
-    assert choose_backend("torch", cuda, torch.float32) == ("torch", "asked for")
+    assert choose_loss_backend("auto", cuda, torch.float64)[0] == "torch"
+    assert choose_loss_backend("torch", cuda, torch.float32) == ("torch", "asked for")
     with pytest.raises(ValueError, match=r"backend=tritton is not known\. Choose from auto"):
-        choose_backend("tritton", cpu, torch.float32)
+        choose_loss_backend("tritton", cpu, torch.float32)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ pytestmark = [
 SLOW_WITHOUT_GPU = pytest.mark.slow if INTERPRET else pytest.mark.kernel
 DEVICE = torch.device("cpu" if INTERPRET else "cuda")
 NONE = {"ceiling_Q": None, "floor_Q": None, "exclude": None}
-SMALL = GpuTiling(queries=64, rows=128, found=64, kept=96, sample=64)
+SMALL = GpuTiling(queries=64, rows=128, hits=64, kept=96, sample=64)
 EXAMPLES = 10 if INTERPRET else 200
 GEARS = ["bf16", "fp16", "int8"]
 
@@ -50,7 +50,7 @@ def on_gpu(query, corpus, k, *, tiling=SMALL, first_pass="auto", exact_counts=Tr
     """`mine_topk_gpu` with what `mine_topk` takes, and a tiling that has room for k."""
     checked = window_of(len(query), len(corpus), **{**NONE, **window})
     if tiling is not None and tiling.kept < k:
-        tiling = GpuTiling(tiling.queries, tiling.rows, tiling.found, k + 32, tiling.sample)
+        tiling = GpuTiling(tiling.queries, tiling.rows, tiling.hits, k + 32, tiling.sample)
     options = {"tiling": tiling, "first_pass": first_pass, "exact_counts": exact_counts}
     return mine_topk_gpu(query, corpus, k, checked, **options)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from whet_launch.doctor import health
-from whet_launch.doctor.command import spelled
+from whet_launch.doctor.command import spelled_findings
 from whet_launch.doctor.health import FAIL, OK, WARN, Finding
 from whet_launch.doctor.nodes import _compared
 
@@ -114,7 +114,7 @@ def test_no_cluster_is_told_without_a_traceback(whet: Any) -> None:
 
 
 def test_warnings_and_failures_stand_at_the_end() -> None:
-    text = spelled(
+    text = spelled_findings(
         {
             "one": [Finding(OK, "a", "1"), Finding(WARN, "b", "2", "Mend it.")],
             "two": [Finding(FAIL, "c", "3", "Stop it.")],
@@ -133,7 +133,7 @@ def test_versions_that_differ_between_nodes_fail() -> None:
     other = {**same, "two": ([], {"torch": "3", "ray": "2"})}
     found = _compared(other)["the nodes compared"]
     assert [(one.state, one.what) for one in found] == [(FAIL, "ray"), (FAIL, "torch")]
-    assert "none on one" in found[0].found
+    assert "none on one" in found[0].detail
     assert _compared({"one": ([], {"torch": "2"})}) == {}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from whet.config import FitConfig
 from whet.errors import ConfigError
-from whet_launch.options.words import refuse_secrets, words_of
+from whet_launch.options.words import changed_options, refuse_secrets
 from whet_launch.remote import packing
 from whet_launch.remote.packing import files_of, look_through, pack
 from whet_launch.remote.secret_files import is_secret_name
@@ -90,7 +90,7 @@ def test_words_give_back_the_configuration(calls, whet, tmp_path: Path) -> None:
     config.loss.symmetric = True
     config.evaluate.measures = ["nDCG@10", "R@100"]
     config.trainer.learning_rate = 3e-5
-    assert whet("fit", *words_of(config, {})) == (0, "", "")
+    assert whet("fit", *changed_options(config, {})) == (0, "", "")
     assert calls == [config]
 
 

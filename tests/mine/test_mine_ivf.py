@@ -9,7 +9,7 @@ from whet.errors import ConfigError, EnvironmentRefused, MiningError
 from whet.mining.miner import mine
 from whet.mining.policy import policy_from
 from whet.mining.search import windowed_search
-from whet.mining.search.backend import task_of
+from whet.mining.search.backend import search_task
 from whet.types import Embeddings
 from whet_kernels.topk.reference import mine_topk_reference
 from whet_kernels.topk.window import Exclude, window_of
@@ -39,7 +39,7 @@ def test_what_it_finds_is_in_the_window_scored_exactly_and_its_recall_is_told(ve
         query, corpus, 10, window_of(len(query), len(corpus), ceiling_Q=ceiling, exclude=exclude)
     )
     found = windowed_search(
-        task_of(query, corpus, ceiling_Q=ceiling, exclude=exclude), 10, backend="ivf"
+        search_task(query, corpus, ceiling_Q=ceiling, exclude=exclude), 10, backend="ivf"
     )
     rows, scores = found.top.rows_Qk, found.top.scores_Qk
     assert (rows >= 0).all()
@@ -63,7 +63,7 @@ def test_it_widens_until_it_has_k_even_if_all_near_documents_are_above_the_ceili
     expected = mine_topk_reference(
         query, corpus, 9, window_of(len(query), len(corpus), ceiling_Q=ceiling)
     )  # only six are left
-    found = windowed_search(task_of(query, corpus, ceiling_Q=ceiling), 9, backend="ivf")
+    found = windowed_search(search_task(query, corpus, ceiling_Q=ceiling), 9, backend="ivf")
     assert np.array_equal(found.top.rows_Qk, expected.rows_Qk)
     assert (found.unseen_Q == 0).all()
 
@@ -71,13 +71,13 @@ def test_it_widens_until_it_has_k_even_if_all_near_documents_are_above_the_ceili
 def test_a_corpus_of_one_document_and_a_memory_map(tmp_path, vectors):
     query, corpus = vectors
     assert (
-        windowed_search(task_of(query, corpus[:1]), 2, backend="ivf").top.rows_Qk.tolist()
+        windowed_search(search_task(query, corpus[:1]), 2, backend="ivf").top.rows_Qk.tolist()
         == [[0, -1]] * 30
     )
     np.save(tmp_path / "corpus.npy", corpus)
     mapped = np.load(tmp_path / "corpus.npy", mmap_mode="r")
     a, b = (
-        windowed_search(task_of(query, part), 5, backend="ivf").top for part in (corpus, mapped)
+        windowed_search(search_task(query, part), 5, backend="ivf").top for part in (corpus, mapped)
     )
     assert np.array_equal(a.rows_Qk, b.rows_Qk)
 
@@ -87,7 +87,7 @@ def test_a_bad_vector_is_named(vectors):
     corpus[77, 3] = np.nan
     ids = [f"d{row}" for row in range(len(corpus))]
     with pytest.raises(MiningError, match="corpus 'd77'"):
-        windowed_search(task_of(query, Embeddings(ids, corpus)), 5, backend="ivf")
+        windowed_search(search_task(query, Embeddings(ids, corpus)), 5, backend="ivf")
 
 
 def test_mining_with_it_tells_what_was_not_seen(random_data):
@@ -112,4 +112,4 @@ def test_what_it_cannot_do_is_refused(options, message):
 @pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="there is a GPU")
 def test_a_gpu_that_is_asked_for_and_not_there_is_one_line(vectors):
     with pytest.raises(EnvironmentRefused, match="backend=gpu needs a CUDA GPU and there is none"):
-        windowed_search(task_of(*vectors), 3, backend="gpu")
+        windowed_search(search_task(*vectors), 3, backend="gpu")

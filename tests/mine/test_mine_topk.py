@@ -14,7 +14,7 @@ from whet.config import MiningConfig
 from whet.config.option import rules_of
 from whet.mining import search
 from whet.mining.search import tiles, windowed_search
-from whet.mining.search.backend import task_of
+from whet.mining.search.backend import search_task
 from whet_kernels.topk.cpu import int8 as int8_pass
 from whet_kernels.topk.cpu.search import Tiling, mine_topk_tiled
 from whet_kernels.topk.reference import mine_topk_reference
@@ -53,7 +53,7 @@ def through_mine_topk(backend):
 
 def through_search(backend):
     def run(query, corpus, k, **window):
-        return windowed_search(task_of(query, corpus, **window), k, backend=backend).top
+        return windowed_search(search_task(query, corpus, **window), k, backend=backend).top
 
     return run
 
@@ -201,12 +201,15 @@ def test_auto_says_why(tmp_path):
     query, corpus = vectors(rng, "unit", 3, 8), vectors(rng, "unit", 90, 8)
     np.save(tmp_path / "corpus.npy", corpus)
     mapped = np.load(tmp_path / "corpus.npy", mmap_mode="r")
-    assert windowed_search(task_of(query, corpus), 3).backend == "faiss"
+    assert windowed_search(search_task(query, corpus), 3).backend == "faiss"
     for found, why in [
-        (windowed_search(task_of(query, mapped), 3), "memory map"),
-        (windowed_search(task_of(query, corpus, floor_Q=np.zeros(3, np.float32)), 3), "min_score"),
-        (windowed_search(task_of(query, corpus), 2500), "2,500 a query"),
-        (windowed_search(task_of(query, corpus), 3, backend="blas"), "asked for"),
+        (windowed_search(search_task(query, mapped), 3), "memory map"),
+        (
+            windowed_search(search_task(query, corpus, floor_Q=np.zeros(3, np.float32)), 3),
+            "min_score",
+        ),
+        (windowed_search(search_task(query, corpus), 2500), "2,500 a query"),
+        (windowed_search(search_task(query, corpus), 3, backend="blas"), "asked for"),
     ]:
         assert found.backend == "blas"
         assert why in found.why
@@ -217,14 +220,14 @@ def test_auto_takes_int8_for_a_large_corpus_where_the_cpu_is_fast_at_it(monkeypa
     query, corpus = vectors(rng, "unit", 100, 4), vectors(rng, "unit", 8192, 4)
     monkeypatch.setattr(tiles, "FEW_PRODUCTS", 400 * 8192)
     monkeypatch.setattr(int8_pass, "int8_gain", lambda: 3.0)
-    found = windowed_search(task_of(query, corpus), 1)
+    found = windowed_search(search_task(query, corpus), 1)
     assert (found.backend, found.why[:33]) == ("int8", "int8 products run at 3.0 times th")
     monkeypatch.setattr(int8_pass, "int8_gain", lambda: 0.9)
-    assert windowed_search(task_of(query, corpus), 1).backend == "faiss"
+    assert windowed_search(search_task(query, corpus), 1).backend == "faiss"
     monkeypatch.setattr(int8_pass, "int8_gain", lambda: 3.0)
     assert (
         "99 queries times 8,192 documents are few"
-        in windowed_search(task_of(query[1:], corpus), 1).why
+        in windowed_search(search_task(query[1:], corpus), 1).why
     )
 
 
@@ -238,7 +241,7 @@ def test_a_gpu_that_fails_is_told_and_the_cpu_takes_over(monkeypatch, capsys):
     broken = replace(search.gpu, missing=lambda: "", suits=lambda *_: (True, ""), run=fails)
     monkeypatch.setattr(search, "gpu", broken)
     monkeypatch.setitem(search.BACKENDS, "gpu", broken)
-    found = windowed_search(task_of(query, corpus), 3)
+    found = windowed_search(search_task(query, corpus), 3)
     assert (found.backend, found.why) == (
         "blas",
         "not gpu: RuntimeError: no kernel image is available",
@@ -246,17 +249,17 @@ def test_a_gpu_that_fails_is_told_and_the_cpu_takes_over(monkeypatch, capsys):
     assert "Searching on the CPU" in capsys.readouterr().err
     assert_same(found.top, mine_topk_reference(query, corpus, 3))
     with pytest.raises(RuntimeError, match="long story"):
-        windowed_search(task_of(query, corpus), 3, backend="gpu")
+        windowed_search(search_task(query, corpus), 3, backend="gpu")
 
 
 @pytest.mark.parametrize(("backend", "told"), [("blas", "90 of 90"), ("faiss", "3 of 3")])
 def test_a_long_search_shows_where_it_is(backend, told, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     query, corpus = vectors(rng, "unit", 3, 8), vectors(rng, "unit", 90, 8)
-    windowed_search(task_of(query, corpus), 3, backend=backend)
+    windowed_search(search_task(query, corpus), 3, backend=backend)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("whet.mining.search.backend.LONG", 1)
-    windowed_search(task_of(query, corpus), 3, backend=backend)
+    windowed_search(search_task(query, corpus), 3, backend=backend)
     assert f"Searching: {told}" in capsys.readouterr().err
 
 

@@ -17,7 +17,7 @@ from whet.plan.footprint import Setting, Shape, every_strategy, footprint
 from whet.plan.machine import Machine
 from whet.plan.prices import price_of
 from whet.plan.probe import EncodeRates, SearchRates, StepRates
-from whet.plan.table import duration
+from whet.plan.table import rough_duration
 from whet.plan.workload import Split, Step, TextCount, Workload, workload_of
 from whet.training.batches.order import Order, total_steps
 
@@ -93,7 +93,7 @@ def test_a_whole_step_costs_what_was_measured_and_a_part_is_scaled():
     [(45, "45 s"), (485, "8 min 5 s"), (12_000, "3 h 20 min"), (187_200, "2 days 4 h")],
 )
 def test_durations(count, told):
-    assert duration(count) == told
+    assert rough_duration(count) == told
 
 
 def test_the_longest_name_in_the_device_is_its_price(tmp_path):

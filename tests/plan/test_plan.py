@@ -12,7 +12,7 @@ from whet.data.positives import positives_of
 from whet.data.splits import splits_of
 from whet.model.encoder import Encoder
 from whet.plan.make import make_plan, plan_path
-from whet.plan.table import plan_text, verdict
+from whet.plan.table import fit_verdict, plan_text
 from whet.plan.workload import Split
 from whet_launch.cli.main import main
 
@@ -69,9 +69,9 @@ def test_what_does_not_fit_is_refused_with_a_strategy_that_would(plan):
     if sizes[least] == sizes["ddp"]:
         pytest.skip("no strategy takes less")
     tight = replace(plan.machine, device_bytes=math.ceil(sizes[least]))
-    told = verdict(replace(plan, machine=tight))
+    told = fit_verdict(replace(plan, machine=tight))
     assert told.startswith("It does not fit: strategy=ddp takes") and f"strategy={least}" in told
-    nowhere = verdict(replace(plan, machine=replace(plan.machine, device_bytes=1)))
+    nowhere = fit_verdict(replace(plan, machine=replace(plan.machine, device_bytes=1)))
     assert "No strategy does" in nowhere
 
 

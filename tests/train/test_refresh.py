@@ -15,7 +15,7 @@ from whet.errors import ConfigError
 from whet.mining.report import overlap
 from whet.model.encoder import Encoder
 from whet.refresh import Refresher
-from whet.run.job import opened
+from whet.run.job import job_with_data
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def refresher(tiny_data, tiny_model, tmp_path):
             mining=MiningConfig(num_negatives=3),
             refresh=RefreshConfig(policy=policy, **{"max_share": 1.0, **options}),
         )
-        job = opened(config, tmp_path / "run", load_dataset(str(tiny_data)))
+        job = job_with_data(config, tmp_path / "run", load_dataset(str(tiny_data)))
         made, encoder = Refresher(job), Encoder.load(str(tiny_model)).eval()
         first = made.first(encoder).negatives
         made.start(encoder)

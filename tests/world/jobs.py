@@ -61,12 +61,12 @@ def search_with_nan(corpus) -> str:
     """The message of a mining whose corpus holds NaN in one process's part."""
     from whet.errors import MiningError
     from whet.mining.search import windowed_search
-    from whet.mining.search.backend import task_of
+    from whet.mining.search.backend import search_task
 
     part = share(len(corpus))
     shard = CorpusShard(corpus.ids, corpus.vectors[part], part.start)
     try:
-        windowed_search(task_of(corpus.vectors[:3], shard), 4)
+        windowed_search(search_task(corpus.vectors[:3], shard), 4)
     except MiningError as error:
         return str(error)
     return "nothing"

@@ -22,7 +22,7 @@ def applies(claim: ClaimConfig, model: str) -> bool:
     return claim.value is not None and claim.model == model
 
 
-def verdict(claim: ClaimConfig, value: float) -> str:
+def claim_verdict(claim: ClaimConfig, value: float) -> str:
     """What a claimed figure and ours say together: reproduced, differs (why), or not published.
 
     >>> verdict(ClaimConfig(value=0.645, tolerance=0.005), 0.6481)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from whet.bench.claim import applies, verdict
+from whet.bench.claim import applies, claim_verdict
 from whet.config import BM25, ClaimConfig
 from whet.errors import CheckpointError
 from whet.evaluation.measures import score
@@ -83,7 +83,7 @@ class Result:
     def verdict(self) -> str:
         """Whether the published figure came again."""
         claim = self.claim if self.published is not None else ClaimConfig()
-        return verdict(claim, self.value)
+        return claim_verdict(claim, self.value)
 
     @property
     def kept(self) -> bool:
@@ -184,6 +184,6 @@ def is_done(folder: Path, verb: str) -> bool:
     return (folder / ("model" if verb == "fit" else "metrics.json")).exists()
 
 
-def told_model(name: str) -> str:
+def model_label(name: str) -> str:
     """A model's name as tables show it: a folder by its last part."""
     return "BM25" if name == BM25 else Path(name).name

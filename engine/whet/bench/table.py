@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from whet.bench.results import Result, told_model
+from whet.bench.results import Result, model_label
 from whet.bench.suites import Suite
 from whet.report.charts import dot_rows
 from whet.report.render import page
 from whet.report.words import duration, p_text, signed
-from whet.run.folder import versions
+from whet.run.folder import package_versions
 from whet.storage.commit import write_atomically, write_json
 
 Column = tuple[str, list[str]]  # heading, a cell a row
@@ -27,7 +27,7 @@ def write_results(folder: Path, suite: Suite, results: Sequence[Result]) -> list
         [(result.recipe, result.interval, result.value, result.published) for result in results],
         title=f"{measure_of(results)}: a dot with its 95 % interval over queries, | as published",
     )
-    facts = {"machine": platform.processor() or platform.machine(), **versions()}
+    facts = {"machine": platform.processor() or platform.machine(), **package_versions()}
     heading = {"title": f"whet bench {suite.name}", "question": suite.question}
     written = {
         "results.md": f"{suite.question}\n\n{markdown(shown)}\n",
@@ -58,7 +58,7 @@ def columns(suite: Suite, results: Sequence[Result]) -> list[Column]:
         p = result.p_value(against) if against else None
         add("recipe", result.recipe)
         add("data", f"{result.data['name']} {result.data['digest'][:8]}")
-        add("model", told_model(result.model))
+        add("model", model_label(result.model))
         add("queries", f"{len(result.per_query):,}")
         add("published", _number(result.published))
         add("before", _number(result.base))

@@ -91,7 +91,7 @@ class Facts:
         return bool(self.origin["code"].get("new_files"))
 
 
-def read_run(folder: Path) -> Facts:
+def read_facts(folder: Path) -> Facts:
     """Read a run folder. CheckpointError if it is none, is not done, or is of an older Whet."""
     if not (folder / "config.yaml").is_file():
         raise CheckpointError(f"{folder} is no run folder, config.yaml is missing. Give a fit's.")
@@ -127,7 +127,7 @@ def read_run(folder: Path) -> Facts:
 
 
 @contextmanager
-def damage_told(folder: Path) -> Iterator[None]:
+def naming_damage(folder: Path) -> Iterator[None]:
     """Where records of a run hold what no run wrote, deeper than `read_run` looks, say so."""
     try:
         yield

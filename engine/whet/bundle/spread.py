@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from whet.bundle.facts import Facts, read_run
+from whet.bundle.facts import Facts, read_facts
 from whet.bundle.schema import is_score
 from whet.errors import CheckpointError, ConfigError
 from whet.evaluation.significance import bootstrap_interval
@@ -113,7 +113,7 @@ def _row(line: str) -> dict[str, Any] | None:
 
 def _same_recipe(facts: Facts, folder: Path) -> Facts:
     """The other run; refused where anything but the seed differs."""
-    other = read_run(folder)
+    other = read_facts(folder)
     mine, others = ({**run.config, "seed": None} for run in (facts, other))
     odd = [name for name in mine if mine[name] != others.get(name)]
     if facts.origin["data"]["digest"] != other.origin["data"]["digest"]:

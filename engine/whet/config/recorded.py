@@ -128,8 +128,8 @@ def refuse_other_options(begun: Mapping[str, Any], config: Any, source: str) -> 
     for key, now in deciding(config).items():
         if begun.get(key, now) != now:
             raise CheckpointError(
-                f"{source} was begun with {key}={spelled(begun[key])}, and its config.yaml says "
-                f"{spelled(now)} now. Set it back, or start a new run."
+                f"{source} was begun with {key}={spelled_value(begun[key])}, and its config.yaml "
+                f"says {spelled_value(now)} now. Set it back, or start a new run."
             )
 
 
@@ -142,7 +142,7 @@ def refuse_trust(left: Mapping[str, Any], source: str, option: str = TRUST) -> N
         )
 
 
-def spelled(value: Any) -> str:
+def spelled_value(value: Any) -> str:
     """A value as one would type it."""
     words = {None: "null", True: "true", False: "false"}
     plain = value is None or isinstance(value, bool)
@@ -153,7 +153,7 @@ def spelled_record(config: Any) -> str:
     """What a record set, in one line: the data, the model and every option not at its default."""
     standard, command_line = dict(options_of(type(config)())), for_the_command_line(type(config))
     return ", ".join(
-        f"{key}={spelled(value)}"
+        f"{key}={spelled_value(value)}"
         for key, value in options_of(config)
         if key not in command_line
         and (key in ("data.path", "model.name") or value != standard[key])

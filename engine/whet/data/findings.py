@@ -75,26 +75,26 @@ class Cases:
 class Findings:
     """Kind of finding -> its cases. Printing it shows all kinds, worst first."""
 
-    found: dict[str, Cases] = field(default_factory=dict)
+    cases: dict[str, Cases] = field(default_factory=dict)
 
     def add(self, kind: str, where: str, what: str) -> None:
         """Count one case of `kind` (a key of KINDS); the first few keep their sentence."""
-        case = self.found.setdefault(kind, Cases())
+        case = self.cases.setdefault(kind, Cases())
         case.count += 1
         if len(case.examples) < SHOWN_OF_A_KIND:
             case.examples.append(printable(f"{where}: {what}"))
 
     def more(self, kind: str, count: int) -> None:
         """Count `count` further cases of `kind` without sentences."""
-        self.found.setdefault(kind, Cases()).count += count
+        self.cases.setdefault(kind, Cases()).count += count
 
     def count(self, kind: str) -> int:
         """How many cases of one kind there are."""
-        return self.found[kind].count if kind in self.found else 0
+        return self.cases[kind].count if kind in self.cases else 0
 
     def of(self, severity: str) -> list[str]:
         """The kinds found of one severity (problem, warning or note), in the order of KINDS."""
-        return [kind for kind in KINDS if kind in self.found and KINDS[kind][0] == severity]
+        return [kind for kind in KINDS if kind in self.cases and KINDS[kind][0] == severity]
 
     @property
     def problems(self) -> int:
@@ -103,7 +103,7 @@ class Findings:
 
     def describe(self, kind: str) -> str:
         """All that is known of one kind: one line, or several where there are several cases."""
-        case, remedy = self.found[kind], KINDS[kind][1]
+        case, remedy = self.cases[kind], KINDS[kind][1]
         if case.count == 1 and case.examples:
             return f"{_sentence(case.examples[0])} {remedy}"
         lines = [f"{kind} ({case.count:,}): {remedy}", *(f"  {line}" for line in case.examples)]
@@ -133,7 +133,7 @@ class Findings:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {kind: asdict(case) for kind, case in self.found.items()}
+        return {kind: asdict(case) for kind, case in self.cases.items()}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Findings:

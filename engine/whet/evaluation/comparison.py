@@ -179,10 +179,10 @@ def _judgement(row: MeasureRow, queries: int) -> str:
     if row.p_value >= SIGNIFICANT:
         return f"The change may be chance (p = {row.p_value:.2f}; {counts})."
     better = "better" if row.difference > 0 else "worse"
-    return f"That is {better}, and more than chance ({p_text(row.p_value)}; {counts})."
+    return f"That is {better}, and more than chance ({p_equation(row.p_value)}; {counts})."
 
 
-def p_text(p_value: float) -> str:
+def p_equation(p_value: float) -> str:
     """`p = 0.012`, or `p < 0.001`."""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 

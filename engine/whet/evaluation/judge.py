@@ -15,7 +15,7 @@ from whet.data.load import Dataset
 from whet.encoding.corpus import Pace, embed
 from whet.errors import DataError
 from whet.evaluation.hybrid import HybridSearch
-from whet.evaluation.lexical import words_of
+from whet.evaluation.lexical import corpus_words
 from whet.evaluation.measures import Scores, check_measures, score
 from whet.evaluation.retrieval import Search, retrieve, run_of
 from whet.evaluation.trec import Judgments, Run
@@ -93,7 +93,7 @@ def judge(
     search = None
     if isinstance(encoder, Towers) and encoder.words:
         texts = data.queries.texts(qrels.query_rows)
-        search = HybridSearch(texts, words_of(data.corpus), encoder.words)
+        search = HybridSearch(texts, corpus_words(data.corpus), encoder.words)
     judgments = judgments_of(qrels, data.queries.ids, data.corpus.ids)
     return evaluate_run(queries, corpus, judgments, config, search=search)
 
@@ -102,6 +102,6 @@ def judge_words(data: Dataset, qrels: Qrels, config: EvaluateConfig) -> Evaluati
     """The same by BM25, which has no vectors."""
     measures = check_measures(config.measures, config.depth)
     queries, documents, asked = data.queries, data.corpus, qrels.query_rows
-    hits = words_of(documents).best(queries.texts(asked), config.depth)
+    hits = corpus_words(documents).best(queries.texts(asked), config.depth)
     run = run_of(*hits, queries.ids_of(asked), documents.ids)
     return Evaluation(run, score(run, judgments_of(qrels, queries.ids, documents.ids), measures))

@@ -83,7 +83,7 @@ class Words:
         return hits
 
 
-def words_of(corpus: TextTable) -> Words:
+def corpus_words(corpus: TextTable) -> Words:
     """Those of all documents of a data set."""
     return Words(corpus.texts(np.arange(len(corpus))))
 

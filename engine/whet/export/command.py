@@ -26,7 +26,7 @@ from whet.model.encoder import Encoder
 from whet.model.folder import ROUTER, find_folder
 from whet.model.towers import SIDES
 from whet.progress import say, track
-from whet.run.folder import versions
+from whet.run.folder import package_versions
 from whet.run.output import facts_of, whole_output
 from whet.storage.commit import write_json
 
@@ -111,7 +111,7 @@ def _write(
     """Write and check all files into the draft; the table to show."""
     probe_texts()
     record: dict[str, Any] = {"model": config.model.name, "fingerprint": encoder.fingerprint()}
-    record |= {"prompts": _prompts(encoder), "versions": versions(), "files": {}}
+    record |= {"prompts": _prompts(encoder), "versions": package_versions(), "files": {}}
     shown, remarks = "", []
     if {"onnx", "int8"} & set(config.formats):
         rows = _write_onnx(encoder, draft, config, data, record["files"])
@@ -183,11 +183,11 @@ def _write_gguf(encoder: Encoder, draft: Path, files: dict[str, Any]) -> list[st
         check = check_llama(encoder, path, kind, texts) if llama_is_here() else None
         files[path.relative_to(draft).as_posix()] = {"llama_cpp": check and asdict(check)}
         size = path.stat().st_size / 1e6
-        lines.append(f"GGUF, {kind}: {size:.1f} MB; {_llama_said(check)}")
+        lines.append(f"GGUF, {kind}: {size:.1f} MB; {_llama_summary(check)}")
     return lines
 
 
-def _llama_said(check: LlamaCheck | None) -> str:
+def _llama_summary(check: LlamaCheck | None) -> str:
     if check is None:
         return "not run, since llama-cpp-python is not installed"
     same = check.texts - len(check.cut_otherwise)

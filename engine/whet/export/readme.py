@@ -61,7 +61,9 @@ def readme(
 
     onnx = [file for file in files if file.endswith(".onnx")]
     parts = [
-        HEAD.format(name=name, version=whet.version.VERSION, table=table, prompts=_said(recipe))
+        HEAD.format(
+            name=name, version=whet.version.VERSION, table=table, prompts=_prompt_sentences(recipe)
+        )
     ]
     if onnx:
         listed = ", ".join(inputs)
@@ -71,7 +73,7 @@ def readme(
     return "".join(parts)
 
 
-def _said(recipe: Recipe) -> str:
+def _prompt_sentences(recipe: Recipe) -> str:
     prompts = {"query": recipe.query_prompt, "document": recipe.document_prompt}
     sentences = [f"`{prompt}` before every {kind}" for kind, prompt in prompts.items() if prompt]
     if not sentences:

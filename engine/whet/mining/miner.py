@@ -31,7 +31,7 @@ from whet.mining.propose import (
 from whet.mining.report import MiningReport, report_of
 from whet.mining.sample import Streams, choose, uniform_rows
 from whet.mining.search import named_error
-from whet.mining.search.backend import Task, task_of
+from whet.mining.search.backend import Task, search_task
 from whet.mining.search.sharded import corpus_scores
 from whet.types import CorpusShard, Embeddings, Negatives, Positives
 from whet_kernels.topk.exact import VectorError, norms
@@ -183,7 +183,7 @@ def _task(
             Exclude(table.offsets_Q1, table.doc_rows_P),
         )
     ceiling_R, floor_R = thresholds(reference.score_R, policy)
-    return task_of(query_RD, corpus, ceiling_Q=ceiling_R, floor_Q=floor_R, exclude=exclude)
+    return search_task(query_RD, corpus, ceiling_Q=ceiling_R, floor_Q=floor_R, exclude=exclude)
 
 
 def _hints(previous: Negatives | None, reference: References) -> np.ndarray | None:
@@ -309,7 +309,7 @@ def _on_short(
             picked.ranks_RK[full_R],
             picked.positive_scores_R[full_R],
         )
-    anywhere = task_of(task.queries, task.corpus, exclude=task.window.exclude)
+    anywhere = search_task(task.queries, task.corpus, exclude=task.window.exclude)
     anywhere = replace(anywhere, window=anywhere.window.without(picked.doc_rows_RK))
     allowed_R = len(task.corpus) - anywhere.window.excluded_Q
     want_R = np.minimum(want_R, allowed_R)

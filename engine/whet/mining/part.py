@@ -16,7 +16,7 @@ from whet.mining.miner import Mined, mine
 from whet.mining.policy import exclusions
 from whet.mining.propose import Rescore
 from whet.mining.search import windowed_search
-from whet.mining.search.backend import task_of
+from whet.mining.search.backend import search_task
 from whet.types import CorpusShard, Embeddings, Negatives, Positives
 
 
@@ -45,7 +45,7 @@ def candidates_of(
         cross_encoder=None,
     )
     allowed = mine(queries, corpus, positives, margins).negatives.doc_rows_RK
-    task = task_of(queries, corpus, exclude=exclusions(positives))
+    task = search_task(queries, corpus, exclude=exclusions(positives))
     search = windowed_search(task, count, policy.backend)
     return np.vstack([allowed, search.top.rows_Qk]).astype(np.int32)
 

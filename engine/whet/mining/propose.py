@@ -15,7 +15,7 @@ import numpy as np
 from whet.config import MiningConfig
 from whet.errors import MiningError
 from whet.mining.search import windowed_search
-from whet.mining.search.backend import Task, task_of
+from whet.mining.search.backend import Task, search_task
 from whet.mining.search.sharded import corpus_scores
 from whet_kernels.topk.exact import slices
 
@@ -106,7 +106,7 @@ def survivors_by_cross_encoder(
     # Many of the proposed fall to the new window, so far more are taken than are asked for.
     depth = policy.range_max or max(PROPOSED, 10 * asked)
     depth = max(1, min(depth, len(task.corpus)))
-    unfiltered = task_of(task.queries, task.corpus, exclude=task.window.exclude)
+    unfiltered = search_task(task.queries, task.corpus, exclude=task.window.exclude)
     proposed = survivors_by_vector(unfiltered, depth, policy.backend)
     proposed_RC = proposed.rows_Rk >= 0
     score_RC = np.full(proposed_RC.shape, np.nan, np.float32)

@@ -48,15 +48,15 @@ def stays_inside(path: Path, folder: Path) -> bool:
     return _is_in(path, _homes(folder))
 
 
-def inner_path(folder: Path, name: str, told_by: Path) -> Path:
-    """The path of something that a file of the folder (`told_by`) names; "" is the folder itself.
+def inner_path(folder: Path, name: str, named_in: Path) -> Path:
+    """The path of something that a file of the folder (`named_in`) names; "" is the folder itself.
 
     Raises ConfigError where it is absolute or leads out of the folder.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise ConfigError(
-            f"{printable(told_by)}: the path {printable(repr(name))} leads out of the model's "
+            f"{printable(named_in)}: the path {printable(repr(name))} leads out of the model's "
             "folder. Give a model whose files lie in its own folder."
         )
     if not stays_inside(folder / name, folder):

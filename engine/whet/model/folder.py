@@ -310,7 +310,7 @@ def write_matrix(folder: Path, matrix_DD: Tensor) -> None:
     path = folder / f"2_{DENSE}"
     size = len(matrix_DD)
     config = {"in_features": size, "out_features": size, "bias": False}
-    write_json(path / "config.json", {**config, "activation_function": IDENTITY})
+    write_draft_json(path / "config.json", {**config, "activation_function": IDENTITY})
     save_file({"linear.weight": matrix_DD.detach().contiguous()}, path / "model.safetensors")
 
 
@@ -329,9 +329,9 @@ def write_recipe(folder: Path, recipe: Recipe, dimension: int, *, matrix: bool =
     pooling = {"word_embedding_dimension": dimension, **flags, **dict.fromkeys(OTHER_FLAGS, False)}
     for i, kind in list(enumerate(kinds))[1:]:
         (folder / f"{i}_{kind}").mkdir(exist_ok=True)
-    write_json(folder / "modules.json", modules)
-    write_json(folder / "1_Pooling" / "config.json", {**pooling, "include_prompt": True})
-    write_json(
+    write_draft_json(folder / "modules.json", modules)
+    write_draft_json(folder / "1_Pooling" / "config.json", {**pooling, "include_prompt": True})
+    write_draft_json(
         folder / "sentence_bert_config.json",
         {"max_seq_length": recipe.max_length, "do_lower_case": False},
     )
@@ -341,13 +341,13 @@ def write_recipe(folder: Path, recipe: Recipe, dimension: int, *, matrix: bool =
 def write_prompts(folder: Path, query_prompt: str, documents: Recipe) -> None:
     """Write the file with the two prompts."""
     prompts = {"query": query_prompt, "document": documents.document_prompt}
-    write_json(
+    write_draft_json(
         folder / "config_sentence_transformers.json",
         {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     )
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_draft_json(path: Path, value: Any) -> None:
     """Write JSON into a draft."""
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 

@@ -24,7 +24,7 @@ from whet.model.folder import (
     ROUTER,
     UnsupportedModel,
     find_folder,
-    write_json,
+    write_draft_json,
     write_prompts,
 )
 from whet.model.tensors import AGAIN
@@ -87,12 +87,12 @@ class Towers:
             types = {name: f"{LIBRARY}.{name.rpartition('_')[2]}" for name in names}
             parameters = {"default_route": "document", "allow_empty_key": True}
             router = {"types": types, "structure": routes, "parameters": parameters}
-            write_json(draft / ROUTER, router)
+            write_draft_json(draft / ROUTER, router)
             module = {"idx": 0, "name": "0", "path": "", "type": f"{LIBRARY}.Router"}
-            write_json(draft / "modules.json", [module])
+            write_draft_json(draft / "modules.json", [module])
             write_prompts(draft, self.query.recipe.query_prompt, self.document.recipe)
             if self.words:
-                write_json(draft / WORDS, {"weight": self.words})
+                write_draft_json(draft / WORDS, {"weight": self.words})
             (draft / "README.md").write_text(card, encoding="utf-8")
         return target
 

@@ -14,7 +14,7 @@ from whet.plan.estimate import STATE_BYTES, Processes, StepCost, estimate, save_
 from whet.plan.machine import disk_bytes_s, peak_bytes
 from whet.plan.make import UNKNOWN_LINK, plan_path
 from whet.plan.probe import probe_encode, probe_search, training_device
-from whet.plan.table import duration
+from whet.plan.table import rough_duration
 from whet.plan.workload import Split, workload_of
 from whet.progress import say
 from whet.run.determinism import base_store
@@ -60,7 +60,7 @@ class Forecast:
         if len(self.steps) > min(STEPS, self.work.steps - 1):
             self.written["predicted"] = self._predict(self.steps[1:] or self.steps)
             self._write()
-            time_text = duration(self.written["predicted"]["seconds"])
+            time_text = rough_duration(self.written["predicted"]["seconds"])
             say(f"All of it, judging included, takes about {time_text}.")
 
     def _predict(self, steps: list[float]) -> dict[str, Any]:

@@ -11,13 +11,13 @@ MIB = 1 << 20
 def plan_text(plan: Plan) -> str:
     """What `whet plan` prints."""
     parts = [_head(plan), _stages(plan), _strategies(plan), _money(plan)]
-    return "\n\n".join([*parts, "\n".join([*plan.notes, verdict(plan)])])
+    return "\n\n".join([*parts, "\n".join([*plan.notes, fit_verdict(plan)])])
 
 
-def verdict(plan: Plan) -> str:
+def fit_verdict(plan: Plan) -> str:
     """Whether it fits, how long it takes, what it costs; and what to do if it does not fit."""
     held = plan.held
-    took = f"about {duration(plan.seconds)}"
+    took = f"about {rough_duration(plan.seconds)}"
     if plan.fits(held):
         most = f"{_bytes(held.device_bytes)} of {_bytes(plan.machine.device_bytes)}"
         return f"It fits: strategy={plan.chosen} takes {most} a process, and {took}."
@@ -43,7 +43,7 @@ def _too_much(plan: Plan, held: Footprint) -> str:
     )
 
 
-def duration(seconds: float) -> str:
+def rough_duration(seconds: float) -> str:
     """`45 s`, `8 min 5 s`, `3 h 20 min`, `2 days 4 h`."""
     whole = round(seconds)
     for unit, size, smaller, small in (
@@ -84,7 +84,7 @@ def _stages(plan: Plan) -> str:
     if work.refreshes:
         share = work.refreshes * whole.refresh_s / max(1e-9, whole.stages["train"])
         per_step += (
-            f"; {work.refreshes} refreshes of {duration(whole.refresh_s)}, {share:.0%} of it"
+            f"; {work.refreshes} refreshes of {rough_duration(whole.refresh_s)}, {share:.0%} of it"
         )
     what = {
         "judge the base model": f"{new:,} of {every:,} texts are not encoded yet",
@@ -94,7 +94,7 @@ def _stages(plan: Plan) -> str:
     }
     rows = [("load data and model", plan.load_s, "")]
     rows += [(name, s, what[name]) for name, s in whole.stages.items()]
-    rows.append(("all", plan.seconds, duration(plan.seconds)))
+    rows.append(("all", plan.seconds, rough_duration(plan.seconds)))
     return _table(
         ("stage", "seconds", ""), [(name, f"{s:,.1f}", text) for name, s, text in rows], "<><"
     )

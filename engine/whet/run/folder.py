@@ -78,7 +78,7 @@ def write_config(folder: Path, config: Any) -> None:
     write_atomically(folder / "config.yaml", text)
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """The versions that may change a result, of those packages that are installed."""
     releases = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -116,7 +116,7 @@ class Stopwatch:
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
         self.path = folder / ENVIRONMENT
         before = read_environment(folder)
-        self.facts = {**facts, "versions": versions(), "seconds": before.get("seconds", {})}
+        self.facts = {**facts, "versions": package_versions(), "seconds": before.get("seconds", {})}
         self.facts["joules"] = before.get("joules", {})
         self.start = time.monotonic()
         self.meter = EnergyMeter()

@@ -34,10 +34,10 @@ class Job:
 
 def open_job(config: FitConfig, folder: Path) -> Job:
     """What every stage of the job in a run folder needs."""
-    return opened(config, folder, shared_dataset(config))
+    return job_with_data(config, folder, shared_dataset(config))
 
 
-def opened(config: FitConfig, folder: Path, data: Dataset) -> Job:
+def job_with_data(config: FitConfig, folder: Path, data: Dataset) -> Job:
     """The same with the data at hand."""
     train, judged = splits_of(data, config)
     positives = positives_of(train, data.queries, data.corpus)

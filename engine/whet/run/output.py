@@ -24,8 +24,8 @@ from whet.progress import say
 from whet.run.folder import DRAFT, new_folder
 from whet.storage.commit import (
     MANIFEST,
+    draft_files,
     file_sha256,
-    files_of,
     read_manifest,
     sealed,
     sync,
@@ -71,7 +71,7 @@ def whole_output(output: str | None, name: str, facts: dict[str, Any]) -> Iterat
             draft = _fresh(home, folder)
             with disk_errors_name(draft):
                 yield Output(draft, folder)
-            write_manifest(draft, facts, sealed(draft, files_of(draft)))
+            write_manifest(draft, facts, sealed(draft, draft_files(draft)))
             _publish(draft, folder)
         except BaseException:
             shutil.rmtree(home, ignore_errors=True)
@@ -139,7 +139,7 @@ def _fresh(home: Path, folder: Path) -> Path:
 
 def _publish(draft: Path, folder: Path) -> None:
     """Move every file to its place, the manifest last."""
-    files = [path for path in files_of(draft) if path != draft / MANIFEST]
+    files = [path for path in draft_files(draft) if path != draft / MANIFEST]
     for file in files:
         target = folder / file.relative_to(draft)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -65,7 +65,7 @@ def commit_folder(target: Path, facts: dict[str, Any] | None = None) -> Iterator
     draft = _fresh_draft(target)
     with disk_errors_name(draft):
         yield draft
-    files = files_of(draft)
+    files = draft_files(draft)
     _publish(draft, target, sealed(draft, files), facts)
 
 
@@ -77,7 +77,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     draft = _fresh_draft(target)
     with disk_errors_name(draft):
         yield draft
-    for file in files_of(draft):
+    for file in draft_files(draft):
         sync(file)
     os.rename(draft, target)
     sync(target.parent)
@@ -92,7 +92,7 @@ def commit_together(target: Path, facts: dict[str, Any] | None = None) -> Iterat
     with disk_errors_name(draft):
         yield draft
     barrier()
-    files = together(lambda: files_of(draft))
+    files = together(lambda: draft_files(draft))
     own = files[world().rank :: world().size]
     parts = gathered(together(lambda: sealed(draft, own)))
     merged = {name: digest for part in parts for name, digest in part.items()}
@@ -106,7 +106,7 @@ def _fresh_draft(target: Path) -> Path:
     return draft
 
 
-def files_of(draft: Path) -> list[Path]:
+def draft_files(draft: Path) -> list[Path]:
     """Every file in a draft, sorted."""
     return sorted(path for path in draft.rglob("*") if path.is_file())
 
@@ -141,7 +141,7 @@ def seal(folder: Path, facts: dict[str, Any]) -> None:
     """Sync all files of a folder and write its manifest, with `facts`, last of all: what
     `verify_folder` checks. For a folder that appears by a rename of the caller's.
     """
-    write_manifest(folder, facts, sealed(folder, files_of(folder)))
+    write_manifest(folder, facts, sealed(folder, draft_files(folder)))
 
 
 def _manifest(facts: dict[str, Any], files: dict[str, dict[str, Any]]) -> str:

@@ -199,7 +199,7 @@ class Clock(L.Callback):
     """
 
     def __init__(self, step_done: Callable[[float], None], enough_s: float = float("inf")) -> None:
-        self.told = step_done
+        self.step_done = step_done
         self.enough_s = enough_s
         self.start = 0.0
 
@@ -214,7 +214,7 @@ class Clock(L.Callback):
     ) -> None:
         """The step is over: its loss is a number, so the device has computed it."""
         seconds = time.perf_counter() - self.start
-        self.told(seconds)
+        self.step_done(seconds)
         if seconds >= self.enough_s:
             trainer.should_stop = True
 

@@ -26,7 +26,7 @@ from whet.training.batches.examples import Batch, Examples
 from whet.training.batches.order import Order, total_steps
 from whet.training.exchange import all_vectors, most, own_gradient
 from whet.training.strategies import Strategy
-from whet_kernels.infonce.fused import choose_backend
+from whet_kernels.infonce.fused import choose_loss_backend
 
 MEMORY_SHARE = 0.3  # of the device, for the activations of one backward
 BYTES_A_UNIT = (
@@ -65,7 +65,7 @@ class Contrastive(L.LightningModule):
             workers=config.trainer.num_workers,
         )
         self.last_loss = float("nan")
-        self.told_of_tiles = False
+        self.tiles_reported = False
         self.sharded = False
 
     def training_step(self, _: Any, batch_idx: int) -> None:
@@ -147,11 +147,11 @@ class Contrastive(L.LightningModule):
 
     def _tell_of_tiles(self, similarities: int, vector_UD: Tensor) -> None:
         """Say once when the similarities are not held at once, and what computes instead."""
-        if self.told_of_tiles or not uses_tiles(self.config.loss.fused, similarities):
+        if self.tiles_reported or not uses_tiles(self.config.loss.fused, similarities):
             return
-        backend, why = choose_backend("auto", vector_UD.device, vector_UD.dtype)
+        backend, why = choose_loss_backend("auto", vector_UD.device, vector_UD.dtype)
         say(f"The loss goes by tiles of the {similarities:,} similarities ({backend}: {why}).")
-        self.told_of_tiles = True
+        self.tiles_reported = True
 
     def _cached(self, tokens: int) -> bool:
         mode = self.config.loss.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from whet.bench.claim import applies, check_data, verdict
+from whet.bench.claim import applies, check_data, claim_verdict
 from whet.config import (
     BM25,
     EncodeConfig,
@@ -39,7 +39,7 @@ def evaluate_command(config: EvalConfig) -> None:
             print(f"{measure:<10} {value:.4f}")
         measured = result.scores.means.get(config.claim.measure)
         if measured is not None and applies(config.claim, config.model.name):
-            print(f"published  {config.claim.value:.4f}: {verdict(config.claim, measured)}")
+            print(f"published  {config.claim.value:.4f}: {claim_verdict(config.claim, measured)}")
     say(f"Report: {folder / 'report.html'}")
 
 

@@ -31,7 +31,7 @@ from whet.refresh.in_use import JobNegatives
 from whet.report.render import write_report
 from whet.run.determinism import base_store, fixed_order
 from whet.run.folder import Stopwatch, new_folder, write_config
-from whet.run.job import SCRATCH, Job, opened, shared_dataset
+from whet.run.job import SCRATCH, Job, job_with_data, shared_dataset
 from whet.run.model_card import model_card
 from whet.run.negatives import negatives_path, stored_negatives
 from whet.run.origin import record_origin
@@ -76,14 +76,14 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None) -> Run:
         from_leader(lambda: check_data(config.claim, data))
         folder = from_leader(lambda: _folder_for(config, data))
         with locked(folder) if world().leader else nullcontext():
-            job = opened(config, folder, data)
+            job = job_with_data(config, folder, data)
             say(f"Run folder: {folder}")
-            with _broken_disk_told(folder), fixed_order(config):
+            with _naming_broken_disk(folder), fixed_order(config):
                 return _stages(job, miner)
 
 
 @contextmanager
-def _broken_disk_told(folder: Path) -> Iterator[None]:
+def _naming_broken_disk(folder: Path) -> Iterator[None]:
     try:
         with disk_errors_name(folder):
             yield

@@ -112,7 +112,7 @@ def fused_info_nce(
     only. Differentiable once, with respect to the vectors. ValueError for what does not fit.
     """
     _check(query_BD, doc_CD, column_B, known, temperature)
-    name, _ = choose_backend(backend, query_BD.device, query_BD.dtype)
+    name, _ = choose_loss_backend(backend, query_BD.device, query_BD.dtype)
     kernels: Any = _TorchKernels()
     if name == "triton":
         from whet_kernels.infonce import triton_kernels as kernels
@@ -130,7 +130,7 @@ def fused_info_nce(
     return loss
 
 
-def choose_backend(asked: str, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+def choose_loss_backend(asked: str, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
     """The backend's name and the reason in a line: `triton` on CUDA, `torch` anywhere.
 
     ValueError for a name that is none. Asking for triton runs it: on CUDA, or in Triton's
@@ -239,8 +239,8 @@ def _gradients(
     value_X[problem.cells.place(problem.column_B)] = weights.own_B
     shape = (len(query_BD), len(doc_CD))
     tiles = cells_by_tile(problem.cells, problem.tile)
-    for i, rows in enumerate(slices(shape[0], problem.tile[0])):
-        for j, columns in enumerate(slices(shape[1], problem.tile[1])):
+    for i, rows in enumerate(slices_in_steps(shape[0], problem.tile[0])):
+        for j, columns in enumerate(slices_in_steps(shape[1], problem.tile[1])):
             level_C = None if weights.level_C is None else weights.level_C[columns]
             grad_bc = problem.kernels.weights(
                 query_BD[rows], doc_CD[columns], weights.level_B[rows], level_C, problem.scale
@@ -284,9 +284,9 @@ class _TorchKernels:
         """Log of the sum of e^s over the cells of each row that are not masked, [R]."""
         tiles = cells_by_tile(cells, tile)
         parts = []
-        for i, rows in enumerate(slices(len(row_RD), tile[0])):
+        for i, rows in enumerate(slices_in_steps(len(row_RD), tile[0])):
             sum_r = row_RD.new_full((rows.stop - rows.start,), float("-inf"), dtype=_wide(row_RD))
-            for j, columns in enumerate(slices(len(walked_WD), tile[1])):
+            for j, columns in enumerate(slices_in_steps(len(walked_WD), tile[1])):
                 logit_rw = self._logits(row_RD[rows], walked_WD[columns], scale)
                 masked = tiles.of(i, j)
                 logit_rw[masked.row, masked.column] = float("-inf")
@@ -336,7 +336,7 @@ def _own_logits(query_BD: Tensor, doc_CD: Tensor, problem: _Problem) -> Tensor:
     wide = _wide(query_BD)
     parts = [
         (query_BD[rows].to(wide) * doc_CD[problem.column_B[rows]].to(wide)).sum(1)
-        for rows in slices(len(query_BD), problem.tile[0])
+        for rows in slices_in_steps(len(query_BD), problem.tile[0])
     ]
     return torch.cat(parts).mul_(problem.scale)
 
@@ -351,7 +351,7 @@ def _tile(query_BD: Tensor) -> tuple[int, int]:
     return CUDA_TILE_ROWS, CUDA_TILE_BYTES // (CUDA_TILE_ROWS * query_BD.element_size())
 
 
-def slices(length: int, step: int) -> Iterator[slice]:
+def slices_in_steps(length: int, step: int) -> Iterator[slice]:
     """0 to `length` in steps, the last one shorter."""
     return (slice(start, min(start + step, length)) for start in range(0, length, step))
 

@@ -28,8 +28,8 @@ from whet.config.recorded import (
     for_the_command_line,
     options_of,
     refuse_trust,
-    spelled,
     spelled_record,
+    spelled_value,
 )
 from whet.errors import CheckpointError, ConfigError
 from whet.printable import printable
@@ -153,8 +153,8 @@ def _refuse_what_recipes_decide(verb: Verb, composed: DictConfig) -> None:
         asked = key in named or (key != TRUST and key.partition(".")[0] in named)
         if key in command_line and value != standard[key] and not asked:
             raise ConfigError(
-                f"A recipe sets {key}={spelled(value)}, and that is for the command line alone. "
-                f"If you mean it, add {key}={spelled(value)}."
+                f"A recipe sets {key}={spelled_value(value)}, and that is for the command line "
+                f"alone. If you mean it, add {key}={spelled_value(value)}."
             )
 
 
@@ -218,7 +218,7 @@ def _set(config: FitConfig, key: str, value: Any) -> None:
 
 def _tell_left(folder: Path, left: dict[str, Any], asked: dict[str, Any]) -> None:
     """Say what the run was begun with and is not taken over."""
-    odd = [f"{key}={spelled(value)}" for key, value in left.items() if asked[key] != value]
+    odd = [f"{key}={spelled_value(value)}" for key, value in left.items() if asked[key] != value]
     odd = [word for word in odd if not word.startswith(("output=", "resume="))]
     if odd:
         say(

@@ -31,10 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = sys.argv[1:] if arguments is None else arguments
     with printable_output():
-        return guarded(lambda: _dispatch(words), shlex.join(["whet", *words]))
+        return exit_code_of(lambda: _dispatch(words), shlex.join(["whet", *words]))
 
 
-def guarded(action: Callable[[], int], command: str = "the same command") -> int:
+def exit_code_of(action: Callable[[], int], command: str = "the same command") -> int:
     """Do `action`; an error a user can act on is told without a traceback and becomes an exit code.
 
     `command` is what to give again after an error of the disk. WHET_DEBUG=1 adds the traceback. An
@@ -97,9 +97,9 @@ def _dispatch(words: list[str]) -> int:
         print(overview(), end="")
         return 0 if words else 2
     if words[0] in ("--version", "-V"):
-        from whet_launch.options.version import versions
+        from whet_launch.options.version import version_line
 
-        print(versions())
+        print(version_line())
         return 0
     if words[0] in ("-sc", "--shell-completion"):
         return _complete(words)
@@ -119,7 +119,7 @@ def _run_verb(name: str, words: list[str]) -> int:
     from whet_launch.cli.compose import run
 
     command = shlex.join(["whet", name, *words])
-    return run(verb, arguments, lambda action: guarded(action, command))
+    return run(verb, arguments, lambda action: exit_code_of(action, command))
 
 
 def _complete(words: list[str]) -> int:
@@ -133,5 +133,5 @@ def _complete(words: list[str]) -> int:
             print(" ".join(VERBS))
             return 0
         os.environ["COMP_LINE"] = " ".join([typed[0], *typed[2:]])
-        return run(VERBS[typed[1]], words, guarded)
-    return run(VERBS["fit"], words, guarded)
+        return run(VERBS[typed[1]], words, exit_code_of)
+    return run(VERBS["fit"], words, exit_code_of)

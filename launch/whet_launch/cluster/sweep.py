@@ -13,7 +13,7 @@ from typing import Any
 from whet.config import FitConfig
 from whet.progress import say
 from whet_launch.cluster.cluster import connected, wants_gpu
-from whet_launch.options.words import words_of
+from whet_launch.options.words import changed_options
 
 POLL_S = 0.3
 
@@ -73,7 +73,7 @@ def _work(waiting: queue.SimpleQueue[tuple[int, FitConfig]], runs: _Runs, codes:
         except queue.Empty:
             return
         process = subprocess.Popen(
-            [sys.executable, "-m", "whet_launch", "fit", *words_of(config, {})],
+            [sys.executable, "-m", "whet_launch", "fit", *changed_options(config, {})],
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,  # Ctrl-C reaches it through us, once

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from whet_launch.machine.group import ProcessGroup, python_path, threads_each
-from whet_launch.machine.process import INTERRUPTED, UNTOLD, ProcessTask
+from whet_launch.machine.process import ENDED_ALONE, INTERRUPTED, ProcessTask
 
 POLL_S = 1.0
 STATE = ".ray"  # in the run folder: what Ray Train and the workers note; gone when the job ends
@@ -106,7 +106,7 @@ def _end(
     """Pass on what the process answered; raise if it died and should be started again."""
     outcome = group.outcome()
     stop, answered = ray.get(board.state.remote())
-    if outcome is None and stop and process.returncode == UNTOLD:
+    if outcome is None and stop and process.returncode == ENDED_ALONE:
         outcome = {"kind": INTERRUPTED, "message": ""}
     if outcome is not None:
         ray.get(board.answer.remote(outcome))

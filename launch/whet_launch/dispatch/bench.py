@@ -14,7 +14,7 @@ import hydra
 from omegaconf import OmegaConf
 
 from whet.bench.collections import collection
-from whet.bench.results import Result, is_done, read_result, told_model
+from whet.bench.results import Result, is_done, model_label, read_result
 from whet.bench.suites import MTEB, Suite, find_suite
 from whet.bench.table import columns, markdown, write_results
 from whet.config import BM25, BenchConfig, ModelConfig
@@ -176,7 +176,7 @@ def _mteb(config: BenchConfig) -> int:
             "mteb.get_tasks(task_types=['Retrieval']) lists them."
         )
     folder = Path(config.output or "runs/bench_mteb")
-    model, name = any_model(config.model), told_model(config.model.name)
+    model, name = any_model(config.model), model_label(config.model.name)
     scores = []
     for number, task in enumerate(config.only, start=1):
         say(f"\n{task} ({number} of {len(config.only)})")

@@ -42,10 +42,10 @@ def _to_say_again(config: FitConfig) -> list[str]:
     """The words that a command which goes on with the run needs besides: a run folder does not
     decide where and by how many processes it is gone on with.
     """
-    from whet_launch.options.words import words_of
+    from whet_launch.options.words import changed_options
 
     words, command_line = (
-        words_of(config, {"output": None, "resume": None}),
+        changed_options(config, {"output": None, "resume": None}),
         for_the_command_line(FitConfig),
     )
     return [shlex.quote(word) for word in words if word.partition("=")[0] in command_line]

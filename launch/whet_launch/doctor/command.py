@@ -25,7 +25,7 @@ def doctor_command(config: DoctorConfig) -> int:
         asked = _asked_address(config.launch.address)
         if asked is not None and not config.launch.insecure:
             nodes[asked[0]] = [*nodes.get(asked[0], []), dashboard(*asked)]
-    print(spelled(nodes))
+    print(spelled_findings(nodes))
     failed = any(finding.state == FAIL for findings in nodes.values() for finding in findings)
     return EnvironmentRefused.exit_code if failed else 0
 
@@ -39,13 +39,13 @@ def _asked_address(address: str | None) -> tuple[str, int] | None:
     return parts.hostname, parts.port or DASHBOARD_PORT
 
 
-def spelled(nodes: dict[str, list[Finding]]) -> str:
+def spelled_findings(nodes: dict[str, list[Finding]]) -> str:
     """A block a node, what is wrong once more at the end."""
     parts = []
     for node, findings in nodes.items():
         width = max((len(finding.what) for finding in findings), default=0)
         lines = [
-            f"{finding.state:<4}  {finding.what:<{width}}  {finding.found}" for finding in findings
+            f"{finding.state:<4}  {finding.what:<{width}}  {finding.detail}" for finding in findings
         ]
         parts.append("\n".join([f"{node}:", *lines]))
     parts.append(_verdict(nodes))
@@ -58,7 +58,7 @@ def _verdict(nodes: dict[str, list[Finding]]) -> str:
         for node, findings in nodes.items():
             where = "" if len(nodes) == 1 else f"{node}: "
             lines += [
-                f"{state}: {where}{finding.what}: {finding.found}. {finding.remedy}"
+                f"{state}: {where}{finding.what}: {finding.detail}. {finding.remedy}"
                 for finding in findings
                 if finding.state == state
             ]

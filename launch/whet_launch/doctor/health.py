@@ -46,7 +46,7 @@ class Finding:
 
     state: str
     what: str
-    found: str
+    detail: str
     remedy: str = ""
 
 

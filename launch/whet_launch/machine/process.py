@@ -28,7 +28,9 @@ from whet.errors import WhetError
 
 INTERRUPTED = "interrupted"
 PULSE_EVERY_S = 1.0
-UNTOLD = 130  # exit code of a process that saved and ended, and does not know whether the job does
+ENDED_ALONE = (
+    130  # exit code of a process that saved and ended, and does not know whether the job does
+)
 PR_SET_PDEATHSIG = 1
 
 
@@ -61,7 +63,7 @@ def main(path: str) -> int:
         return _answer(scratch, rank, type(error).__name__, str(error))
     except KeyboardInterrupt:
         if not stopped(scratch):  # another one was told first, or this survives a dead one
-            return UNTOLD
+            return ENDED_ALONE
         return _answer(scratch, rank, INTERRUPTED, "")
     except Exception:
         if not stopped(scratch):

@@ -12,7 +12,7 @@ from pathlib import Path
 import whet.version
 
 
-def versions() -> str:
+def version_line() -> str:
     """What `whet --version` prints, on one line."""
     parts = [
         f"whet {whet.version.VERSION}{_commit()}",

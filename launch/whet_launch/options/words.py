@@ -17,7 +17,7 @@ READ_OTHERWISE = {"null", "true", "false", "inf", "nan"}
 SHORTEST_SECRET = 8  # characters; `HF_TOKEN=1` is none
 
 
-def words_of(config: FitConfig, but: dict[str, Any]) -> list[str]:
+def changed_options(config: FitConfig, but: dict[str, Any]) -> list[str]:
     """`key=value` for every option that is not at its default; those in `but` as said there.
 
     >>> words_of(FitConfig(seed=3), {"output": "/runs/a b"})

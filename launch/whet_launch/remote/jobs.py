@@ -24,7 +24,7 @@ from whet.errors import ConfigError
 from whet.printable import printable, printable_lines
 from whet.progress import say
 from whet.storage.places import cache_folder
-from whet_launch.options.words import refuse_secrets, words_of
+from whet_launch.options.words import changed_options, refuse_secrets
 from whet_launch.remote.head import Head, head_url, job_client
 from whet_launch.remote.packing import look_through, pack
 
@@ -82,7 +82,7 @@ def words_for_cluster(config: FitConfig) -> list[str]:
     here = {"mode": "ray", "address": None, "name": None, "insecure": False}
     here |= {"image": None, "claim": None}
     but = {f"launch.{key}": value for key, value in here.items()} | {"resume": "auto"}
-    words = words_of(config, but)
+    words = changed_options(config, but)
     refuse_secrets(words)
     return words
 

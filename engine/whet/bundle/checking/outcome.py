@@ -127,7 +127,7 @@ def _differences(
         yield "base model: what decides a vector", base[:12], now[:12]
     for row in inputs:
         if row.where == CODE and row.bad:
-            yield f"code: {row.name}", row.expected[:12], row.found[:12]
+            yield f"code: {row.name}", row.expected[:12], row.actual[:12]
     for path in sorted((training / "negatives").glob("*.parquet")):
         twin = run / "negatives" / path.name
         then, now = file_sha256(path), file_sha256(twin) if twin.is_file() else "none"

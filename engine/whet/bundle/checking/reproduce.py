@@ -88,8 +88,9 @@ def _same_base(statement: dict[str, Any], run: Path) -> None:
     fingerprint = readable_json(run / FILE, remedy="Do it again.")["model"]["fingerprint"]
     if fingerprint != wanted:
         raise DataError(
-            f"{run}: its base model is not that of the bundle's run (fingerprint {fingerprint[:12]}, "
-            f"not {wanted[:12]}), so nothing can be compared. Say where the right one is: model=FOLDER."
+            f"{run}: its base model is not that of the bundle's run (fingerprint "
+            f"{fingerprint[:12]}, not {wanted[:12]}), so nothing can be compared. Say where the "
+            "right one is: model=FOLDER."
         )
 
 

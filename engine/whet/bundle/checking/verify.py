@@ -58,7 +58,7 @@ class FileRow:
     where: str
     name: str
     expected: str
-    found: str
+    actual: str
     verdict: str
 
     @property
@@ -143,7 +143,7 @@ def check_inputs(
         }
         compared = _compared_in(CODE, root, expected)
         rows += [
-            FileRow(r.where, f"{package}/{r.name}", r.expected, r.found, r.verdict)
+            FileRow(r.where, f"{package}/{r.name}", r.expected, r.actual, r.verdict)
             for r in compared
         ]
     return rows
@@ -189,7 +189,7 @@ def spelled_rows(rows: list[FileRow]) -> str:
         for row in own:
             if row.verdict != SAME:
                 verdict = f"{NOT_HERE}, not checked" if row.verdict == NOT_HERE else row.verdict
-                hashes = (row.expected[:12], row.found[:12])
+                hashes = (row.expected[:12], row.actual[:12])
                 cells.append((title, printable(row.name), *hashes, verdict))
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     spelled = ("  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)) for row in cells)

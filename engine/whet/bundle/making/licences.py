@@ -149,7 +149,7 @@ def permitted(expression: str | None) -> dict[str, str]:
     return _permitted(_spdx().parse(expression))
 
 
-def together(parts: Iterable[dict[str, str]]) -> dict[str, str]:
+def combined_permissions(parts: Iterable[dict[str, str]]) -> dict[str, str]:
     """What several permit at once: no where one says no, unknown where one is unknown; a duty is
     there where one asks it.
     """
@@ -167,7 +167,7 @@ def together(parts: Iterable[dict[str, str]]) -> dict[str, str]:
 def _permitted(node: Any) -> dict[str, str]:
     kind = type(node).__name__
     if kind == "AND":
-        return together(_permitted(part) for part in node.args)
+        return combined_permissions(_permitted(part) for part in node.args)
     if kind == "OR":
         return max((_permitted(part) for part in node.args), key=_freedom)
     # an exception to a licence (WITH) only permits more

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from whet.bundle.facts import Facts, damage_told, read_run
+from whet.bundle.facts import Facts, naming_damage, read_facts
 from whet.bundle.making import croissant
 from whet.bundle.making.card import bundle_card
 from whet.bundle.making.copies import copies_of, write_copies
@@ -41,12 +41,12 @@ def make_bundle(config: BundleConfig) -> tuple[Path, Openness, str]:
     ConfigError for options that cannot be, CheckpointError for a run that is not done or damaged,
     DataError where data have changed since.
     """
-    facts = read_run(Path(config.run))
+    facts = read_facts(Path(config.run))
     target = Path(config.output) if config.output else facts.folder / "bundle"
     if target.exists():
         raise ConfigError(f"{target} exists already. Move it away, or choose another output.")
     signer = None if config.sign is None else signer_of(config.sign)
-    with damage_told(facts.folder):
+    with naming_damage(facts.folder):
         openness, root = _publish(facts, config, target, signer)
     return target, openness, root
 
@@ -54,8 +54,12 @@ def make_bundle(config: BundleConfig) -> tuple[Path, Openness, str]:
 def _publish(facts: Facts, config: BundleConfig, target: Path, signer: Any) -> tuple[Openness, str]:
     """Write it, whole or not at all."""
     licences = {
-        "training data": licence_of("data_licence", config.data_licence, _said(facts, "data")),
-        "base weights": licence_of("base_licence", config.base_licence, _said(facts, "model")),
+        "training data": licence_of(
+            "data_licence", config.data_licence, _licence_statements(facts, "data")
+        ),
+        "base weights": licence_of(
+            "base_licence", config.base_licence, _licence_statements(facts, "model")
+        ),
     }
     openness = openness_of(facts, config, licences["training data"], licences["base weights"])
     copies = copies_of(facts, config, licences)
@@ -87,7 +91,7 @@ def _publish(facts: Facts, config: BundleConfig, target: Path, signer: Any) -> t
     return openness, statement["predicate"]["whet_tree"]["root"]
 
 
-def _said(facts: Facts, part: str) -> list[dict[str, str]]:
+def _licence_statements(facts: Facts, part: str) -> list[dict[str, str]]:
     return facts.origin[part]["statements"]
 
 

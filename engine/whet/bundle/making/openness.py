@@ -9,7 +9,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from whet.bundle.facts import WEIGHTS, Facts
-from whet.bundle.making.licences import NO, PERMISSIONS, UNKNOWN, YES, Licence, permitted, together
+from whet.bundle.making.licences import (
+    NO,
+    PERMISSIONS,
+    UNKNOWN,
+    YES,
+    Licence,
+    combined_permissions,
+    permitted,
+)
 from whet.config import BundleConfig
 
 PRESENT, REFERENCED, WITHHELD = "present", "referenced with hash", "withheld"
@@ -50,7 +58,7 @@ class Openness:
 def openness_of(facts: Facts, config: BundleConfig, data: Licence, base: Licence) -> Openness:
     """Compute the statement; `data` and `base` are the licences of what made the weights."""
     inputs = {"training data": data, "base weights": base}
-    permits = together(licence.permits for licence in inputs.values())
+    permits = combined_permissions(licence.permits for licence in inputs.values())
     tuned = _joined([licence.expression for licence in inputs.values()])
     parts = [
         _data_part(facts, config, data),

@@ -18,7 +18,7 @@ from whet.encoding.table import encode_table
 from whet.errors import DataError
 from whet.evaluation.hybrid import HybridSearch
 from whet.evaluation.judge import evaluate_run
-from whet.evaluation.lexical import Words, words_of
+from whet.evaluation.lexical import Words, corpus_words
 from whet.feedback.learn.lessons import Lessons
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
@@ -86,7 +86,7 @@ def guard_check(
         corpus = encode_table(
             model, data.corpus, kind="document", store=embeddings_folder(), config=encode
         )
-        words = None if words is None else words_of(data.corpus)
+        words = None if words is None else corpus_words(data.corpus)
     split = eval_split_name(data) or ("train" if "train" in data.splits else None)
     if split is not None:
         judged = _judged(data, corpus, words, split=split, avoid=avoid)

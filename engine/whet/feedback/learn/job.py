@@ -22,7 +22,7 @@ from whet.data.load import load_dataset
 from whet.encoding.store import embeddings_folder
 from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError, WhetError
-from whet.evaluation.lexical import words_of
+from whet.evaluation.lexical import corpus_words
 from whet.feedback.events.judgments import judgments
 from whet.feedback.events.store import EventStore
 from whet.feedback.learn.checks import guard_check
@@ -50,7 +50,7 @@ KINDS: dict[str, Any] = {  # what it may hold
 IDLE = {"phase": "", "done": 0, "total": 0, "message": "", "error": None, "version": None}
 
 
-def opened(home: Path, trust: bool) -> LabelConfig:
+def begun_config(home: Path, trust: bool) -> LabelConfig:
     """The configuration a folder of feedback was begun with; `trust` is whether the command line
     trusts code that comes with its model. ConfigError if it is no such folder.
     """
@@ -81,7 +81,7 @@ def tune_folder(
     Raises ConfigError, DataError for what the user can mend, CheckpointError if another tune of
     this folder is running.
     """
-    label = opened(home, trust)
+    label = begun_config(home, trust)
     with locked(home / "tune"):
         return _tuned(home, label, config, report_progress)
 
@@ -104,7 +104,7 @@ def _tuned(
     corpus = encode_table(
         model, data.corpus, kind="document", store=embeddings_folder(), config=label.encode
     )
-    words = words_of(data.corpus) if config.words else None
+    words = corpus_words(data.corpus) if config.words else None
     learned = {text.strip() for text in lessons.queries}
     guard = guard_check(
         data,
@@ -194,7 +194,7 @@ def _child(home: Path, config: TuneConfig, trust: bool, held: _Held) -> None:
         _write(home, process=os.getpid(), phase=phase, done=done, total=total)
 
     try:
-        tuned = _tuned(home, opened(home, trust), config, report_progress)
+        tuned = _tuned(home, begun_config(home, trust), config, report_progress)
         _write(home, version=tuned["version"], message=tuned["verdict"])
     except WhetError as error:
         _write(home, error=str(error))
@@ -246,7 +246,7 @@ def tune_command(config: TuneJobConfig) -> None:
     """`whet tune`: learn from a folder of feedback, or make another of its versions current."""
     check_options(config)
     home = Path(config.folder)
-    label = opened(home, config.trust_remote_code)
+    label = begun_config(home, config.trust_remote_code)
     versions = Versions(home, label.model)
     if config.use is not None:
         versions.use(config.use)

@@ -105,7 +105,7 @@ def make_app(session: Session, tuner: Tuner, keys: Keys, *, home: Path) -> FastA
     return app
 
 
-def guarded(app: FastAPI, keys: Keys, hosts: Sequence[str]) -> App:
+def guarded_app(app: FastAPI, keys: Keys, hosts: Sequence[str]) -> App:
     """The app for a server: who asks under another name than `hosts`, or without the keys, is
     refused.
     """

@@ -55,7 +55,7 @@ def _label(
     data: Dataset, home: Path, store: EventStore, listening: socket.socket, config: LabelConfig
 ) -> None:
     try:
-        session, tuner = opened(data, home, store, config)
+        session, tuner = session_and_tuner(data, home, store, config)
     except KeyboardInterrupt:
         store.close()
         say("Stopped before the page was ready. The same command goes on with what is left to do.")
@@ -140,7 +140,7 @@ def _foreign(home: Path) -> bool:
     return bool(names) and "config.yaml" not in names
 
 
-def opened(
+def session_and_tuner(
     data: Dataset, home: Path, store: EventStore, config: LabelConfig
 ) -> tuple[Session, Tuner]:
     """The session of a folder of feedback, and what tunes it."""
@@ -153,12 +153,14 @@ def opened(
 def _serve(
     session: Session, tuner: Tuner, home: Path, listening: socket.socket, config: LabelConfig
 ) -> None:
-    from whet.feedback.serve.app import guarded, make_app
+    from whet.feedback.serve.app import guarded_app, make_app
     from whet.feedback.serve.connections import server_of
 
     port = listening.getsockname()[1]
     keys = Keys(port)
-    app = guarded(make_app(session, tuner, keys, home=home), keys, hosts_of(config.host, listening))
+    app = guarded_app(
+        make_app(session, tuner, keys, home=home), keys, hosts_of(config.host, listening)
+    )
     page = f"http://{shown_host(config.host, listening)}:{port}/?token="
     if warning := warning_of(config.host, listening):
         say(warning)

@@ -16,7 +16,7 @@ from whet.data.text import sentences_of
 from whet.encoding.store import embeddings_folder
 from whet.encoding.table import encode_table
 from whet.evaluation.hybrid import HybridSearch
-from whet.evaluation.lexical import Words, words_of
+from whet.evaluation.lexical import Words, corpus_words
 from whet.mining.search import search
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
@@ -44,7 +44,7 @@ class Searcher:
             encoder, data.corpus, kind="document", store=embeddings_folder(), config=config
         ).vectors
         self._weight = encoder.words if isinstance(encoder, Towers) else 0.0
-        self._words: Words | None = words_of(data.corpus) if self._weight else None
+        self._words: Words | None = corpus_words(data.corpus) if self._weight else None
         first = ["a first query"]
         self.best(first, self.vectors(first), 1)
 

@@ -76,7 +76,7 @@ class Session:
             "model": searcher.version,
             "results": self._results(order, score_of, marks_for(events, who)),
             "found": ids,
-            "standing": [_said(event) for event in events],
+            "standing": [_standing(event) for event in events],
             "ms": {"embed": 1e3 * (encoded - start), "search": 1e3 * (done - encoded)},
         }
 
@@ -268,7 +268,7 @@ def checked(query: str) -> str:
     return query
 
 
-def _said(event: Event) -> dict[str, Any]:
+def _standing(event: Event) -> dict[str, Any]:
     return {
         "id": event.id,
         "action": event.action,

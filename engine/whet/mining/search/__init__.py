@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from whet.errors import ConfigError, EnvironmentRefused, MiningError
-from whet.mining.search.backend import Backend, SearchResult, Task, Vectors, task_of
+from whet.mining.search.backend import Backend, SearchResult, Task, Vectors, search_task
 from whet.mining.search.flat import faiss_flat
 from whet.mining.search.gpu import gpu
 from whet.mining.search.ivf import faiss_ivf
@@ -37,7 +37,7 @@ def search(
     NaN and -1 where the corpus has fewer than k. MiningError for vectors that do not fit or hold
     NaN or infinity.
     """
-    top = windowed_search(task_of(queries, corpus), k, backend).top
+    top = windowed_search(search_task(queries, corpus), k, backend).top
     return top.scores_Qk, top.rows_Qk
 
 
@@ -49,7 +49,7 @@ def windowed_search(task: Task, k: int, backend: str = "auto") -> SearchResult:
     """
     if isinstance(task.corpus, CorpusShard):
         return search_shards(task, task.corpus, k, lambda part: windowed_search(part, k, backend))
-    chosen, why = choose_backend(backend, task, k)
+    chosen, why = choose_search_backend(backend, task, k)
     try:
         answer = chosen.run(task, k)
     except VectorError as error:
@@ -74,7 +74,7 @@ def named_error(error: VectorError, vectors: Vectors | CorpusShard) -> MiningErr
     )
 
 
-def choose_backend(asked: str, task: Task, k: int) -> tuple[Backend, str]:
+def choose_search_backend(asked: str, task: Task, k: int) -> tuple[Backend, str]:
     """The backend to take and the reason in a line. ConfigError for a name that is none."""
     if asked == "auto":
         passed: list[str] = []

@@ -60,7 +60,7 @@ class Task:
         return Task(self.query_QD[queries], self.corpus, self.window.take(queries), hint_QC)
 
 
-def task_of(
+def search_task(
     queries: Vectors,
     corpus: Vectors | CorpusShard,
     *,

@@ -82,7 +82,7 @@ class Block:
     """Some queries, the best rows they have met so far, and their counts."""
 
     def __init__(self, queries: Queries, chosen: np.ndarray, keep: int) -> None:
-        self.at, self.keep = chosen, keep
+        self.chosen, self.keep = chosen, keep
         self.query_BD, self.norm_B, self.window, self.sure_B = queries.take(chosen)
         count = len(self.query_BD)
         self.best_BK = torch.full((count, keep), -torch.inf)
@@ -131,8 +131,8 @@ class Block:
         return Bounds(
             error_B,
             up(ceiling_B + error_B),
-            down(ceiling_B - error_B),
-            down(floor_B - error_B),
+            float32_below(ceiling_B - error_B),
+            float32_below(floor_B - error_B),
             up(floor_B + error_B),
         )
 
@@ -178,7 +178,7 @@ class Block:
         else:
             both = torch.cat([self.best_BK, group_GB.T], dim=1)
             least_B = both.topk(self.keep, dim=1).values[:, -1]
-        return torch.maximum(least_B, down(self.start_B))
+        return torch.maximum(least_B, float32_below(self.start_B))
 
 
 @dataclass
@@ -201,7 +201,7 @@ def up(bound_B: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.nextafter(bound_B.astype(np.float32), np.float32(np.inf)))
 
 
-def down(bound_B: np.ndarray) -> torch.Tensor:
+def float32_below(bound_B: np.ndarray) -> torch.Tensor:
     """Float32 below the bound."""
     return torch.from_numpy(np.nextafter(bound_B.astype(np.float32), np.float32(-np.inf)))
 
@@ -297,7 +297,7 @@ def finish_block(block: Block, corpus_ND: np.ndarray, k: int, result: TopK) -> n
     # Dots may be too low by the error, so what was dropped scores at most this.
     unseen_B = np.maximum(least_B, block.let_go_B) + block.error_B
     done = finish(block.query_BD, corpus_ND, rows_BK, unseen_B, k=k, window=block.window)
-    chosen = block.at
+    chosen = block.chosen
     result.scores_Qk[chosen], result.rows_Qk[chosen] = done.scores_Qk, done.rows_Qk
     result.above_Q[chosen] = block.above_B
     open_B = len(corpus_ND) - block.window.excluded_Q

@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from whet_kernels.topk.cpu.block import Block, Queries, Tile, down, tiles, up
+from whet_kernels.topk.cpu.block import Block, Queries, Tile, float32_below, tiles, up
 from whet_kernels.topk.exact import VectorError, score_error_Q, slices
 
 SCALED_ROWS = 32  # rows of a tile that share a scale
@@ -106,8 +106,8 @@ class Int8Block:
 
         self.block, self.k, self.pool = block, min(k, block.keep), pool
         self.query = Int8.of(block.query_BD, block.norm_B, 1, pool)
-        self.kept = Kept.empty(len(block.at), block.keep + max(ROOM, block.keep // 2))
-        nothing_B = np.zeros(len(block.at), np.float32)
+        self.kept = Kept.empty(len(block.chosen), block.keep + max(ROOM, block.keep // 2))
+        nothing_B = np.zeros(len(block.chosen), np.float32)
         self.limits = Limits(
             block.ceiling_B, nothing_B, nothing_B, block.error_B, *block.window.exclude
         )
@@ -118,7 +118,7 @@ class Int8Block:
 
         block, kept = self.block, self.kept
         bounds = block.bounds(tile)
-        shape = (len(block.at), len(small.int8.whole_RD))
+        shape = (len(block.chosen), len(small.int8.whole_RD))
         sum_BT = space[: shape[0] * shape[1]].view(torch.int32).view(shape)
         torch._int_mm(self.query.whole_RD, small.int8.whole_RD.T, out=sum_BT)
         # from the exact dot on to a float32 one
@@ -136,7 +136,7 @@ class Int8Block:
         limits = self.limits._replace(
             over_B=bounds.over_B.numpy(), near_B=bounds.near_B.numpy(), rounding_B=block.error_B
         )
-        np.maximum(kept.least_B, down(block.start_B).numpy(), out=kept.least_B)
+        np.maximum(kept.least_B, float32_below(block.start_B).numpy(), out=kept.least_B)
 
         def run(start: int, stop: int) -> None:
             sift((start, stop, self.k), scores, vectors, limits, kept)
@@ -191,7 +191,7 @@ def _reached(queries: Queries, tile: Tile, score_BS: torch.Tensor, k: int) -> np
     reach = k + int(queries.window.excluded_Q.max(initial=0))
     if reach > score_BS.shape[1]:
         return np.full(len(error_B), -np.inf)
-    inside_BS = score_BS <= down(queries.window.ceiling_Q - error_B)[:, None]
+    inside_BS = score_BS <= float32_below(queries.window.ceiling_Q - error_B)[:, None]
     best_BK = torch.where(inside_BS, score_BS, -torch.inf).topk(reach, dim=1).values
     return best_BK[:, -1].double().numpy() - error_B
 

@@ -31,8 +31,8 @@ from whet_kernels.topk.cpu.block import (
     Tiling,
     by_query,
     count,
-    down,
     finish_block,
+    float32_below,
     keep,
     tiles,
 )
@@ -121,7 +121,7 @@ def _first_pass(
         fast_blocks = [Int8Block(block, k, pool) for block in fast]
         # One buffer for all products, as high as a tile padded to whole groups that share a scale.
         height = -(-min(tiling.rows, len(corpus_ND)) // SCALED_ROWS) * SCALED_ROWS
-        space = torch.empty(height * max(len(block.at) for block in exact + fast))
+        space = torch.empty(height * max(len(block.chosen) for block in exact + fast))
         for tile in tiles(corpus_ND, tiling.rows):
             # Tiles are outside and blocks inside: each corpus row is read once, however many
             # queries.
@@ -150,7 +150,7 @@ def _score(block: Block, tile: Tile, score_TB: torch.Tensor) -> None:
 def _see(block: Block, tile: Tile, space: torch.Tensor) -> None:
     """Let a block look at one tile: count, and keep what may be among its best."""
     bounds = block.bounds(tile)
-    shape = (-(-len(tile.rows_TD) // GROUP) * GROUP, len(block.at))
+    shape = (-(-len(tile.rows_TD) // GROUP) * GROUP, len(block.chosen))
     score_TB = space[: shape[0] * shape[1]].view(shape)
     _score(block, tile, score_TB)
     groups_GWB = score_TB.view(-1, GROUP, score_TB.shape[1])
@@ -192,7 +192,7 @@ def _scan(
         bounds = block.bounds(tile)
         score_TB = torch.empty(len(tile.rows_TD), len(chosen))
         _score(block, tile, score_TB)
-        low_B = torch.maximum(down(least_B - bounds.error_B), bounds.under_B)
+        low_B = torch.maximum(float32_below(least_B - bounds.error_B), bounds.under_B)
         maybe_TB = (score_TB >= low_B) & (score_TB <= bounds.over_B) & (score_TB > -torch.inf)
         row_M, query_M = (part.numpy() for part in maybe_TB.nonzero(as_tuple=True))
         exact_M = tile_scores(block.query_BD, tile.rows_TD, query_M, row_M)

@@ -105,7 +105,7 @@ def _by_word(part_MN, BINS: tl.constexpr):
 
 
 @triton.jit
-def words_of(hit_MN: tl.tensor, BINS: tl.constexpr) -> tl.tensor:
+def packed_hits(hit_MN: tl.tensor, BINS: tl.constexpr) -> tl.tensor:
     """Hits as the bits of int32 words, [M, groups, BINS]: column l * BINS + c of a group is bit l
     of its word c.
     """
@@ -169,7 +169,7 @@ def _band_kernel(
         part_MN = tl.where(inside_MN, score_MN, -float("inf"))
         out_MW = tl.max(_by_word(part_MN, BINS), axis=2)
     else:
-        out_MW = words_of(inside_MN & (score_MN >= tl.load(low_ptr + at_M)[:, None]), BINS)
+        out_MW = packed_hits(inside_MN & (score_MN >= tl.load(low_ptr + at_M)[:, None]), BINS)
     WORDS: tl.constexpr = BN // 32
     out_MW = tl.reshape(out_MW, (BM, WORDS))
     at_W = tile * WORDS + tl.arange(0, WORDS)

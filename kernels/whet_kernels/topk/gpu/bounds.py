@@ -12,7 +12,14 @@ import torch
 from whet_kernels.topk.exact import slices
 from whet_kernels.topk.gpu.band_kernel import WORD, Band, Rounded, best_of_bins
 from whet_kernels.topk.gpu.exact import pair_scores_torch
-from whet_kernels.topk.gpu.one_pass import SORTED, GpuBlock, Pass, PassResult, down, score_error
+from whet_kernels.topk.gpu.one_pass import (
+    SORTED,
+    GpuBlock,
+    Pass,
+    PassResult,
+    float32_at_most,
+    score_error,
+)
 from whet_kernels.topk.gpu.rounding import room_for_rounded, round_rows
 from whet_kernels.topk.gpu.slabs import rows_on
 from whet_kernels.topk.window import Exclude, TopK, Window
@@ -53,11 +60,11 @@ def first_bound(block: GpuBlock) -> torch.Tensor:
 def _clear_best(block: GpuBlock, rows: Rounded, count: int) -> torch.Tensor:
     """Lower bounds of the best exact score in each bin, -inf if it may be outside the window."""
     error_B = score_error(block.rounded, rows, block.query_BD.shape[1])
-    highest_B = down(block.limits.ceiling_B.double() - error_B)
+    highest_B = float32_at_most(block.limits.ceiling_B.double() - error_B)
     band = Band(highest_B, highest_B, highest_B, highest_B)
     best_BW = best_of_bins(block.rounded, rows, count, band)[: block.count]
     for part in slices(block.count, max(1, SORTED // best_BW.shape[1])):  # few in float64 at a time
-        bound_BW = down(best_BW[part].double() - error_B[: block.count][part, None])
+        bound_BW = float32_at_most(best_BW[part].double() - error_B[: block.count][part, None])
         floor_B1 = block.limits.floor_B[: block.count][part, None]
         best_BW[part] = torch.where(bound_BW >= floor_B1, bound_BW, -torch.inf)
     return best_BW

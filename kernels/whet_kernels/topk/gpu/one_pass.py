@@ -45,7 +45,7 @@ class GpuTiling:
 
     queries: int  # of a block
     rows: int  # of a slab
-    found: int  # room for the rows a slab gives a query
+    hits: int  # room for the rows a slab gives a query
     kept: int  # room for a query's candidates, at least k
     sample: int  # rows that make the first bound
 
@@ -137,7 +137,7 @@ def score_error(query: Rounded, rows: Rounded, dimension: int) -> torch.Tensor:
     return error_B * (1 + 2.0**-40) + (dimension + 1) * FLOAT32_UNDERFLOW
 
 
-def down(bound_B: torch.Tensor) -> torch.Tensor:
+def float32_at_most(bound_B: torch.Tensor) -> torch.Tensor:
     """Float32 at the float64 bound or below."""
     near_B = bound_B.float()
     under_B = torch.nextafter(near_B, torch.full_like(near_B, -torch.inf))
@@ -152,10 +152,10 @@ def band_of(low_B: torch.Tensor, limits: DeviceLimits, error_B: torch.Tensor) ->
     least_B = torch.maximum(low_B, limits.floor_B).minimum(limits.ceiling_B).double()
     ceiling_B, floor_B = limits.ceiling_B.double(), limits.floor_B.double()
     return Band(
-        down(least_B - error_B),
-        -down(-(ceiling_B + error_B)),
-        down(floor_B - error_B),
-        -down(-(floor_B + error_B)),
+        float32_at_most(least_B - error_B),
+        -float32_at_most(-(ceiling_B + error_B)),
+        float32_at_most(floor_B - error_B),
+        -float32_at_most(-(floor_B + error_B)),
     )
 
 
@@ -177,10 +177,10 @@ class Pass:
 
     def __init__(self, block: GpuBlock, low_B: torch.Tensor, k: int) -> None:
         job, cut, device = block.job, block.job.cut, block.job.device
-        count, room = block.count, min(cut.found, cut.rows)
+        count, room = block.count, min(cut.hits, cut.rows)
         self.block, self.k, self.low_B = block, k, block.pad(low_B, -torch.inf)
         self.slab = room_for_rounded(cut.rows, block.query_BD.shape[1], job.gear, device)
-        self.found = SlabHits(
+        self.hits = SlabHits(
             torch.empty(count, room, dtype=torch.int32, device=device),
             torch.empty(count, room, device=device),
             torch.empty(count, dtype=torch.int32, device=device),
@@ -216,11 +216,11 @@ class Pass:
         band = band_of(self.low_B, limits, error_B)
         counts = self.counts if block.has_ceiling or block.has_floor else None
         word_BW = band_words(block.rounded, rows, len(slab.vector_SD), band, counts)
-        list_rows(word_BW, self.found.row_BF, self.found.count_B)
-        self.lost_B |= self.found.count_B > self.found.row_BF.shape[1]
+        list_rows(word_BW, self.hits.row_BF, self.hits.count_B)
+        self.lost_B |= self.hits.count_B > self.hits.row_BF.shape[1]
         self.lost_B |= ~error_B[: block.count].isfinite()
-        score_rows(query_BD, slab.vector_SD, *self.found[:1], *self.found[2:], self.found.score_BF)
-        admit_rows(self.found, slab.first, self.low_B, limits, self.kept)
+        score_rows(query_BD, slab.vector_SD, *self.hits[:1], *self.hits[2:], self.hits.score_BF)
+        admit_rows(self.hits, slab.first, self.low_B, limits, self.kept)
 
     def _watch(self, slab: Slab, rows: Rounded) -> None:
         """Remember the largest norm and its row: the first that is not finite, if there is one."""

@@ -1,4 +1,4 @@
-"""What can go wrong, one class a kind, each with the exit code the command line answers with.
+"""What can go wrong, one class per kind, each with the exit code the command line answers with.
 
 A message says what is wrong, where it is (file, line, id) and what to do about it.
 """

@@ -1,8 +1,8 @@
 """The few records every module speaks in.
 
-Shape suffixes: Q queries, N documents of the corpus, M judgments, K negatives a row, D dimensions,
-R rows of negatives. A *row* is a position in the corpus or query table (int64); an *id* is the
-user's own string.
+Shape suffixes: Q queries, N documents of the corpus, M judgments, K negatives per row, D
+dimensions, R rows of negatives. A *row* is a position in the corpus or query table (int64); an *id*
+is the user's own string.
 """
 
 from __future__ import annotations

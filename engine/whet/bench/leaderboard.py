@@ -1,8 +1,8 @@
 """Benchmarks of the package mteb: its retrieval tasks on any model, any data as one of its tasks,
 and results in the files that its leaderboards read.
 
-Its evaluator ranks as Whet does (trec_eval's rule for ties), but looks at 1,000 documents a query,
-and strips the spaces around a text.
+Its evaluator ranks as Whet does (trec_eval's rule for ties), but looks at 1,000 documents per
+query, and strips the spaces around a text.
 """
 
 from __future__ import annotations

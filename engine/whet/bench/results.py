@@ -133,7 +133,7 @@ def mean(scores: dict[str, float]) -> float:
 
 
 def read_result(recipe: str, folders: Sequence[Path]) -> Result:
-    """The row of a recipe from its finished run folders, one a seed.
+    """The row of a recipe from its finished run folders, one per seed.
 
     Raises CheckpointError where a folder lacks a part.
     """

@@ -24,7 +24,7 @@ _SPACE[list(b" \t\n\r\v\f")] = True
 
 @dataclass(frozen=True)
 class TableCounts:
-    """Rows of a table, how many of them repeat an earlier row's text, and words a text at some
+    """Rows of a table, how many of them repeat an earlier row's text, and words per text at some
     percentiles.
     """
 
@@ -35,7 +35,7 @@ class TableCounts:
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """Judged queries, judgments, positives a judged query, and judgments of each grade."""
+    """Judged queries, judgments, positives per judged query, and judgments of each grade."""
 
     queries: int
     judgments: int

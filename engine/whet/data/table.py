@@ -164,7 +164,7 @@ class IdView(Sequence[str]):
 
 
 class TableWriter:
-    """Writes a table row by row; only 8 bytes a row stay in memory, for the id index."""
+    """Writes a table row by row; only 8 bytes per row stay in memory, for the id index."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

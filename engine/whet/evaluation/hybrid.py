@@ -1,6 +1,6 @@
 """Search by vectors and by words at once.
 
-Shape suffixes: Q queries, B queries at a time, N documents, K documents a query, C candidates, D
+Shape suffixes: Q queries, B queries at a time, N documents, K documents per query, C candidates, D
 dimensions.
 """
 

@@ -1,6 +1,6 @@
 """BM25: words in common, by how rare they are. A baseline that needs no model, and a help to one.
 
-Shape suffixes: Q queries, N documents, K documents a query.
+Shape suffixes: Q queries, N documents, K documents per query.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _stems(texts: Sequence[str]) -> list[list[str]]:
     return bm25s.tokenize(
         list(texts),
         stopwords="en",
-        stemmer=Stemmer.Stemmer("english"),  # one a call: it keeps what it met, for one thread
+        stemmer=Stemmer.Stemmer("english"),  # one per call: it keeps what it met, for one thread
         token_pattern=WORD,
         return_ids=False,
         show_progress=False,

@@ -102,7 +102,7 @@ def check_measures(measures: Sequence[str], depth: int) -> list[str]:
     """The measures' canonical names, each once; call it before hours of work, not after.
 
     Raises ConfigError for an unknown name, or one that looks deeper than the run's `depth`
-    documents a query.
+    documents per query.
     """
     if not measures:
         raise ConfigError("evaluate.measures is empty. Name at least one, such as nDCG@10.")

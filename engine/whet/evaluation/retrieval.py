@@ -1,6 +1,6 @@
 """Full-corpus retrieval: every judged query against every document, as a run.
 
-Shape suffixes: Q queries, N documents of the corpus, K documents a query, D dimensions.
+Shape suffixes: Q queries, N documents of the corpus, K documents per query, D dimensions.
 """
 
 from __future__ import annotations

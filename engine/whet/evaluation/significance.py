@@ -2,7 +2,7 @@
 deterministic.
 
 Shape suffixes: Q queries, B draws of one block. Every function takes `difference_Q`, tuned minus
-base, one a query.
+base, one per query.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from whet.errors import WhetError
 from whet.model.encoder import Encoder
 
 SAME = 1e-4  # the greatest difference of a component that float32 ONNX may have
-MIXED = 10  # texts a batch, as they come: long beside short, so that padding counts
+MIXED = 10  # texts per batch, as they come: long beside short, so that padding counts
 LOWEST_COSINE = {"f16": 0.999, "q8_0": 0.99}
 SAME_TOKENS = 0.8  # of the texts; less is a vocabulary that was not understood
 KIND = "document"

@@ -2,7 +2,7 @@
 
 Every file is whole or absent. Rows a format cannot hold are left out, counted and told.
 
-Shape suffixes: R rows of negatives, K negatives a row.
+Shape suffixes: R rows of negatives, K negatives per row.
 """
 
 from __future__ import annotations

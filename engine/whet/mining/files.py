@@ -4,7 +4,7 @@ Columns `query_id, positive_ids, negative_ids, scores, ranks, positive_score`, a
 each; the file's metadata holds, under the key `whet`, the resolved policy, the model's fingerprint
 and the dataset's digest as JSON.
 
-Shape suffixes: R rows of negatives, K negatives a row.
+Shape suffixes: R rows of negatives, K negatives per row.
 """
 
 from __future__ import annotations

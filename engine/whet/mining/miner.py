@@ -1,6 +1,6 @@
 """`mine`: from vectors and known positives to hard negatives and a report of how they were found.
 
-Shape suffixes: Q queries, P positives, N corpus rows, R rows of negatives, K negatives a row, k
+Shape suffixes: Q queries, P positives, N corpus rows, R rows of negatives, K negatives per row, k
 survivors.
 """
 
@@ -69,7 +69,7 @@ def mine(
     `queries` is [Q, D], row i judged by row i of `positives` (`table.take(rows)` aligns them);
     `corpus` is [N, D], whole or this process's part of it (then every process must call this, with
     the same queries, and each gets the result over all parts). `query_rows_R` of the result indexes
-    `queries`, ascending: one row a query, or with reference=each one a positive in the order of
+    `queries`, ascending: one row per query, or with reference=each one per positive in the order of
     `positives.of(query)`. A query without positives is mined too, with no ceiling but max_score.
     `rescore(query_rows, doc_rows)` gives a cross-encoder's scores of pairs; they then replace the
     dot products. `refresh` numbers the random choices of one training run; `previous` are the
@@ -174,7 +174,7 @@ def _task(
 ) -> Task:
     rows_R = reference.query_rows_R
     every = exclusions(positives)
-    if len(rows_R) == len(queries):  # one row a query, in order
+    if len(rows_R) == len(queries):  # one row per query, in order
         query_RD, exclude = np.asarray(queries.vectors), every
     else:
         table = Positives(every.offsets_Q1, every.rows_E, positives.group_of_N).take(rows_R)

@@ -1,7 +1,7 @@
 """Mining among some of the documents: which, and what their negatives are in the whole corpus.
 
 Shape suffixes: Q queries, L lists of C candidates, N documents, S of them chosen, R rows of
-negatives, K negatives a row.
+negatives, K negatives per row.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ class References(NamedTuple):
 
 
 def references(positives: Positives, score_P: np.ndarray, reference: str) -> References:
-    """One row a query with s+ the least or greatest of its positives' scores, or one row a
+    """One row per query with s+ the least or greatest of its positives' scores, or one row per
     positive.
 
     >>> pair = Positives(np.array([0, 2]), np.array([5, 6]), np.arange(9))

@@ -1,7 +1,7 @@
 """Candidates in the order negatives are taken from: those that survive exclusions and window, and
 the others counted.
 
-Shape suffixes: R rows to mine, N corpus rows, D dimensions, k survivors a row, C candidates, E
+Shape suffixes: R rows to mine, N corpus rows, D dimensions, k survivors per row, C candidates, E
 exclusions, F found.
 """
 
@@ -23,7 +23,7 @@ from whet_kernels.topk.exact import slices
 Rescore = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 BEFORE_NUMBERS = 1 << 20  # comparisons of exclusions and survivors at a time
-PROPOSED = 100  # candidates a query that a cross-encoder scores, where range_max does not say
+PROPOSED = 100  # candidates per query that a cross-encoder scores, where range_max does not say
 
 
 @dataclass(frozen=True)

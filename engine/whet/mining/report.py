@@ -1,7 +1,7 @@
 """What a mining run did: how many documents fell to which rule, where the negatives lie, and rows
 to read.
 
-Shape suffixes: R rows of negatives, K negatives a row, N documents, M values.
+Shape suffixes: R rows of negatives, K negatives per row, N documents, M values.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ those three. So a draw does not depend on the other queries, their order, batche
 number of machines. Only raw 64-bit words are used: numpy promises their values for ever, those of
 its distributions not.
 
-Shape suffixes: R rows to mine, N corpus rows, D dimensions, n negatives a row, k survivors a row.
+Shape suffixes: R rows to mine, N corpus rows, D dimensions, n negatives per row, k survivors per
+row.
 """
 
 from __future__ import annotations

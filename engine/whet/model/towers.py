@@ -108,7 +108,7 @@ def _write_side(draft: Path, encoder: Encoder, kind: str) -> list[str]:
 
 
 def open_model(model: ModelConfig | str = "minilm") -> Encoder | Towers:
-    """Open any model that can search: one encoder for all texts, or one a side.
+    """Open any model that can search: one encoder for all texts, or one per side.
 
     Raises what `Encoder.load` raises.
     """

@@ -53,7 +53,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Processes:
-    """How many, and how many bytes a second two of them exchange."""
+    """How many, and how many bytes per second two of them exchange."""
 
     count: int
     link_bytes_s: float

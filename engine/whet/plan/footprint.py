@@ -64,7 +64,7 @@ def _layers(encoder: Encoder) -> list[Any]:
 @dataclass(frozen=True)
 class Footprint:
     """One process under one strategy: bytes by what they are for, on the device that computes and
-    in the computer's memory, and bytes it sends a step.
+    in the computer's memory, and bytes it sends per step.
     """
 
     strategy: str
@@ -101,7 +101,7 @@ class Setting:
     base: float  # bytes the process holds besides: libraries, data
     cached: bool
     chunk_tokens: int
-    chunks: int  # forwards a step and process
+    chunks: int  # forwards per step and process
     token_bytes: float = 0.0  # measured activations of a token; 0: by formula
     symmetric: bool = field(default=False)
 
@@ -241,7 +241,7 @@ def _loss(setting: Setting) -> float:
 
 
 def _sent(label: str, setting: Setting) -> dict[str, float]:
-    """Bytes a process sends a step, by the ring algorithms: (W - 1)/W of what is gathered, twice
+    """Bytes a process sends per step, by the ring algorithms: (W - 1)/W of what is gathered, twice
     that of what is summed.
     """
     w, shape = setting.processes, setting.shape
@@ -257,7 +257,7 @@ def _sent(label: str, setting: Setting) -> dict[str, float]:
 
 
 def calibrated(setting: Setting, grown_bytes: float, tokens: float) -> Setting:
-    """The setting with the bytes a token measured in one process: what its steps added, less
+    """The setting with the bytes per token measured in one process: what its steps added, less
     gradients and optimizer.
     """
     alive = min(tokens, setting.chunk_tokens) if setting.cached else tokens

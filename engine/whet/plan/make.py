@@ -32,7 +32,7 @@ from whet.run.determinism import base_store
 from whet.storage.commit import write_json
 from whet.storage.places import cache_folder
 
-UNKNOWN_LINK = 1.2e9  # bytes a second where the price list does not know the device: 10 Gbit/s
+UNKNOWN_LINK = 1.2e9  # bytes per second where the price list does not know the device: 10 Gbit/s
 
 
 NOT_RESULTS = ("output", "resume")

@@ -1,4 +1,4 @@
-"""The price list: what a device costs an hour, and how fast its processes talk to each other."""
+"""The price list: what a device costs per hour, and how fast its processes talk to each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from whet.errors import ConfigError
 
 @dataclass(frozen=True)
 class Price:
-    """One row: the name it was found by, US dollars an hour, bytes a second between processes."""
+    """One row: the name it was found by, US dollars per hour, bytes per second between
+    processes.
+    """
 
     name: str
     usd_an_hour: float

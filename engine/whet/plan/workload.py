@@ -1,6 +1,6 @@
 """How much there is to do: texts, tokens, pairs, steps, counted from the data and the options.
 
-Shape suffixes: N texts of a table, S texts of a sample, P pairs, K negatives a query.
+Shape suffixes: N texts of a table, S texts of a sample, P pairs, K negatives per query.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from whet.storage.commit import write_atomically
 from whet.types import Negatives
 
 QUERIES = 128  # with 16 documents each some 6 % of 50,000 documents; 256 took 11 %
-DEPTH, DEEPER = 16, 4  # documents a query, at least, and times the negatives asked
+DEPTH, DEEPER = 16, 4  # documents per query, at least, and times the negatives asked
 
 
 class Probe:

@@ -25,7 +25,7 @@ from whet.refresh.vectors import Corpus, JobVectors, own_rows, places
 from whet.run.job import Job
 from whet.types import Embeddings, Negatives
 
-FEW = 4  # documents a query and negative; with 6 it found 83 % of the negatives, with 2 70 %
+FEW = 4  # documents per query and negative; with 6 it found 83 % of the negatives, with 2 70 %
 FITTED = 0.2  # of what may be encoded: the sample that the linear map is fitted on
 RIDGE = 0.1  # of 1e-4 to 1 nearest on a sample of 4 % of 50,000 documents, after 50 steps
 

@@ -30,7 +30,7 @@ from whet_kernels.infonce.fused import choose_loss_backend
 
 MEMORY_SHARE = 0.3  # of the device, for the activations of one backward
 BYTES_A_UNIT = (
-    68  # activations a token, layer and hidden unit in float32 (Korthikanti et al., 2205.05198)
+    68  # activations per token, layer and hidden unit in float32 (Korthikanti et al., 2205.05198)
 )
 # A CPU's caches hold no more: a step took 1.1 times as long at 2,048, 2.6 times at 16,384.
 CHUNK_TOKENS = {"cpu": 512, "cuda": 16_384}

@@ -1,6 +1,6 @@
 """The sparse mask of the fused loss: the cells of B x C that are no negatives, found by tile.
 
-A batch of 65,536 has 4 billion cells and a few known positives a row: only those are held.
+A batch of 65,536 has 4 billion cells and a few known positives per row: only those are held.
 
 Shape suffixes: B pairs, C documents, M listed positives, U distinct positives of the batch,
 X cells.

@@ -66,7 +66,7 @@ def _similarities(
     the last vector is taken again.
     """
     k = tl.arange(0, BLOCK_D)
-    # One wide pointer a block and narrow offsets: wide ones a number would take 128 registers.
+    # One wide pointer per block and narrow offsets: wide ones per number would take 128 registers.
     row_ptr += row.to(tl.int64) * DIMS
     walked_ptr += column.to(tl.int64) * DIMS
     from_rk = tl.minimum(tl.arange(0, BLOCK_R), rows - 1 - row)[:, None] * DIMS + k[None, :]

@@ -101,7 +101,9 @@ def round_rows(
     scale_G: np.ndarray,
     lost_R: np.ndarray,
 ) -> None:
-    """Round the groups of `span` = (first, last, rows a group) to int8; the last may be smaller."""
+    """Round the groups of `span` = (first, last, rows per group) to int8; the last may be
+    smaller.
+    """
     first, last, rows = span
     for g in range(first, last):
         stop = min(len(vector_RD), (g + 1) * rows)

@@ -1,6 +1,6 @@
 """The obvious form of `mine_topk`, by which every other one is judged.
 
-Shape suffixes: Q queries, N corpus rows, D dimensions, k results a query, E exclusions.
+Shape suffixes: Q queries, N corpus rows, D dimensions, k results per query, E exclusions.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What every form of `mine_topk` shares: the window, and the finish that makes candidates exact.
 
-Shape suffixes: Q queries, N corpus rows, D dimensions, C candidates a query, k results a query,
+Shape suffixes: Q queries, N corpus rows, D dimensions, C candidates per query, k results per query,
 E exclusions.
 """
 

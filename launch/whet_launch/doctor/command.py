@@ -40,7 +40,7 @@ def _asked_address(address: str | None) -> tuple[str, int] | None:
 
 
 def spelled_findings(nodes: dict[str, list[Finding]]) -> str:
-    """A block a node, what is wrong once more at the end."""
+    """A block per node, what is wrong once more at the end."""
     parts = []
     for node, findings in nodes.items():
         width = max((len(finding.what) for finding in findings), default=0)

@@ -121,7 +121,7 @@ def _copy_rows(statement: dict[str, Any], kind: str) -> Iterator[FileRow]:
 def check_inputs(
     folder: Path, statement: dict[str, Any], *, data: str | None, model: str | None
 ) -> list[FileRow]:
-    """A row a file of what the bundle was made from, where it is here; else one that says so."""
+    """A row per file of what the bundle was made from, where it is here; else one that says so."""
     roots = {
         DATA: data_root(folder, statement, data),
         BASE: base_root(folder, statement, model),

@@ -14,7 +14,7 @@ HEADER = "query-id\tcorpus-id\tscore\n"
 
 
 def events_jsonl(events: Iterable[Event]) -> str:
-    """Every gesture, one a line, as `whet.feedback.events.store.read_events` takes them."""
+    """Every gesture, one per line, as `whet.feedback.events.store.read_events` takes them."""
     return "".join(event.to_json() + "\n" for event in events)
 
 

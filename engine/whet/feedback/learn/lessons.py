@@ -21,7 +21,7 @@ from whet.feedback.events.judgments import Judged
 from whet.mining.miner import mine
 from whet.types import Embeddings, Positives
 
-HARD = 64  # hard negatives a query that the miner adds to the pool; as many by words
+HARD = 64  # hard negatives per query that the miner adds to the pool; as many by words
 POOL = 4096  # documents drawn at random beside them
 
 
@@ -29,8 +29,8 @@ POOL = 4096  # documents drawn at random beside them
 class Lessons:
     """What was said, by corpus rows. A positive's duplicates count as it.
 
-    `relevant` and `irrelevant` hold arrays of corpus rows, one of each a query; `preferences` holds
-    int64 [n, 2] (over, under) a query.
+    `relevant` and `irrelevant` hold arrays of corpus rows, one of each per query; `preferences`
+    holds int64 [n, 2] (over, under) a query.
     """
 
     queries: list[str]

@@ -25,7 +25,7 @@ from whet.feedback.serve.searcher import Searcher
 from whet.feedback.serve.unsure import Sureness
 
 MOST_RESULTS = 50
-MOST_EXPLAINED = 20  # documents a request
+MOST_EXPLAINED = 20  # documents per request
 EXPLAIN_S = 2.0  # a request's share of the processor: 20 long documents took half a minute
 MOST_EVENTS = 500  # a request
 EXCERPT = 1_500  # characters of a result

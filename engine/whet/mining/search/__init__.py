@@ -4,7 +4,7 @@ Every backend but the ones that say otherwise gives the result of `mine_topk_ref
 it proposes candidates, they are scored exactly and certified, and what is not certain is searched
 again. A new backend is one file here and one line in BACKENDS.
 
-Shape suffixes: Q queries, N corpus rows, D dimensions, k results a query.
+Shape suffixes: Q queries, N corpus rows, D dimensions, k results per query.
 """
 
 from __future__ import annotations

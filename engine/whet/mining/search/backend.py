@@ -1,6 +1,6 @@
 """What a way to search is: its name, when it suits, and how it runs.
 
-Shape suffixes: Q queries, N corpus rows, D dimensions, C hints a query.
+Shape suffixes: Q queries, N corpus rows, D dimensions, C hints per query.
 """
 
 from __future__ import annotations

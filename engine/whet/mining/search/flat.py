@@ -1,6 +1,6 @@
 """faiss's flat search proposes, `finish` decides; what is left uncertain the tiles find.
 
-Shape suffixes: Q queries, N corpus rows, D dimensions, C candidates a query, k results a query.
+Shape suffixes: Q queries, N corpus rows, D dimensions, C candidates per query, k results per query.
 """
 
 from __future__ import annotations

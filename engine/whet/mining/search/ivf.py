@@ -4,7 +4,7 @@ too large to look at whole. The only backend that can miss; how much is measured
 A query that does not find k survivors looks into four times as many lists, and so on until it has
 them or has seen the whole corpus.
 
-Shape suffixes: Q queries, N corpus rows, C candidates a query, k results a query.
+Shape suffixes: Q queries, N corpus rows, C candidates per query, k results per query.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Each process searches its part; only the k best of each query and part travel. W
 the result of one process with the whole corpus, to the bit: scores do not depend on the part, and
 ties go by row.
 
-Shape suffixes: Q queries, N corpus rows, n rows of a part, W processes, k results a query, M pairs.
+Shape suffixes: Q queries, N corpus rows, n rows of a part, W processes, k results per query, M
+pairs.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Ahead:
-    """Makes the batch of a step; with workers also those of the next steps, one a worker.
+    """Makes the batch of a step; with workers also those of the next steps, one per worker.
 
     `pairs(step)` are a step's pairs; there are `steps` of them.
     """

@@ -1,8 +1,8 @@
 """From pair numbers to what a step computes on: unique texts, and which similarities may count as
 negative.
 
-Shape suffixes: P pairs in all, B pairs a step, K negatives a pair, C candidate documents of a step,
-N corpus, M known positives of a step.
+Shape suffixes: P pairs in all, B pairs per step, K negatives per pair, C candidate documents of a
+step, N corpus, M known positives of a step.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Examples:
         """Train against these from now on; a query's row serves each of its pairs, or each pair its
         own.
 
-        `negatives.query_rows_R` are rows of the query table, ascending. Several rows a query are
+        `negatives.query_rows_R` are rows of the query table, ascending. Several rows per query are
         its positives in ascending order.
         """
         first_P = np.searchsorted(negatives.query_rows_R, self.query_rows_P, side="left")

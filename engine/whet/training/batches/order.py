@@ -1,7 +1,7 @@
 """Which pairs make up step t: a pure function of (seed, epoch, position), so that a resumed run
 sees what an uninterrupted one sees, on any number of devices.
 
-Shape suffixes: P pairs, B pairs a step.
+Shape suffixes: P pairs, B pairs per step.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from whet.config import TrainerConfig
 
 @dataclass(frozen=True)
 class Order:
-    """Every pair once an epoch, shuffled anew each epoch; an epoch's last step may be smaller."""
+    """Every pair once per epoch, shuffled anew each epoch; an epoch's last step may be smaller."""
 
     pairs: int
     batch_size: int
@@ -32,7 +32,7 @@ class Order:
         """The epoch step `step` (from 0) belongs to."""
         return step // self.steps_per_epoch
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019 (a few, small; a step would shuffle 79 ns a pair)
+    @functools.lru_cache(maxsize=2)  # noqa: B019 (a few, small; a step would shuffle 79 ns per pair)
     def shuffled(self, epoch: int) -> np.ndarray:
         """The pairs of an epoch in their order, int64 [P], not to be written to.
 

@@ -2,8 +2,8 @@
 what it counts. Both first passes (float32 in search.py, int8 in int8.py) feed it.
 
 Shape suffixes: Q queries, N corpus rows, D dimensions, T rows of a tile, G groups of rows, B
-queries of a block, K kept a query, H hits, W rows a hit, M pairs. Float32 tiles are [T, B], so that
-thresholds run along the contiguous axis.
+queries of a block, K kept per query, H hits, W rows per hit, M pairs. Float32 tiles are [T, B], so
+that thresholds run along the contiguous axis.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from whet_kernels.topk.exact import norms, score_error_Q, slices, tile_scores
 from whet_kernels.topk.window import TopK, Window, finish
 
 GROUP = 8  # rows of a tile that one maximum stands for
-PENDING = 48  # rows a query, on average, that wait to be merged into what is kept
+PENDING = 48  # rows per query, on average, that wait to be merged into what is kept
 BLOCK_QUERIES = 1024
-TILE_SCORES = 1 << 21  # scores a tile: 8 MiB, in the last-level cache
-TILE_NUMBERS = 1 << 23  # float32 numbers of the corpus a tile: 32 MiB
+TILE_SCORES = 1 << 21  # scores per tile: 8 MiB, in the last-level cache
+TILE_NUMBERS = 1 << 23  # float32 numbers of the corpus per tile: 32 MiB
 START_ERRORS = 4  # rounding errors a warm start stays below the score it is sure of
 
 

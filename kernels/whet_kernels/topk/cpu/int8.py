@@ -41,7 +41,7 @@ TINY = 1e-17  # squares of smaller losses may vanish in float32
 
 
 def in_threads(pool: ThreadPoolExecutor, total: int, run: Callable[[int, int], None]) -> None:
-    """Call `run(start, stop)` for consecutive parts of range(total), one a thread."""
+    """Call `run(start, stop)` for consecutive parts of range(total), one per thread."""
     parts = slices(total, max(1, -(-total // torch.get_num_threads())))
     list(pool.map(lambda span: run(span.start, span.stop), parts))
 

@@ -10,7 +10,7 @@ goes through a second scan, which scores every row near its k-th exactly and nee
 Nothing of size Q x N exists; memory is inputs + O(Q (k + slack)) + a tile.
 
 Shape suffixes: Q queries, N corpus rows, D dimensions, T rows of a tile, G groups of rows, B
-queries of a block, K kept a query, H hit groups, W rows a group, M pairs, C hints a query.
+queries of a block, K kept per query, H hit groups, W rows per group, M pairs, C hints per query.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ def sift(
     """Let the queries `span` = (start, stop, k) look at a tile. Threads share nothing if their
     spans are apart.
 
-    Three steps a query: the rows in doubt, without a branch that could be guessed wrong; their
+    Three steps per query: the rows in doubt, without a branch that could be guessed wrong; their
     dots, so that the waits for memory overlap; and what follows from them.
     """
     start, stop, k = span

@@ -12,7 +12,7 @@ tensor core results those sit in one thread or two, so making a word costs next 
 In the mode BEST the kernel gives the largest score of each such 32 columns instead, of those up to
 high_q: from a sample of the corpus that makes the first lower band edges.
 
-Shape suffixes: B queries of a block, S rows of a slab, W words a query, P columns padded to the
+Shape suffixes: B queries of a block, S rows of a slab, W words per query, P columns padded to the
 tile.
 """
 
@@ -35,7 +35,7 @@ class BandTile(NamedTuple):
     queries: int
     rows: int
     depth: int
-    bins: int  # words a group of 32 * bins rows; fixes the place of a row in the words
+    bins: int  # words per group of 32 * bins rows; fixes the place of a row in the words
     group: int  # query tiles that share a tile of rows in the level-2 cache
     warps: int
     stages: int
@@ -193,7 +193,8 @@ INTERPRETED = BandTile(64, 128, 64, 2, 2, 4, 1)
 def tiles_for(*, whole: bool, count_above: bool, count_floor: bool) -> list[BandTile]:
     """The tiles tried: 8-bit ones are twice as deep in the same bytes.
 
-    Those of 128 scores a thread leave few registers to count with: none that would spill is tried.
+    Those of 128 scores per thread leave few registers to count with: none that would spill is
+    tried.
     """
     if INTERPRET:
         return [INTERPRETED]

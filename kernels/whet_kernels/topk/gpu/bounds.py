@@ -1,6 +1,6 @@
 """Around a pass of the search on a GPU: the first bound before it, the exact counts after it.
 
-Shape suffixes: B queries of a block, S rows of a slab, W bins, E exclusions, M pairs, k results a
+Shape suffixes: B queries of a block, S rows of a slab, W bins, E exclusions, M pairs, k results per
 query.
 """
 

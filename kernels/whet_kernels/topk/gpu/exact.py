@@ -5,8 +5,8 @@ two of places so that each fold is one of equal halves (`fold_places`). A place 
 holds -0.0, which changes no sum, not even one of -0.0. Products of float32 are exact in float64, so
 that a fused multiply-add cannot change a bit either.
 
-Shape suffixes: B queries of a block, S rows of a slab, F rows found a query, C candidates kept a
-query, M pairs, D dimensions, J places of the fold, E exclusions.
+Shape suffixes: B queries of a block, S rows of a slab, F rows found per query, C candidates kept
+per query, M pairs, D dimensions, J places of the fold, E exclusions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A pass of a block of queries over the corpus on a GPU: what is found, and the bounds it rests on.
 
 Shape suffixes: Q queries, B queries of a block padded to the tile, N corpus rows, S rows of a slab,
-D dimensions, k results a query, C kept candidates, F found rows.
+D dimensions, k results per query, C kept candidates, F found rows.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Neither waits for the host. A list that would be longer than its room keeps counting, so that the
 query can be done again.
 
-Shape suffixes: B queries of a block, S rows of a slab, W words a query, F rows found a query,
+Shape suffixes: B queries of a block, S rows of a slab, W words per query, F rows found per query,
 P columns of the padded format, D dimensions.
 """
 

@@ -4,7 +4,7 @@ A float64 product is so near the exact score that hardly a row is in doubt; each
 exact score. It needs no room that could run out, so it answers for queries that have too many rows
 too near their k-th, or vectors whose range no low format holds.
 
-Shape suffixes: B queries, T rows of a tile, N corpus rows, D dimensions, M pairs, k results a
+Shape suffixes: B queries, T rows of a tile, N corpus rows, D dimensions, M pairs, k results per
 query, E exclusions.
 """
 

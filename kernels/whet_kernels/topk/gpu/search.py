@@ -18,7 +18,7 @@ The vectors' first pass is in band_kernel.py, exact scores in exact.py, a whole 
 bounds and counts around it in bounds.py.
 
 Shape suffixes: Q queries, B queries of a block, N corpus rows, S rows of a slab, D dimensions,
-k results a query.
+k results per query.
 """
 
 from __future__ import annotations

@@ -35,7 +35,9 @@ def collection(root: Path, name: str, work: Path) -> Path:
     target = work / name
     if not part or target.is_dir():
         return target if part else source
-    docs, queries, splits = sample(source, int(part)) if part.isdigit() else spoken(source, part)
+    docs, queries, splits = (
+        sample(source, int(part)) if part.isdigit() else language_part(source, part)
+    )
     with commit_folder(target, {"of": whole, "part": part}) as draft:
         _write(draft / "corpus.jsonl", docs)
         _write(draft / "queries.jsonl", queries)
@@ -62,7 +64,7 @@ def sample(source: Path, count: int) -> tuple[list[dict], list[dict], dict[str, 
     return [doc for doc in docs if doc["_id"] in kept], queries, splits
 
 
-def spoken(source: Path, language: str) -> tuple[list[dict], list[dict], dict[str, Rows]]:
+def language_part(source: Path, language: str) -> tuple[list[dict], list[dict], dict[str, Rows]]:
     """One language, ids of which begin with its name. Of queries with the same text the last alone
     is asked, as in mteb's XQuADRetrieval.
     """

@@ -1,4 +1,4 @@
-"""What the run folders of a recipe say, one folder a seed, as one row."""
+"""What the run folders of a recipe say, one folder per seed, as one row."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Result:
 
     @cached_property
     def values(self) -> list[float]:
-        """The mean over queries, a seed each."""
+        """The mean over queries, one per seed."""
         return [mean(per_query) for per_query in self.scores]
 
     @property

@@ -17,7 +17,7 @@ from whet.report.words import duration, p_text, signed
 from whet.run.folder import package_versions
 from whet.storage.commit import write_atomically, write_json
 
-Column = tuple[str, list[str]]  # heading, a cell a row
+Column = tuple[str, list[str]]  # heading, a cell per row
 
 
 def write_results(folder: Path, suite: Suite, results: Sequence[Result]) -> list[Path]:

@@ -128,7 +128,7 @@ def read_facts(folder: Path) -> Facts:
 
 @contextmanager
 def naming_damage(folder: Path) -> Iterator[None]:
-    """Where records of a run hold what no run wrote, deeper than `read_run` looks, say so."""
+    """Where records of a run hold what no run wrote, deeper than `read_facts` looks, say so."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -20,7 +20,7 @@ from whet.storage.readable import readable_text
 SEEDS, QUERIES = "two standard deviations over seeds", "half the 95 % interval of the queries' mean"
 MOST = 0.05  # what a repeat may be off by at most, however few queries were judged
 
-Scores = dict[str, dict[str, list[float]]]  # by model (base, tuned) and measure, a value a query
+Scores = dict[str, dict[str, list[float]]]  # by model (base, tuned) and measure, a value per query
 
 
 def spread_of(facts: Facts, others: list[str]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from whet.data.blocks import JUDGMENTS, BlockWriter
-from whet.data.findings import Findings, shown
+from whet.data.findings import Findings, excerpt
 from whet.data.judgments import resolve
 from whet.data.readers.records import Judgment, Reading, Source, Text
 from whet.data.table import TableWriter, TextTable, keep_groups, repeated_rows, save_array
@@ -108,7 +108,7 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
                 save_array(folder / f"split-{len(splits)}.npy", columns_3M)
                 splits.append(split)
                 continue
-        reading.findings.add("empty split", file, f"split {shown(split)} has no judgment to use")
+        reading.findings.add("empty split", file, f"split {excerpt(split)} has no judgment to use")
     if not reading.splits:
         reading.findings.add("no judgments", source.root.name, "no query is judged")
     # Before the seal, which takes all that lies here as part of the tables.
@@ -190,7 +190,7 @@ def _note_repeats(
         if source.repeats == "same text" and draft.text(row) == draft.text(first):
             continue
         before = reading.say(places[first])
-        what = f"id {shown(draft.id(row))} was used before, in {before}"
+        what = f"id {excerpt(draft.id(row))} was used before, in {before}"
         reading.add("duplicate id", places[row], what)
 
 
@@ -199,7 +199,7 @@ def _note_unanswered(
 ) -> None:
     lost = np.setdiff1d(qrels.query_rows, qrels.relevant().query_rows)
     if len(lost):
-        what = f"query {shown(queries.id(int(lost[0])))} of split {shown(split)}"
+        what = f"query {excerpt(queries.id(int(lost[0])))} of split {excerpt(split)}"
         findings.add("query without a relevant document", file, what)
         findings.more("query without a relevant document", len(lost) - 1)
 

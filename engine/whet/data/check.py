@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from whet.data.findings import Findings, shown
+from whet.data.findings import Findings, excerpt
 from whet.data.load import Dataset, load_dataset
 from whet.data.table import TextTable
 from whet.printable import printable
@@ -67,7 +67,7 @@ class Check:
             lines += ["", f"examples of {name}", *_examples(data, qrels)]
         if not data.splits:
             texts = data.corpus.texts(np.arange(min(EXAMPLES, len(data.corpus))))
-            lines += ["", "examples", *(f"  {shown(text, 100)}" for text in texts)]
+            lines += ["", "examples", *(f"  {excerpt(text, 100)}" for text in texts)]
         return "\n".join(lines)
 
 
@@ -147,7 +147,7 @@ def _find_leaks(data: Dataset, findings: Findings) -> None:
     for name, qrels in data.splits.items():
         leaked = np.intersect1d(train, group_Q[qrels.query_rows])
         if name != "train" and len(leaked):
-            text = shown(data.queries.text(int(leaked[0])))
+            text = excerpt(data.queries.text(int(leaked[0])))
             findings.add("query in train and in another split", f"split {name}", text)
             findings.more("query in train and in another split", len(leaked) - 1)
 
@@ -173,9 +173,9 @@ def _examples(data: Dataset, qrels: Qrels) -> list[str]:
     for query in qrels.query_rows[:EXAMPLES].tolist():
         mine = qrels.only(qrels.query_rows_M == query)
         lines.append(
-            f"  {printable(data.queries.id(query))}: {shown(data.queries.text(query), 100)}"
+            f"  {printable(data.queries.id(query))}: {excerpt(data.queries.text(query), 100)}"
         )
         for doc, grade in list(zip(mine.doc_rows_M, mine.relevance_M, strict=True))[:2]:
-            id_, text = printable(data.corpus.id(int(doc))), shown(data.corpus.text(int(doc)), 90)
+            id_, text = printable(data.corpus.id(int(doc))), excerpt(data.corpus.text(int(doc)), 90)
             lines.append(f"    {grade} {id_}: {text}")
     return lines

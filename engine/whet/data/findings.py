@@ -53,10 +53,10 @@ KINDS: dict[str, tuple[str, str]] = {
 }
 
 
-def shown(value: object, limit: int = 60) -> str:
+def excerpt(value: object, limit: int = 60) -> str:
     """`value` as it goes into a message: quoted, at most about `limit` characters.
 
-    >>> shown("short"), shown("a long text", 5)
+    >>> excerpt("short"), excerpt("a long text", 5)
     ("'short'", "'a l...'")
     """
     text = repr(value[: limit + 1] if isinstance(value, (str, bytes)) else value)

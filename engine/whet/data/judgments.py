@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from whet.data.findings import SHOWN_OF_A_KIND, shown
+from whet.data.findings import SHOWN_OF_A_KIND, excerpt
 from whet.data.readers.records import Reading, Source
 from whet.data.table import TextTable
 from whet.types import Qrels
@@ -54,7 +54,7 @@ def _unknown(
     word = "doc" if what == "document" else what
     for row in lost[:SHOWN_OF_A_KIND].tolist():
         reading.add(
-            f"unknown {what}", int(place_M[row]), f"{word} {shown(ids[row])} is not in {home}"
+            f"unknown {what}", int(place_M[row]), f"{word} {excerpt(ids[row])} is not in {home}"
         )
     if len(lost) > SHOWN_OF_A_KIND:
         reading.findings.more(f"unknown {what}", len(lost) - SHOWN_OF_A_KIND)
@@ -63,7 +63,7 @@ def _unknown(
 def _sorted_once(
     rows_4M: np.ndarray, queries: TextTable, corpus: TextTable, *, source: Source, reading: Reading
 ) -> Qrels:
-    """Sort by query, document, and keep one judgment a pair.
+    """Sort by query, document, and keep one judgment per pair.
 
     Judgments that were written down (repeats refused) must agree, and the first is kept; those
     implied by pairs and triplets may differ, and the highest is kept: who is a positive once is no
@@ -83,9 +83,11 @@ def _sorted_once(
     kind = "positive also given as negative" if implied else "conflicting judgments"
     for place in np.flatnonzero(differs_M)[:SHOWN_OF_A_KIND].tolist():
         first = int(first_M[place])
-        pair = f"{shown(queries.id(int(query_M[place])))}, {shown(corpus.id(int(doc_M[place])))}"
+        pair = (
+            f"{excerpt(queries.id(int(query_M[place])))}, {excerpt(corpus.id(int(doc_M[place])))}"
+        )
         if implied:
-            pair = shown(corpus.text(int(doc_M[place])))
+            pair = excerpt(corpus.text(int(doc_M[place])))
         grades = f"has relevance {relevance_M[place]} here and {relevance_M[first]} in"
         reading.add(
             kind, int(place_M[place]), f"{pair} {grades} {reading.say(int(place_M[first]))}"

@@ -128,7 +128,9 @@ def differences(base: Mapping[str, float], tuned: Mapping[str, float]) -> dict[s
 
 
 def write_per_query(path: str | Path, base: Scores, tuned: Scores) -> None:
-    """Write a JSON line a query: `{"query_id": ..., "base": {measure: value}, "tuned": {...}}`."""
+    """Write a JSON line per query:
+    `{"query_id": ..., "base": {measure: value}, "tuned": {...}}`.
+    """
     query_ids = next(iter(base.per_query.values()))
     rows = (
         {

@@ -14,7 +14,7 @@ from whet.types import Texts
 TEXT_LIMIT = (
     2_000  # characters of a text that are kept: examples are to be read, and the report stays small
 )
-RELEVANT_LIMIT = 5  # relevant documents shown a query, highest grade first
+RELEVANT_LIMIT = 5  # relevant documents shown per query, highest grade first
 
 
 def changed_queries(

@@ -86,11 +86,11 @@ def write_onnx(encoder: Encoder, path: Path) -> None:
 
 
 def write_int8(source: Path, path: Path) -> None:
-    """Write an ONNX file with its weights in eight bits, one scale a column; activations follow
+    """Write an ONNX file with its weights in eight bits, one scale per column; activations follow
     while it runs.
 
     Unsigned weights: products of signed ones overflow on CPUs that have AVX2 and no VNNI. One scale
-    a column loses half as much as one per matrix (all-MiniLM-L6-v2, 400 texts: mean cosine to the
+    per column loses half as much as one per matrix (all-MiniLM-L6-v2, 400 texts: mean cosine to the
     float32 vectors 0.992 and 0.979).
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic

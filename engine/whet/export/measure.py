@@ -79,7 +79,7 @@ def _timed_texts(texts: Sequence[str], data: Dataset | None) -> list[str]:
 
 
 def _speeds(encoders: dict[str, Encoder], texts: list[str]) -> dict[str, float]:
-    """Texts a second, the median of rounds in which the systems take turns."""
+    """Texts per second, the median of rounds in which the systems take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in encoders}
     for number in range(ROUNDS + 1):
         for name, encoder in encoders.items():

@@ -50,7 +50,7 @@ OTHER_FLAGS = (
     "pooling_mode_weightedmean_tokens",
 )
 LIBRARY = "sentence_transformers.models"
-ROUTER = "router_config.json"  # of a model with an encoder a side (whet.model.towers)
+ROUTER = "router_config.json"  # of a model with an encoder per side (whet.model.towers)
 DENSE = "Dense"
 IDENTITY = "torch.nn.modules.linear.Identity"
 LAYERS = ("Transformer", "Pooling", DENSE, "Normalize")  # those we know, in the order we apply them
@@ -63,7 +63,7 @@ class UnsupportedModel(ConfigError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How token vectors become one vector a text."""
+    """How token vectors become one vector per text."""
 
     pooling: str
     normalize: bool
@@ -152,7 +152,7 @@ def _json(path: Path) -> dict[str, Any]:
 def backbone_folder(folder: Path) -> Path:
     """Where the transformer's own files lie: the folder, or its `0_Transformer`.
 
-    ConfigError for a model with an encoder a side, which has two.
+    ConfigError for a model with an encoder per side, which has two.
     """
     if (folder / ROUTER).is_file():
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""From token vectors to one vector a text.
+"""From token vectors to one vector per text.
 
 Shape suffixes: B texts, L tokens, D dimensions.
 """

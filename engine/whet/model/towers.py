@@ -41,7 +41,7 @@ WORDS = "words.json"  # beside the model: how much words count in a search
 
 
 class Towers:
-    """An encoder a side. Both give vectors of one space and dimension.
+    """An encoder per side. Both give vectors of one space and dimension.
 
     `words` is how much words in common count in a search (evaluation/hybrid.py), 0 for not at all;
     vectors know nothing of it.

@@ -1,4 +1,4 @@
-"""From counts and rates to seconds a stage.
+"""From counts and rates to seconds per stage.
 
 W processes, each like the one measured; texts and documents are divided over them, the loss is
 computed whole by each.

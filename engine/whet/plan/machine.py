@@ -115,7 +115,7 @@ def _of_status(name: str) -> int:
 
 
 def disk_bytes_s(folder: Path) -> float:
-    """Bytes a second written to a folder and known to be on its disk."""
+    """Bytes per second written to a folder and known to be on its disk."""
     block = os.urandom(WRITTEN)
     with tempfile.TemporaryFile(dir=folder) as file:  # without a name: nothing stays of it
         start = time.perf_counter()

@@ -31,7 +31,7 @@ NEIGHBOURS = 3  # vectors mixed into one that is like them
 
 @dataclass(frozen=True)
 class EncodeRates:
-    """Seconds a token of a document and of a query, and the vectors that came of it."""
+    """Seconds per token of a document and of a query, and the vectors that came of it."""
 
     document_s: float
     query_s: float
@@ -119,7 +119,7 @@ def _encode(
     *,
     limit_s: float,
 ) -> tuple[float, np.ndarray]:
-    """Seconds a token, and vectors. Whole batches of texts of one length, as in a real run, drawn
+    """Seconds per token, and vectors. Whole batches of texts of one length, as in a real run, drawn
     from short to long until the time is up.
     """
     device = choose_device(config)
@@ -166,7 +166,7 @@ def _like(vector_SD: np.ndarray, count: int) -> np.ndarray:
 
 
 def _mine_s(query_QD: np.ndarray, document_ND: np.ndarray, config: FitConfig) -> float:
-    """Seconds a query."""
+    """Seconds per query."""
     documents = len(document_ND)
     owned = np.arange(len(query_QD)) % documents
     positives = Positives(np.arange(len(query_QD) + 1), owned, np.arange(documents))
@@ -179,7 +179,7 @@ def _mine_s(query_QD: np.ndarray, document_ND: np.ndarray, config: FitConfig) ->
 
 
 def _judge_s(query_QD: np.ndarray, document_ND: np.ndarray, config: FitConfig) -> float:
-    """Seconds a query."""
+    """Seconds per query."""
     queries, corpus = _named(query_QD), _named(document_ND)
     judgments = {name: {corpus.ids[row % len(corpus)]: 1} for row, name in enumerate(queries.ids)}
     evaluate_run(queries, corpus, judgments, config.evaluate)

@@ -109,7 +109,7 @@ def read_environment(folder: Path) -> dict[str, Any]:
 
 
 class Stopwatch:
-    """Seconds a stage, and joules where they can be read, kept in environment.json across
+    """Seconds per stage, and joules where they can be read, kept in environment.json across
     interruptions.
     """
 

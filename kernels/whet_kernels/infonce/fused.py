@@ -107,9 +107,9 @@ def fused_info_nce(
     `column_B` is each pair's own document. `known` lists every known positive of each pair's query,
     CSR: offsets [B + 1] and columns [M], in any order, repeats allowed, the own one listed or not;
     none of them is a negative. `symmetric` takes the mean with each positive against all queries
-    that do not know it. `backend` is auto, triton or torch (see `choose_backend`). `tile` is how
-    many pairs and documents are handled at a time (None: by device); the result differs by rounding
-    only. Differentiable once, with respect to the vectors. ValueError for what does not fit.
+    that do not know it. `backend` is auto, triton or torch (see `choose_loss_backend`). `tile` is
+    how many pairs and documents are handled at a time (None: by device); the result differs by
+    rounding only. Differentiable once, with respect to the vectors. ValueError for what does not fit.
     """
     _check(query_BD, doc_CD, column_B, known, temperature)
     name, _ = choose_loss_backend(backend, query_BD.device, query_BD.dtype)
@@ -174,7 +174,7 @@ class _Weights:
 
 
 class _FusedInfoNCE(torch.autograd.Function):
-    """Keeps vectors and a number or two a row; the similarities are made twice instead."""
+    """Keeps vectors and a number or two per row; the similarities are made twice instead."""
 
     @staticmethod
     def forward(ctx: Any, query_BD: Tensor, doc_CD: Tensor, problem: _Problem) -> Tensor:

@@ -1,11 +1,11 @@
 """The two passes of the fused loss as Triton kernels; imported when they are first used.
 
 `negatives`: a program holds BLOCK_R rows, walks the columns in blocks, and keeps a running maximum
-and sum a row (base 2, where the hardware's exponential is). Masked cells: every row has a cursor
+and sum per row (base 2, where the hardware's exponential is). Masked cells: every row has a cursor
 into its ascending list of masked columns; a block with none of them (nearly all) costs one scalar
 load, others as many comparisons of the block as the fullest row has cells in it.
 
-`weights`: one block of e^(s - level) a program. The products of these weights with the vectors are
+`weights`: one block of e^(s - level) per program. The products of these weights with the vectors are
 left to the BLAS: a fused product would need the whole gradient row, up to 4096 wide, in registers,
 or the similarities once more for each slice of it.
 

@@ -41,7 +41,7 @@ from whet_launch.options.recipes import refuse_recipes_of_hydra
 
 
 def run(verb: Verb, arguments: list[str], guarded: Callable[[Callable[[], int]], int]) -> int:
-    """Do what the arguments say; `guarded` tells a job's error and turns it into an exit code.
+    """Do what the arguments say; `exit_code_of` tells a job's error and turns it into an exit code.
 
     Returns the greatest exit code of the jobs. Raises ConfigError where no job can be composed.
     """

@@ -132,7 +132,7 @@ def _check_begun(recipe: SeededRecipe, suite: Suite) -> None:
 def _run(suite: Suite, config: BenchConfig, missing: Sequence[SeededRecipe], results: Path) -> int:
     """Fits on a cluster share it; all else runs here, one after another. The greatest exit code.
 
-    What each run gave also goes to `theirs`, as a result file of mteb.
+    What each run gave also goes to `results`, as a result file of mteb.
     """
     if suite.verb == "fit" and config.launch.mode == "ray" and missing:
         from whet_launch.cluster.sweep import run_together

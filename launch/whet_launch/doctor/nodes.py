@@ -16,7 +16,7 @@ PATIENCE_S = 60.0  # for a node to answer
 def examine_nodes(address: str | None, folders: dict[str, str]) -> dict[str, list[Finding]]:
     """Findings by node. Raises EnvironmentRefused where Ray is not installed or no cluster answers.
 
-    One task a node, for which it needs no free CPU. The checks travel with the task, so a node
+    One task per node, for which it needs no free CPU. The checks travel with the task, so a node
     without Whet is found and named.
     """
     try:

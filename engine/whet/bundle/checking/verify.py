@@ -72,8 +72,8 @@ class FileRow:
 
 
 def check_bundle(folder: Path) -> tuple[dict[str, Any], list[FileRow]]:
-    """A bundle's statement, a row a file of it, and a row a file of its copies of inputs, compared
-    with the inputs recorded.
+    """A bundle's statement, a row per file of it, and a row per file of its copies of inputs,
+    compared with the inputs recorded.
 
     No link is followed: one is named, as are pipes and devices. CheckpointError if the statement is
     changed, or not of the shape it should have.

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from whet.data.findings import shown
+from whet.data.findings import excerpt
 from whet.data.readers.lines import json_rows, numbered_lines
 from whet.data.readers.records import Judgment, Reading, Record, Source, Text
 from whet.data.text import id_of
@@ -46,7 +46,7 @@ def text_of(row: dict[str, Any], field: str, reading: Reading, place: int) -> st
     """
     title = row.get("title")
     if field not in row and not title:
-        reading.add("missing field", place, f"no {field!r}, only {shown(list(row))}")
+        reading.add("missing field", place, f"no {field!r}, only {excerpt(list(row))}")
         return None
     text = row.get(field)
     # An empty title counts as none: joined, it would leave a space before the text.
@@ -76,7 +76,7 @@ def qrel_rows(path: Path, split: str, reading: Reading, base: int) -> Iterator[J
         ):
             continue
         if len(fields) not in (3, 4):
-            what = f"{len(fields)} fields, not 3 (BEIR) or 4 (TREC): {shown(line)}"
+            what = f"{len(fields)} fields, not 3 (BEIR) or 4 (TREC): {excerpt(line)}"
             reading.add("bad judgment", place, what)
             continue
         ends = [field.strip(" ") for field in (fields[0], fields[-2], fields[-1])]
@@ -91,10 +91,10 @@ def judgment_of(
     """The judgment of (query id, document id, relevance), or None where one of them is unusable."""
     query_id, doc_id, relevance = id_of(fields[0]), id_of(fields[1]), whole_number(fields[2])
     if query_id is None or doc_id is None:
-        what = f"the ids {shown(fields[0])}, {shown(fields[1])} are not both usable"
+        what = f"the ids {excerpt(fields[0])}, {excerpt(fields[1])} are not both usable"
         reading.add("bad judgment", place, what)
     elif relevance is None:
-        reading.add("bad relevance", place, f"relevance {shown(fields[2])} is not a whole number")
+        reading.add("bad relevance", place, f"relevance {excerpt(fields[2])} is not a whole number")
     else:
         return Judgment(split, query_id, doc_id, relevance, place)
     return None
@@ -147,9 +147,9 @@ def beir_text(row: dict[str, Any], table: str, reading: Reading, place: int) -> 
     raw = row["_id"] if "_id" in row else row.get("id")
     id_ = id_of(raw)
     if raw is None:
-        reading.add("missing field", place, f"no '_id', only {shown(list(row))}")
+        reading.add("missing field", place, f"no '_id', only {excerpt(list(row))}")
     elif id_ is None:
-        reading.add("bad id", place, f"id {shown(raw)}")
+        reading.add("bad id", place, f"id {excerpt(raw)}")
     else:
         text = text_of(row, "text", reading, place)
         return None if text is None else Text(table, id_, text, place)

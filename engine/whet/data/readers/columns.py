@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from whet.data.findings import shown
+from whet.data.findings import excerpt
 from whet.data.readers.beir import whole_number
 from whet.data.readers.records import Judgment, Reading, Record, Text
 from whet.data.text import text_id
@@ -62,15 +62,15 @@ def roles_of(columns: Sequence[str], reading: Reading, place: int) -> Roles:
     texts = [name for name in columns if name != label]
     if len(texts) < 2:
         raise DataError(
-            f"{reading.say(place)}: has the columns {shown(list(columns), 200)}, pairs need two."
+            f"{reading.say(place)}: has the columns {excerpt(list(columns), 200)}, pairs need two."
             " Name one of them query and one positive."
         )
     # A guess, so it is told: the right names make it sure.
     reading.add(
         "columns by order",
         place,
-        f"taken {shown(texts[0])} as the query, {shown(texts[1])} as the positive"
-        + (f", {shown(texts[2:], 200)} as negatives" if texts[2:] else ""),
+        f"taken {excerpt(texts[0])} as the query, {excerpt(texts[1])} as the positive"
+        + (f", {excerpt(texts[2:], 200)} as negatives" if texts[2:] else ""),
     )
     return Roles(texts[0], (texts[1],), tuple(texts[2:]), label)
 
@@ -82,13 +82,13 @@ def records_of(rows: Rows, roles: Roles, split: str, reading: Reading) -> Iterat
     for place, row in rows:
         query = row.get(roles.query)
         if query is None:
-            reading.add("missing field", place, f"no {roles.query!r}, only {shown(list(row))}")
+            reading.add("missing field", place, f"no {roles.query!r}, only {excerpt(list(row))}")
             continue
         relevance = _relevance(row, roles, reading, place)
         positives = list(_texts_in(row, roles.positives, reading, place))
         if not any(row.get(name) for name in roles.positives):
             fields = " or ".join(map(repr, roles.positives))
-            reading.add("missing field", place, f"no {fields}, only {shown(list(row))}")
+            reading.add("missing field", place, f"no {fields}, only {excerpt(list(row))}")
         if (
             not reading.usable(query, place, repr(roles.query))
             or relevance is None
@@ -117,7 +117,7 @@ def _relevance(row: dict[str, Any], roles: Roles, reading: Reading, place: int) 
         return 1
     relevance = whole_number(row.get(roles.label))
     if relevance is None:
-        what = f"{roles.label} {shown(row.get(roles.label))} is not a whole number"
+        what = f"{roles.label} {excerpt(row.get(roles.label))} is not a whole number"
         reading.add("bad relevance", place, what)
     return relevance
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from whet.data.findings import shown
+from whet.data.findings import excerpt
 from whet.data.readers.beir import text_of
 from whet.data.readers.columns import Roles, records_of
 from whet.data.readers.lines import json_rows
@@ -78,7 +78,7 @@ def _tevatron_row(
     query_id, text = id_of(row.get("query_id")), row.get("query_text", row.get("query"))
     if query_id is None:
         kind = "bad id" if "query_id" in row else "missing field"
-        reading.add(kind, place, f"query_id is {shown(row.get('query_id'))}")
+        reading.add(kind, place, f"query_id is {excerpt(row.get('query_id'))}")
         return
     if not reading.usable(text, place, "'query_text'"):
         return
@@ -92,7 +92,7 @@ def _tevatron_row(
         for raw in _list(row, f"{side}_document_ids", reading, place):
             doc_id = id_of(raw)
             if doc_id is None:
-                reading.add("bad id", place, f"{side}_document_ids holds {shown(raw)}")
+                reading.add("bad id", place, f"{side}_document_ids holds {excerpt(raw)}")
             else:
                 yield Judgment(split, query_id, doc_id, relevance, place)
 
@@ -102,18 +102,18 @@ def _list(row: dict[str, Any], name: str, reading: Reading, place: int) -> list[
     if isinstance(value, list):
         return value
     if value is not None:
-        reading.add("missing field", place, f"{name} is no list but {shown(value)}")
+        reading.add("missing field", place, f"{name} is no list but {excerpt(value)}")
     return []
 
 
 def _document(row: Any, reading: Reading, place: int) -> Iterator[Text]:
     """A passage `docid, title?, text` or corpus row `docid, document_text`, at most one record."""
     if not isinstance(row, dict) or "docid" not in row:
-        reading.add("missing field", place, f"no 'docid' in {shown(row)}")
+        reading.add("missing field", place, f"no 'docid' in {excerpt(row)}")
         return
     doc_id = id_of(row["docid"])
     if doc_id is None:
-        reading.add("bad id", place, f"docid {shown(row['docid'])}")
+        reading.add("bad id", place, f"docid {excerpt(row['docid'])}")
         return
     text = text_of(row, "document_text" if "document_text" in row else "text", reading, place)
     if text is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from whet.data.findings import shown
+from whet.data.findings import excerpt
 from whet.data.readers.records import Reading
 from whet.errors import DataError
 from whet.printable import printable
@@ -88,7 +88,7 @@ def json_rows(path: Path, reading: Reading, base: int) -> Iterator[tuple[int, di
             if end != len(line):
                 row = decode(line)
         except json.JSONDecodeError as error:
-            what = f"column {error.colno:,}: {error.msg}, near {shown(line[error.pos :], 20)}"
+            what = f"column {error.colno:,}: {error.msg}, near {excerpt(line[error.pos :], 20)}"
             reading.add("bad JSON", place, what)
         except (
             ValueError,
@@ -99,7 +99,7 @@ def json_rows(path: Path, reading: Reading, base: int) -> Iterator[tuple[int, di
             if isinstance(row, dict):
                 yield place, row
             else:
-                reading.add("bad JSON", place, f"not an object but {shown(row)}")
+                reading.add("bad JSON", place, f"not an object but {excerpt(row)}")
 
 
 def _torn(path: Path, error: Exception) -> DataError:
@@ -117,5 +117,5 @@ def _skip_rest_of_line(handle: BinaryIO, raw: bytes) -> None:
 def bad_bytes(raw: bytes, offset: int) -> str:
     """Which byte is bad, with about 20 bytes around it."""
     hint = " (UTF-16?)" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-    around = shown(raw[max(0, offset - 10) : offset + 10])
+    around = excerpt(raw[max(0, offset - 10) : offset + 10])
     return f"byte {offset + 1:,} is {raw[offset]:#04x}{hint}, in {around}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from whet.data.findings import Findings, shown
+from whet.data.findings import Findings, excerpt
 from whet.data.text import text_fault
 from whet.printable import printable
 
@@ -76,9 +76,9 @@ class Reading:
         fault = text_fault(text)
         if fault is None:
             return True
-        what = f"{name} is empty" if fault == "empty text" else f"{name} is {shown(text)}"
+        what = f"{name} is empty" if fault == "empty text" else f"{name} is {excerpt(text)}"
         if fault.startswith("text with"):
-            what = f"{name} holds a NUL or half a surrogate pair: {shown(text)}"
+            what = f"{name} holds a NUL or half a surrogate pair: {excerpt(text)}"
         self.add(fault, place, what)
         return False
 

@@ -1,4 +1,4 @@
-"""Files of rows (jsonl, csv, tsv, parquet), one or a folder of them, a split a file."""
+"""Files of rows (jsonl, csv, tsv, parquet), one or a folder of them, a split per file."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def event_of(record: Any, where: str) -> Event:
         id=_text(record, "id", where),
         query=_text(record, "query", where),
         action=_text(record, "action", where),
-        shown=tuple(_shown(pair, where) for pair in shown),
+        shown=tuple(_shown_result(pair, where) for pair in shown),
         query_id=_optional(record, "query_id", where),
         doc_id=_optional(record, "doc_id", where),
         place=_place(record, where),
@@ -129,7 +129,7 @@ def _time(record: dict[str, Any], where: str) -> float:
     return 0.0 if value is None else float(value)
 
 
-def _shown(pair: Any, where: str) -> Shown:
+def _shown_result(pair: Any, where: str) -> Shown:
     fine = isinstance(pair, list | tuple) and len(pair) == 2 and _is_text(pair[0])
     _need(fine and len(pair[0]) <= LONGEST_NAME, where, "shown ([document id, score] pairs)")
     doc_id, score = pair

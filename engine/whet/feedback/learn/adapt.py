@@ -24,7 +24,7 @@ from whet.model.pooling import to_unit_length
 
 TEMPERATURE = 0.05  # divides similarities before the softmax
 MATRIX_STEPS, MATRIX_RATE, MATRIX_DECAY = 150, 1e-3, 0.3
-BATCH = 32  # queries a step of the encoder
+BATCH = 32  # queries per step of the encoder
 RATE, WARM = 2e-5, 5  # its learning rate, reached after so many steps
 CHUNK_TOKENS = 512  # texts that go through the layers together
 STEPS, EPOCHS = 30, 12  # it takes 30 steps, or for many queries 12 times through them all

@@ -89,7 +89,7 @@ class Entering(BaseModel):
 
 
 def make_app(session: Session, tuner: Tuner, keys: Keys, *, home: Path) -> FastAPI:
-    """The routes, unguarded; `guarded` puts the guard before them."""
+    """The routes, unguarded; `guarded_app` puts the guard before them."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(WhetError, _unable)
     app.add_exception_handler(ConfigError, _refused)

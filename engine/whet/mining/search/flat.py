@@ -17,7 +17,7 @@ from whet_kernels.topk.window import Finished, TopK, Window, empty_result, finis
 
 SLACK = 16  # candidates beyond what is asked for: rows within rounding of the last
 CEILING_ROOM = 48  # more where a ceiling drops the best of them
-DEEPEST = 2048  # beyond this a heap a query is slower than the tiles
+DEEPEST = 2048  # beyond this a heap per query is slower than the tiles
 PROBED = 128  # queries tried first
 HOPELESS = 0.5  # more of the tried than this uncertain: the rest goes to the tiles at once
 ROUND_CANDIDATES = 1 << 20  # candidates handled at a time: bounds memory, whatever Q is

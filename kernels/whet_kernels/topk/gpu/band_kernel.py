@@ -1,4 +1,4 @@
-"""The first pass of the search on a GPU: which rows of a slab score in a query's band, a bit a row.
+"""The first pass of the search on a GPU: which rows of a slab are in a query's band, a bit per row.
 
 One program multiplies a tile of queries with a tile of rows, and compares every score, still in
 registers, with the band [low_q, high_q] of its query. 32 comparisons make one word, so Q x S scores

@@ -109,7 +109,8 @@ def fused_info_nce(
     none of them is a negative. `symmetric` takes the mean with each positive against all queries
     that do not know it. `backend` is auto, triton or torch (see `choose_loss_backend`). `tile` is
     how many pairs and documents are handled at a time (None: by device); the result differs by
-    rounding only. Differentiable once, with respect to the vectors. ValueError for what does not fit.
+    rounding only. Differentiable once, with respect to the vectors. ValueError for what does not
+    fit.
     """
     _check(query_BD, doc_CD, column_B, known, temperature)
     name, _ = choose_loss_backend(backend, query_BD.device, query_BD.dtype)

@@ -6,8 +6,8 @@ into its ascending list of masked columns; a block with none of them (nearly all
 load, others as many comparisons of the block as the fullest row has cells in it.
 
 `weights`: one block of e^(s - level) per program. The products of these weights with the vectors
-are left to the BLAS: a fused product would need the whole gradient row, up to 4096 wide, in registers,
-or the similarities once more for each slice of it.
+are left to the BLAS: a fused product would need the whole gradient row, up to 4096 wide, in
+registers, or the similarities once more for each slice of it.
 
 Shape suffixes: R rows, W walked, D dimensions, S splits of the walk, X cells of the mask; in lower
 case a block of them, k a slice of D.

@@ -12,7 +12,7 @@ from whet.training.run import train
 
 @dataclass
 class Alone:
-    """Negatives in use of a training beside which nobody mines; the examples have theirs already."""
+    """Negatives in use where nobody mines: the examples have theirs already."""
 
     remine: Callable[[int, Any], Any]
     negatives: Any = None

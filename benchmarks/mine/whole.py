@@ -195,7 +195,7 @@ SCRIPT = """
 import json, re, sys, threading
 import numpy as np
 from whet.mining.search import windowed_search
-from whet.mining.search.backend import task_of
+from whet.mining.search.backend import search_task
 from whet_kernels.topk.window import Exclude
 
 def anonymous():
@@ -207,7 +207,7 @@ query, ceiling, positive = (np.load(f"{folder}/{name}.npy") for name in ("q", "c
 corpus = np.load(f"{folder}/x.npy", mmap_mode="r")
 options = dict(ceiling_Q=ceiling, exclude=Exclude(np.arange(len(query) + 1), positive))
 few = np.array(corpus[:2000])
-windowed_search(task_of(query, few, ceiling_Q=ceiling), k, "blas")  # libraries and buffers
+windowed_search(search_task(query, few, ceiling_Q=ceiling), k, "blas")  # libraries and buffers
 done, peak, before = threading.Event(), [0.0], anonymous()
 
 def watch():
@@ -216,7 +216,7 @@ def watch():
 
 thread = threading.Thread(target=watch)
 thread.start()
-found = windowed_search(task_of(query, corpus, **options), k)
+found = windowed_search(search_task(query, corpus, **options), k)
 peak[0] = max(peak[0], anonymous())
 done.set()
 thread.join()

@@ -11,7 +11,7 @@ SCRIPT = """
 import sys
 import numpy as np
 from whet.mining.search import windowed_search
-from whet.mining.search.backend import task_of
+from whet.mining.search.backend import search_task
 import torch
 
 def peak():
@@ -29,9 +29,9 @@ del corpus
 query = rng.standard_normal((queries, dimension), dtype=np.float32)
 small = rng.standard_normal((3000, dimension), dtype=np.float32)
 ceiling = np.full(queries, 8.0, np.float32)
-windowed_search(task_of(query, small, ceiling_Q=ceiling), 20, backend)  # libraries and buffers
+windowed_search(search_task(query, small, ceiling_Q=ceiling), 20, backend)  # libraries and buffers
 before = peak()
-task = task_of(query, np.load(path, mmap_mode="r"), ceiling_Q=ceiling)
+task = search_task(query, np.load(path, mmap_mode="r"), ceiling_Q=ceiling)
 found = windowed_search(task, 20, backend)
 assert (found.top.rows_Qk >= 0).all()
 print(peak() - before)

@@ -25,9 +25,9 @@ def applies(claim: ClaimConfig, model: str) -> bool:
 def claim_verdict(claim: ClaimConfig, value: float) -> str:
     """What a claimed figure and ours say together: reproduced, differs (why), or not published.
 
-    >>> verdict(ClaimConfig(value=0.645, tolerance=0.005), 0.6481)
+    >>> claim_verdict(ClaimConfig(value=0.645, tolerance=0.005), 0.6481)
     'reproduced'
-    >>> verdict(ClaimConfig(value=0.645), 0.6601)
+    >>> claim_verdict(ClaimConfig(value=0.645), 0.6601)
     'differs by +0.0151'
     """
     if claim.value is None:

@@ -185,5 +185,9 @@ def is_done(folder: Path, verb: str) -> bool:
 
 
 def model_label(name: str) -> str:
-    """A model's name as tables show it: a folder by its last part."""
+    """A model's name as tables show it: a folder by its last part.
+
+    >>> model_label("models/my-model"), model_label("BAAI/bge-small-en")
+    ('my-model', 'bge-small-en')
+    """
     return "BM25" if name == BM25 else Path(name).name

@@ -143,7 +143,11 @@ def refuse_trust(left: Mapping[str, Any], source: str, option: str = TRUST) -> N
 
 
 def spelled_value(value: Any) -> str:
-    """A value as one would type it."""
+    """A value as one would type it.
+
+    >>> spelled_value(None), spelled_value(True), spelled_value(0.05)
+    ('null', 'true', '0.05')
+    """
     words = {None: "null", True: "true", False: "false"}
     plain = value is None or isinstance(value, bool)
     return words[value] if plain else printable(value)

@@ -185,7 +185,11 @@ def _judgement(row: MeasureRow, queries: int) -> str:
 
 
 def p_equation(p_value: float) -> str:
-    """`p = 0.012`, or `p < 0.001`."""
+    """`p = 0.012`, or `p < 0.001`.
+
+    >>> p_equation(0.0117), p_equation(0.0002)
+    ('p = 0.012', 'p < 0.001')
+    """
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 

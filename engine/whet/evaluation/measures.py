@@ -78,6 +78,7 @@ def score(
     ordered = {
         name: {query: by_query[query] for query in grades} for name, by_query in per_query.items()
     }
+    # fsum rounds once, so a mean does not depend on the order of the queries.
     means = {
         name: math.fsum(by_query.values()) / len(by_query) for name, by_query in ordered.items()
     }
@@ -103,6 +104,9 @@ def check_measures(measures: Sequence[str], depth: int) -> list[str]:
 
     Raises ConfigError for an unknown name, or one that looks deeper than the run's `depth`
     documents per query.
+
+    >>> check_measures(["MRR@10", "RR@10", "nDCG@10"], depth=100)
+    ['RR@10', 'nDCG@10']
     """
     if not measures:
         raise ConfigError("evaluate.measures is empty. Name at least one, such as nDCG@10.")

@@ -46,7 +46,11 @@ def check_same(encoder: Encoder, exported: Encoder, texts: Sequence[str]) -> flo
 
 
 def cosines(one_ND: np.ndarray, other_ND: np.ndarray) -> np.ndarray:
-    """Cosine of each pair of rows, float64 [N]."""
+    """Cosine of each pair of rows, float64 [N].
+
+    >>> cosines(np.array([[1.0, 0.0]]), np.array([[3.0, 4.0]]))
+    array([0.6])
+    """
     first, second = one_ND.astype(np.float64), other_ND.astype(np.float64)
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     return (first * second).sum(1) / np.maximum(norms, 1e-12)
@@ -76,6 +80,7 @@ def check_llama(encoder: Encoder, path: Path, kind: str, texts: Sequence[str]) -
     or if more than a fifth of the texts are cut into other tokens.
     """
     token_ids = encoder.tokenize(texts, KIND)
+    # Texts cut at the limit say nothing of the file: each side may cut in its own way.
     fitting = [row for row, ids in enumerate(token_ids) if len(ids) < encoder.recipe.max_length]
     texts = [texts[row] for row in fitting]
     prompt = encoder.recipe.prompt(KIND)

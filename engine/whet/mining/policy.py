@@ -193,6 +193,7 @@ def exclusions(positives: Positives) -> Exclude:
     group_P = np.asarray(positives.group_of_N[positives.doc_rows_P])
     wanted = np.unique(group_P)
     members, groups = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    # In slices: `isin` over all documents at once would take several times their memory.
     for span in slices(len(positives.group_of_N), GROUP_ROWS):
         part = np.asarray(positives.group_of_N[span])
         inside = np.flatnonzero(np.isin(part, wanted))

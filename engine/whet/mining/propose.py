@@ -106,6 +106,7 @@ def survivors_by_cross_encoder(
     # Many of the proposed fall to the new window, so far more are taken than are asked for.
     depth = policy.range_max or max(PROPOSED, 10 * asked)
     depth = max(1, min(depth, len(task.corpus)))
+    # The window is for the new scores, which are on another scale; exclusions are not.
     unfiltered = search_task(task.queries, task.corpus, exclude=task.window.exclude)
     proposed = survivors_by_vector(unfiltered, depth, policy.backend)
     proposed_RC = proposed.rows_Rk >= 0
@@ -115,6 +116,7 @@ def survivors_by_cross_encoder(
     above_RC = proposed_RC & (score_RC > task.window.ceiling_Q[:, None])
     below_RC = proposed_RC & ~above_RC & (score_RC < task.window.floor_Q[:, None])
     keep_RC = proposed_RC & ~above_RC & ~below_RC
+    # What is kept first, then by score, ties by the row in the corpus, as everywhere.
     order_RC = np.lexsort((proposed.rows_Rk, -np.nan_to_num(score_RC), ~keep_RC), axis=1)
 
     def ordered(values_RC: np.ndarray, missing: float) -> np.ndarray:

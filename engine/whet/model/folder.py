@@ -185,6 +185,7 @@ def _modules(folder: Path) -> dict[str, Path]:
             )
         if kind in modules:
             raise UnsupportedModel(f"{printable(path)}: two {kind} layers. Use a model with one.")
+        # A path that leads out of the folder is refused here, before anything is opened.
         modules[kind] = inner_path(folder, place, path)
     if "Transformer" not in modules:
         raise _wrong(path, "it lists no Transformer")
@@ -269,6 +270,7 @@ def _read_pooling(folder: Path) -> str:
     if not all(isinstance(value, bool) for value in flags.values()):
         raise _wrong(folder / "config.json", "its flags must be true or false")
     chosen = [name for name, flag in POOLING_FLAGS.items() if flags[flag]]
+    # Several flags mean several vectors joined, of another dimension.
     if len(chosen) != 1 or any(flags[flag] for flag in OTHER_FLAGS):
         raise UnsupportedModel(
             f"{printable(folder / 'config.json')}: only one of mean, cls and last-token pooling is "

@@ -230,6 +230,7 @@ def _check_loaded(folder: Path, loading: dict[str, Any], may_lack: tuple[str, ..
     missing = sorted(
         name
         for name in loading["missing_keys"]
+        # A pooler decides no vector; COMPUTED are buffers that the model makes by itself.
         if not name.startswith(may_lack) and not name.endswith(COMPUTED)
     )
     if missing:

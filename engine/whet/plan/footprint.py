@@ -140,7 +140,11 @@ def setting_of(
 
 
 def every_strategy(processes: int) -> dict[str, StrategyConfig]:
-    """All there are for so many processes, by the names of the YAML files."""
+    """All there are for so many processes, by the names of the YAML files.
+
+    >>> [*every_strategy(1)][:3]
+    ['single', 'ddp', 'fsdp']
+    """
     strategies = {} if processes > 1 else {"single": StrategyConfig(name="single")}
     strategies |= {"ddp": StrategyConfig(name="ddp"), "fsdp": StrategyConfig(name="fsdp")}
     for stage, offload in ((1, "none"), (2, "none"), (2, "cpu"), (3, "none"), (3, "cpu")):

@@ -44,7 +44,11 @@ def _too_much(plan: Plan, held: Footprint) -> str:
 
 
 def rough_duration(seconds: float) -> str:
-    """`45 s`, `8 min 5 s`, `3 h 20 min`, `2 days 4 h`."""
+    """`45 s`, `8 min 5 s`, `3 h 20 min`, `2 days 4 h`.
+
+    >>> rough_duration(45), rough_duration(485), rough_duration(12_000), rough_duration(187_200)
+    ('45 s', '8 min 5 s', '3 h 20 min', '2 days 4 h')
+    """
     whole = round(seconds)
     for unit, size, smaller, small in (
         (" days", 86_400, "h", 3600),

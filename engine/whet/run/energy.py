@@ -62,6 +62,7 @@ def _gpus() -> dict[str, tuple[float, float]]:
             if nvml.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(device)):
                 continue
             if not nvml.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(value)):
+                # The counter has 64 bits: 2^64 mJ before it begins again.
                 counters[f"GPU {number}"] = value.value / 1e3, 2.0**64 / 1e3
         nvml.nvmlShutdown()
     return counters

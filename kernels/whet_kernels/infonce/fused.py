@@ -353,7 +353,11 @@ def _tile(query_BD: Tensor) -> tuple[int, int]:
 
 
 def slices_in_steps(length: int, step: int) -> Iterator[slice]:
-    """0 to `length` in steps, the last one shorter."""
+    """0 to `length` in steps, the last one shorter.
+
+    >>> list(slices_in_steps(5, 2))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
     return (slice(start, min(start + step, length)) for start in range(0, length, step))
 
 

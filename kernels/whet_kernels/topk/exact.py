@@ -184,5 +184,9 @@ def _first_equal_row(tile_TD: np.ndarray) -> np.ndarray:
 
 
 def slices(total: int, step: int) -> Iterator[slice]:
-    """Consecutive slices of at most `step` that cover range(total)."""
+    """Consecutive slices of at most `step` that cover range(total).
+
+    >>> list(slices(5, 2))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
     return (slice(start, min(total, start + step)) for start in range(0, total, step))

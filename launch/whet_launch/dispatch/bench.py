@@ -104,6 +104,7 @@ def _recipe(suite: Suite, config: BenchConfig, folder: Path, seed: int) -> Seede
         recipe_config.resume = str(folder)
     path = collection(Path(config.collections), recipe_config.data.path, work)
     recipe_config.data.path = str(path)
+    # Another model reads as much of a text as the recipe's, or two things would change at once.
     if config.model != ModelConfig():
         cut = config.model.max_length or recipe_config.model.max_length
         recipe_config.model = replace(config.model, max_length=cut)

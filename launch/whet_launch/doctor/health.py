@@ -223,6 +223,7 @@ def _ray() -> list[Finding]:
     open_at = [address for address in addresses if answers(address, GCS_PORT)]
     if not open_at:
         return [*findings, Finding(OK, f"port {GCS_PORT}", "free (Ray's own)")]
+    # What listens to this machine alone is no way in from the network.
     outside = [address for address in open_at if address != "127.0.0.1"]
     detail = f"answered on {', '.join(open_at)}"
     if outside and unsafe:

@@ -20,7 +20,7 @@ SHORTEST_SECRET = 8  # characters; `HF_TOKEN=1` is none
 def changed_options(config: FitConfig, but: dict[str, Any]) -> list[str]:
     """`key=value` for every option that is not at its default; those in `but` as said there.
 
-    >>> words_of(FitConfig(seed=3), {"output": "/runs/a b"})
+    >>> changed_options(FitConfig(seed=3), {"output": "/runs/a b"})
     ['seed=3', "output='/runs/a b'"]
     """
     standard, words = FitConfig(), []

@@ -116,7 +116,11 @@ def job_client(address: str | None, *, insecure: bool) -> Head:
 
 
 def head_url(address: str | None) -> str:
-    """The address to talk to; by default Ray's own variable."""
+    """The address to talk to; by default Ray's own variable.
+
+    >>> head_url("http://head:8265/")
+    'http://head:8265'
+    """
     url = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
     if url is None or not url.startswith(("http://", "https://")):
         raise ConfigError(

@@ -51,6 +51,7 @@ def copies_of(facts: Facts, config: BundleConfig, licences: dict[str, Licence]) 
         for name, digest in facts.origin["code"]["files"].items():
             package, _, inner = name.partition("/")
             copies += _checked(code_folder(package), inner, digest, f"{CODE}/{name}")
+    # Names that differ in case alone are one file on macOS and Windows.
     pair = clash(name for _, name in copies)
     if pair is not None:
         raise ConfigError(

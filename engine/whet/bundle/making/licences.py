@@ -102,7 +102,11 @@ def read_expression(text: str) -> str | None:
 
 
 def given_expression(option: str, text: str) -> str:
-    """The same for what a user typed; ConfigError where it is none."""
+    """The same for what a user typed; ConfigError where it is none.
+
+    >>> given_expression("data_licence", "cc-by-4.0 and mit")
+    'CC-BY-4.0 AND MIT'
+    """
     expression = read_expression(text)
     if expression is None:
         raise ConfigError(
@@ -152,6 +156,9 @@ def permitted(expression: str | None) -> dict[str, str]:
 def combined_permissions(parts: Iterable[dict[str, str]]) -> dict[str, str]:
     """What several permit at once: no where one says no, unknown where one is unknown; a duty is
     there where one asks it.
+
+    >>> combined_permissions([permitted("MIT"), permitted("CC-BY-NC-4.0")])["commercial"]
+    'no'
     """
     parts = list(parts)
     permissions = {}

@@ -202,7 +202,11 @@ def up(bound_B: np.ndarray) -> torch.Tensor:
 
 
 def float32_below(bound_B: np.ndarray) -> torch.Tensor:
-    """Float32 below the bound."""
+    """Float32 below the bound.
+
+    >>> float32_below(np.array([0.1])).item() < 0.1
+    True
+    """
     return torch.from_numpy(np.nextafter(bound_B.astype(np.float32), np.float32(-np.inf)))
 
 

@@ -150,6 +150,7 @@ def _score(block: Block, tile: Tile, score_TB: torch.Tensor) -> None:
 def _see(block: Block, tile: Tile, space: torch.Tensor) -> None:
     """Let a block look at one tile: count, and keep what may be among its best."""
     bounds = block.bounds(tile)
+    # Padded to whole groups; `_score` fills the rest with -inf, as it does excluded rows.
     shape = (-(-len(tile.rows_TD) // GROUP) * GROUP, len(block.chosen))
     score_TB = space[: shape[0] * shape[1]].view(shape)
     _score(block, tile, score_TB)
@@ -192,6 +193,7 @@ def _scan(
         bounds = block.bounds(tile)
         score_TB = torch.empty(len(tile.rows_TD), len(chosen))
         _score(block, tile, score_TB)
+        # Wider by the proved error, so no row that ties with the k-th is missed.
         low_B = torch.maximum(float32_below(least_B - bounds.error_B), bounds.under_B)
         maybe_TB = (score_TB >= low_B) & (score_TB <= bounds.over_B) & (score_TB > -torch.inf)
         row_M, query_M = (part.numpy() for part in maybe_TB.nonzero(as_tuple=True))

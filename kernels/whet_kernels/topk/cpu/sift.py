@@ -208,6 +208,7 @@ def _in_doubt(b, scores, limits, kept, doubt_T):  # type: ignore[no-untyped-def]
             high = _as_sum(top + error, 1 / scale) + np.int32(1)
         for t in range(begin, end):
             value = scores.sum_BT[b, t]
+            # Always written, kept only if `doubtful` moves on: so the loop has no branch.
             doubt_T[doubtful] = t
             doubtful += (value >= low) & (value <= high)
             above += value > high

@@ -180,6 +180,7 @@ def _admit_rows(
 ):
     """Append one query's admissible rows to those it keeps, and count those above the ceiling."""
     query = tl.program_id(0).to(tl.int64)
+    # The count goes on where the room ended (the query is then lost); rows beyond it do not exist.
     hits = tl.minimum(tl.load(found_ptr + query), FOUND_ROOM)
     kept = tl.load(kept_ptr + query)
     above = tl.load(above_ptr + query)

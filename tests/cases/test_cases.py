@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-NO_CASES = ("harness", "test_cases")
-CASES = sorted(path for path in Path(__file__).parent.glob("*.py") if path.stem not in NO_CASES)
+NO_CASES = ("harness", "test_cases", "test_page_cases")
+ALL = sorted(path for path in Path(__file__).parent.glob("*.py") if path.stem not in NO_CASES)
+OF_THE_PAGE = [path for path in ALL if path.stem.startswith("page_")]  # test_page_cases.py
+CASES = [path for path in ALL if path not in OF_THE_PAGE]
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +23,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
 def test_all_is_as_it_must_be(case: Path, shared: Path) -> None:
+    run_case(case, shared)
+
+
+def run_case(case: Path, shared: Path) -> None:
+    """Run a case's script; what all of them make once lies in `shared`."""
     done = subprocess.run(
         [sys.executable, "-B", str(case)],
         env={**os.environ, "WHET_CASES": str(shared)},

@@ -27,6 +27,7 @@ INSTALLED_AS = {
     "Stemmer": "PyStemmer",
     "triton": "torch",  # its CUDA builds bring it
     "llama_cpp": "llama-cpp-python",
+    "pynvml": "nvidia-ml-py",
 }
 WITH_TORCH = {"triton"}  # comes with torch where there is a GPU, and is imported only there
 IF_THERE = {"llama-cpp-python"}  # whet export tries GGUF files with it where it is installed

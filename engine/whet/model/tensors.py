@@ -18,6 +18,7 @@ from typing import Any
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.model.contained import inner_path
 from whet.printable import printable
+from whet.processes.host import host_bytes
 from whet.storage.readable import readable_json
 
 WEIGHTS = "model.safetensors"
@@ -50,7 +51,7 @@ def shapes_of_model(folder: Path) -> Shapes:
 
 def check_fits(numbers: int, folder: Path) -> None:
     """EnvironmentRefused where so many float32 numbers do not fit into this machine's memory."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = host_bytes()
     if numbers * 4 > memory:
         raise EnvironmentRefused(
             f"{printable(folder)}: a model of {numbers:,} numbers needs "

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from whet.processes.host import host_bytes
+
 PRODUCT = 1024  # side of the matrices multiplied
 COPIED = 1 << 26  # bytes copied
 WRITTEN = 1 << 25  # bytes written to disk
@@ -73,15 +75,6 @@ def wait_for(device: torch.device) -> None:
     """Until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def host_bytes() -> int:
-    """Memory of the computer, or of the container where that is less."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):
-            total = min(total, int((Path("/sys/fs/cgroup") / name).read_text()))
-    return total
 
 
 def held_bytes(device: torch.device) -> int:

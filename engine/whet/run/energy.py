@@ -4,12 +4,10 @@ and of GPUs (NVML). It counts the whole device, others' work on it included.
 
 from __future__ import annotations
 
-import ctypes
 from contextlib import suppress
 from pathlib import Path
 
 POWERCAP = Path("/sys/class/powercap")
-NVML = "libnvidia-ml.so.1"
 
 
 class EnergyMeter:
@@ -49,20 +47,20 @@ def _packages(powercap: Path) -> dict[str, tuple[float, float]]:
 
 def _gpus() -> dict[str, tuple[float, float]]:
     """All GPUs that NVML shows (nvmlDeviceGetTotalEnergyConsumption, millijoules)."""
-    counters = {}
-    with suppress(OSError, AttributeError):
-        nvml = ctypes.CDLL(NVML)
-        # NVML's functions return 0 for success.
-        if nvml.nvmlInit_v2():
-            return {}
-        count = ctypes.c_uint()
-        nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
-        for number in range(count.value):
-            device, value = ctypes.c_void_p(), ctypes.c_ulonglong()
-            if nvml.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(device)):
-                continue
-            if not nvml.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(value)):
+    counters: dict[str, tuple[float, float]] = {}
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # not installed, no driver, or one that does not answer: nothing is counted
+        return counters
+    try:
+        for number in range(pynvml.nvmlDeviceGetCount()):
+            with suppress(pynvml.NVMLError):  # an old GPU has no counter
+                device = pynvml.nvmlDeviceGetHandleByIndex(number)
+                value = pynvml.nvmlDeviceGetTotalEnergyConsumption(device)
                 # The counter has 64 bits: 2^64 mJ before it begins again.
-                counters[f"GPU {number}"] = value.value / 1e3, 2.0**64 / 1e3
-        nvml.nvmlShutdown()
+                counters[f"GPU {number}"] = value / 1e3, 2.0**64 / 1e3
+    finally:
+        pynvml.nvmlShutdown()
     return counters

@@ -5,7 +5,6 @@ Shape suffixes: U texts of the batch, B pairs, C candidates, D dimensions.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import lightning as L
@@ -19,6 +18,7 @@ from whet.loss.gradcache import cached_step
 from whet.loss.infonce import Targets, matryoshka_info_nce, uses_tiles
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
+from whet.processes.host import host_bytes
 from whet.processes.world import world
 from whet.progress import say
 from whet.training.batches.ahead import Ahead
@@ -213,5 +213,5 @@ def tokens_that_fit(encoder: Encoder) -> int:
     if encoder.device.type == "cuda":
         total = torch.cuda.get_device_properties(encoder.device).total_memory
     else:
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        total = host_bytes()
     return int(total * MEMORY_SHARE / unit)

@@ -14,9 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 import whet.errors
 from whet.config import FitConfig
 from whet.errors import WhetError
+from whet.processes.host import cores
 from whet_launch.machine.process import INTERRUPTED, ProcessTask
 
 
@@ -125,8 +128,7 @@ def raise_outcome(outcome: dict[str, str] | None, folder: Path) -> None:
 
 def threads_each(processes: int) -> int:
     """CPU threads for each of so many processes on this machine; OMP_NUM_THREADS decides if set."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return int(os.environ.get("OMP_NUM_THREADS") or max(1, (cores or 1) // processes))
+    return int(os.environ.get("OMP_NUM_THREADS") or max(1, cores() // processes))
 
 
 def python_path() -> str:
@@ -150,8 +152,7 @@ def gave_up(trace: str, failures: int, folder: Path) -> WhetError:
 def _is_child(pid: int) -> bool:
     """Whether it is ours and runs; another process may have got the id of a dead one."""
     try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
+        process = psutil.Process(pid)
+        return process.ppid() == os.getpid() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    state, parent = status.rpartition(")")[2].split()[:2]
-    return int(parent) == os.getpid() and state != "Z"

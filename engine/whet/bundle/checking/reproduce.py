@@ -22,6 +22,7 @@ from whet.config.recorded import TRUST, fill, spelled_record
 from whet.data.load import Dataset, load_dataset
 from whet.errors import CheckpointError, ConfigError, DataError
 from whet.printable import printable
+from whet.processes.host import cores
 from whet.progress import say
 from whet.run.folder import new_folder
 from whet.run.origin import FILE
@@ -178,8 +179,7 @@ def _processes(statement: dict[str, Any], source: str) -> int:
     """
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    most = max(cores or 1, torch.cuda.device_count())
+    most = max(cores(), torch.cuda.device_count())
     processes = statement["predicate"]["buildDefinition"]["internalParameters"]["processes"]
     if not 1 <= processes <= most:
         raise ConfigError(

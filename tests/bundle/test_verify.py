@@ -109,7 +109,7 @@ def test_one_byte_of_the_code_here_is_noticed(bundle, tmp_path, monkeypatch, cap
         )
     monkeypatch.setattr(inputs, "code_folder", roots.__getitem__)
     assert verify(capsys, bundle)[0] == 0
-    flip(roots["whet"] / "train/module.py")
+    flip(roots["whet"] / "training/module.py")
     code, said = verify(capsys, bundle)
     assert code == 1 and "whet/training/module.py (code installed here): DIFFERS" in said
 

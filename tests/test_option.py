@@ -6,21 +6,21 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from whet.config.option import Rules, option, rules_of
+from whet.config.option import Rules, option, recorded_option, rules_of
 from whet.config.ranges import check_options
 from whet.errors import ConfigError
 
 
 @dataclass
 class Inner:
-    share: float | None = option(None, "a share", least=0, most=1)
-    kind: str | None = option(None, "which", choices=("this", "that"))
+    share: float | None = recorded_option(None, "a share", least=0, most=1)
+    kind: str | None = recorded_option(None, "which", choices=("this", "that"))
 
 
 @dataclass
 class Outer:
     inner: Inner = field(default_factory=Inner)
-    names: list[str] = option(["a"], "some names", recorded=False, path=True)
+    names: list[str] = option(["a"], "some names", path=True)
 
 
 INF = float("inf")

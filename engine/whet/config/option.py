@@ -1,6 +1,12 @@
 """One option, declared at its field: default, meaning, which values it takes, who may set it.
 
-    max_length: Optional[int] = option(None, "tokens a text is cut to; null: all", least=1)
+    max_length: Optional[int] = recorded_option(None, "tokens a text is cut to; null: all", least=1)
+    output: Optional[str] = option(None, "run folder")
+
+A configuration that lies in a folder may be a stranger's. It may set what is declared by
+`recorded_option`: what is computed. The rest is for the command line alone, and so is a new option
+of which nobody has judged that: where a job is sent, what is written or gone on with, whose code is
+trusted, how many processes and threads there are.
 
 Help texts, checks, the table docs/options.md and what a recorded configuration may set all read
 these rules; there is no second list of options to keep.
@@ -35,20 +41,35 @@ def option(
     choices: tuple[str, ...] = (),
     least: float | None = None,
     most: float = float("inf"),
-    recorded: bool = True,
     path: bool = False,
 ) -> Value:
-    """A field of a dataclass of options; the field's annotation is its type.
+    """A field of a dataclass of options that the command line alone may set; the field's annotation
+    is its type.
 
     `meaning` is what `--help` says. null is allowed beside `choices` where it is the default, and
-    beside a range always; `least=-math.inf` takes any number but NaN. `recorded=False` is for what
-    the command line alone may say: where a job is sent, what is written, whose code is trusted, how
-    many processes there are. A folder that holds a configuration may be a stranger's.
+    beside a range always; `least=-math.inf` takes any number but NaN.
     """
-    rules = {RULES: Rules(meaning, choices, least, most, recorded, path)}
+    return _field(default, Rules(meaning, choices, least, most, False, path))
+
+
+def recorded_option(
+    default: Value,
+    meaning: str,
+    *,
+    choices: tuple[str, ...] = (),
+    least: float | None = None,
+    most: float = float("inf"),
+    path: bool = False,
+) -> Value:
+    """The same for an option that a recorded configuration may set, too."""
+    return _field(default, Rules(meaning, choices, least, most, True, path))
+
+
+def _field(default: Value, rules: Rules) -> Value:
+    metadata = {RULES: rules}
     if isinstance(default, list):
-        return cast(Value, field(default_factory=default.copy, metadata=rules))
-    return field(default=default, metadata=rules)
+        return cast(Value, field(default_factory=default.copy, metadata=metadata))
+    return field(default=default, metadata=metadata)
 
 
 def rules_of(config: type) -> dict[str, Rules]:

@@ -3,8 +3,8 @@ folder of feedback.
 
 Such a folder may be somebody else's. It may say what is computed, since whoever goes on with it
 asks for just that. Where a job is sent, what is written or gone on with, whose code is trusted and
-how many processes and threads there are is for the command line alone: such an option has
-`recorded=False` at its field.
+how many processes and threads there are is for the command line alone. Which option is which stands
+at its field (whet/config/option.py).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from whet.config.groups import (
     TrainerConfig,
     TuneConfig,
 )
-from whet.config.option import option
+from whet.config.option import option, recorded_option
 
 
 @dataclass
@@ -40,12 +40,10 @@ class FitConfig:
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     claim: ClaimConfig = field(default_factory=ClaimConfig)
-    seed: int = option(0, "of the order of the data, dropout and LoRA", least=0)
-    output: Optional[str] = option(
-        None, "run folder; null: runs/<date>_<time>_<data>", recorded=False, path=True
-    )
+    seed: int = recorded_option(0, "of the order of the data, dropout and LoRA", least=0)
+    output: Optional[str] = option(None, "run folder; null: runs/<date>_<time>_<data>", path=True)
     resume: Optional[str] = option(
-        None, "run folder to go on with; auto: `output`, if it was begun", recorded=False, path=True
+        None, "run folder to go on with; auto: `output`, if it was begun", path=True
     )
 
 
@@ -57,10 +55,8 @@ class MineConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     mining: MiningConfig = field(default_factory=MiningConfig)
-    output: Optional[str] = option(
-        None, "folder; null: runs/<date>_<time>_<data>_mine", recorded=False, path=True
-    )
-    formats: list[str] = option(
+    output: Optional[str] = option(None, "folder; null: runs/<date>_<time>_<data>_mine", path=True)
+    formats: list[str] = recorded_option(
         ["sentence-transformers"], "files: sentence-transformers, flagembedding, tevatron, trec"
     )
 
@@ -73,9 +69,11 @@ class EncodeJobConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
-    kind: str = option("document", "which texts: document or query", choices=("document", "query"))
+    kind: str = recorded_option(
+        "document", "which texts: document or query", choices=("document", "query")
+    )
     output: Optional[str] = option(
-        None, "folder; null: runs/<date>_<time>_<data>_encode", recorded=False, path=True
+        None, "folder; null: runs/<date>_<time>_<data>_encode", path=True
     )
 
 
@@ -88,12 +86,10 @@ class EvalConfig:
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     claim: ClaimConfig = field(default_factory=ClaimConfig)
-    baseline: Optional[str] = option(
+    baseline: Optional[str] = recorded_option(
         None, "a second model (name or folder) to compare with", path=True
     )
-    output: Optional[str] = option(
-        None, "folder; null: runs/<date>_<time>_<data>_eval", recorded=False, path=True
-    )
+    output: Optional[str] = option(None, "folder; null: runs/<date>_<time>_<data>_eval", path=True)
 
 
 @dataclass
@@ -101,22 +97,16 @@ class BenchConfig:
     """Recipes with published figures, run again (docs/benchmarks.md)."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    suite: str = option(
-        MISSING, "zero-shot, bm25, fine-tuning, mining, refresh, mteb", recorded=False
-    )
-    collections: str = option(
-        "data", "the folder with the data sets that recipes name", recorded=False, path=True
-    )
-    only: list[str] = option([], "recipes, or tasks of mteb; empty: all", recorded=False)
-    seeds: int = option(
-        1, "runs of a recipe that trains, with the seeds 0, 1, ...", least=1, recorded=False
-    )
+    suite: str = option(MISSING, "zero-shot, bm25, fine-tuning, mining, refresh, mteb")
+    collections: str = option("data", "the folder with the data sets that recipes name", path=True)
+    only: list[str] = option([], "recipes, or tasks of mteb; empty: all")
+    seeds: int = option(1, "runs of a recipe that trains, with the seeds 0, 1, ...", least=1)
     change: str = option(
-        "", 'options changed in every recipe: "trainer.max_steps=20 mining.seed=1"', recorded=False
+        "", 'options changed in every recipe: "trainer.max_steps=20 mining.seed=1"'
     )
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     output: Optional[str] = option(
-        None, "folder, gone on with if begun; null: runs/bench_<suite>", recorded=False, path=True
+        None, "folder, gone on with if begun; null: runs/bench_<suite>", path=True
     )
 
 
@@ -128,11 +118,11 @@ class ExportConfig:
     data: DataConfig = field(  # what is lost is measured on it; none: cosines of 100 texts only
         default_factory=lambda: DataConfig(path="")
     )
-    formats: list[str] = option(
+    formats: list[str] = recorded_option(
         ["onnx", "int8"], "files: onnx, int8 (made of the ONNX file), gguf (for llama.cpp)"
     )
     output: Optional[str] = option(
-        None, "folder; null: runs/<date>_<time>_<model>_export", recorded=False, path=True
+        None, "folder; null: runs/<date>_<time>_<model>_export", path=True
     )
 
 
@@ -147,28 +137,25 @@ class LabelConfig:
     host: str = option(
         "127.0.0.1",
         "who can reach the page: this machine; 0.0.0.0: the whole network",
-        recorded=False,
     )
-    port: int = option(8765, "0: any that is free", least=0, most=65535, recorded=False)
+    port: int = option(8765, "0: any that is free", least=0, most=65535)
     output: Optional[str] = option(
-        None, "folder of the feedback; null: runs/feedback_<data>", recorded=False, path=True
+        None, "folder of the feedback; null: runs/feedback_<data>", path=True
     )
-    open_browser: bool = option(True, "show the page where there is a screen", recorded=False)
+    open_browser: bool = option(True, "show the page where there is a screen")
 
 
 @dataclass
 class TuneJobConfig:
     """Learn from the feedback of `whet label`."""
 
-    folder: str = option(MISSING, "of the feedback", recorded=False, path=True)
+    folder: str = option(MISSING, "of the feedback", path=True)
     tune: TuneConfig = field(default_factory=TuneConfig)
-    ship: bool = option(False, "use the new version at once, if it is better", recorded=False)
+    ship: bool = option(False, "use the new version at once, if it is better")
     use: Optional[int] = option(
-        None, "go back or forth to this version instead of tuning; 0: the base", recorded=False
+        None, "go back or forth to this version instead of tuning; 0: the base"
     )
-    trust_remote_code: bool = option(
-        False, "run code that comes with the folder's model", recorded=False
-    )
+    trust_remote_code: bool = option(False, "run code that comes with the folder's model")
 
 
 @dataclass
@@ -183,75 +170,57 @@ class DoctorConfig:
     """Whether this machine can do the work; with launch=ray, every node of the cluster."""
 
     launch: LaunchConfig = field(default_factory=LaunchConfig)
-    output: Optional[str] = option(
-        None, "where run folders will be; null: runs", recorded=False, path=True
-    )
+    output: Optional[str] = option(None, "where run folders will be; null: runs", path=True)
 
 
 @dataclass
 class JobsConfig:
     """The jobs of a Ray cluster."""
 
-    address: Optional[str] = option(
-        None, "http://HEAD:8265; null: $RAY_API_SERVER_ADDRESS", recorded=False
-    )
-    insecure: bool = option(
-        False, "talk to a remote cluster that asks for no token", recorded=False
-    )
+    address: Optional[str] = option(None, "http://HEAD:8265; null: $RAY_API_SERVER_ADDRESS")
+    insecure: bool = option(False, "talk to a remote cluster that asks for no token")
 
 
 @dataclass
 class JobConfig:
     """A job of a Ray cluster."""
 
-    name: str = option(MISSING, "as it was submitted; `whet jobs` lists them", recorded=False)
-    address: Optional[str] = option(
-        None, "http://HEAD:8265; null: $RAY_API_SERVER_ADDRESS", recorded=False
-    )
-    insecure: bool = option(
-        False, "talk to a remote cluster that asks for no token", recorded=False
-    )
+    name: str = option(MISSING, "as it was submitted; `whet jobs` lists them")
+    address: Optional[str] = option(None, "http://HEAD:8265; null: $RAY_API_SERVER_ADDRESS")
+    insecure: bool = option(False, "talk to a remote cluster that asks for no token")
 
 
 @dataclass
 class BundleConfig:
     """A folder to publish: a run's model, what made it, and what that permits (docs/bundles.md)."""
 
-    run: str = option(MISSING, "folder of a fit that is done", recorded=False, path=True)
-    output: Optional[str] = option(None, "folder; null: RUN/bundle", recorded=False, path=True)
-    include: list[str] = option([], "goes in besides: data, base, code", recorded=False)
-    data_licence: Optional[str] = option(
-        None, "SPDX expression; null: as the data's files say", recorded=False
-    )
-    base_licence: Optional[str] = option(None, "of the base model, the same", recorded=False)
-    data_source: Optional[str] = option(
-        None, "where others get the data, as a URL or in words", recorded=False
-    )
-    spread_of: list[str] = option([], "runs of the recipe with other seeds", recorded=False)
-    sign: Optional[str] = option(
-        None, "private key file (elliptic curve, PEM): writes model.sig", recorded=False
-    )
+    run: str = option(MISSING, "folder of a fit that is done", path=True)
+    output: Optional[str] = option(None, "folder; null: RUN/bundle", path=True)
+    include: list[str] = option([], "goes in besides: data, base, code")
+    data_licence: Optional[str] = option(None, "SPDX expression; null: as the data's files say")
+    base_licence: Optional[str] = option(None, "of the base model, the same")
+    data_source: Optional[str] = option(None, "where others get the data, as a URL or in words")
+    spread_of: list[str] = option([], "runs of the recipe with other seeds")
+    sign: Optional[str] = option(None, "private key file (elliptic curve, PEM): writes model.sig")
 
 
 @dataclass
 class VerifyConfig:
     """Whether a bundle, and what it was made from, is what it says."""
 
-    bundle: str = option(MISSING, "its folder", recorded=False, path=True)
+    bundle: str = option(MISSING, "its folder", path=True)
     data: DataHereConfig = field(default_factory=DataHereConfig)
     model: ModelHereConfig = field(default_factory=ModelHereConfig)
-    key: Optional[str] = option(
-        None, "public key file: model.sig must be of its private half", recorded=False
-    )
+    key: Optional[str] = option(None, "public key file: model.sig must be of its private half")
 
 
 @dataclass
 class ReproduceConfig:
     """A bundle's run, done again and compared."""
 
-    bundle: str = option(MISSING, "its folder", recorded=False, path=True)
+    bundle: str = option(MISSING, "its folder", path=True)
     data: DataHereConfig = field(default_factory=DataHereConfig)
     model: ModelHereConfig = field(default_factory=ModelHereConfig)
     output: Optional[str] = option(
-        None, "run folder; null: runs/<date>_<time>_<data>_reproduced", recorded=False, path=True
+        None, "run folder; null: runs/<date>_<time>_<data>_reproduced", path=True
     )

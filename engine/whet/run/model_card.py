@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import whet.version
+from whet.training.batches.order import Order, total_steps
+
+if TYPE_CHECKING:
+    from whet.evaluation.comparison import Comparison
+    from whet.model.encoder import Encoder
+    from whet.run.job import Job
 
 USE = """```python
 from sentence_transformers import SentenceTransformer
@@ -65,9 +73,35 @@ def measures_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def model_card(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """The README.md of a saved model; `facts` has a value for every name in CARD but the table."""
-    return CARD.format(table=measures_table(rows), use=USE, **facts)
+def model_card(job: Job, encoder: Encoder, comparison: Comparison, base: str) -> str:
+    """The README.md of a fit's model; `base` is the fingerprint of the model it began with."""
+    config, mining = job.config, job.config.mining
+    pairs = len(job.train.relevant())
+    order = Order(pairs, config.trainer.batch_size, config.seed)
+    window = f"relative margin {mining.relative_margin}, absolute margin {mining.absolute_margin}"
+    facts = {
+        "name": config.model.name,
+        "data": job.data.name,
+        "version": whet.version.VERSION,
+        "pairs": pairs,
+        "docs": len(job.data.corpus),
+        "steps": total_steps(order, config.trainer),
+        "batch_size": config.trainer.batch_size,
+        "queries": len(job.eval.query_rows),
+        "verdict": comparison.verdict(),
+        "digest": job.data.digest,
+        "fingerprint": base,
+        "dimension": encoder.dimension,
+        "pooling": encoder.recipe.pooling,
+        "max_length": encoder.recipe.max_length,
+        "negatives": f"{mining.num_negatives} a query, {window}"
+        if mining.num_negatives
+        else "in batch",
+        "temperature": config.loss.temperature,
+        "learning_rate": config.trainer.learning_rate,
+        "seed": config.seed,
+    }
+    return CARD.format(table=measures_table(comparison.to_dict()["rows"]), use=USE, **facts)
 
 
 FEEDBACK_CARD = """---

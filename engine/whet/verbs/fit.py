@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import whet.version
 from whet.bench.claim import check_data
 from whet.config import FitConfig
 from whet.config.recorded import deciding
@@ -163,7 +162,7 @@ def _finish(
     report = write_report(job.folder)
     run = Run(job.folder, comparison)
     # Last of all: a run folder that holds a model is finished.
-    encoder.save(run.model, _card(job, encoder, comparison, fingerprint))
+    encoder.save(run.model, model_card(job, encoder, comparison, fingerprint))
     for done in (SCRATCH, "checkpoints"):
         shutil.rmtree(job.folder / done, ignore_errors=True)
     say(f"\n{comparison}\n\nModel:  {run.model}\nReport: {report}")
@@ -257,34 +256,3 @@ def _child(config: FitConfig, folder: Path) -> BackgroundMiner:
     from whet.refresh.beside import ChildMiner
 
     return ChildMiner(config, folder)
-
-
-def _card(job: Job, encoder: Encoder, comparison: Comparison, fingerprint: str) -> str:
-    config, mining = job.config, job.config.mining
-    pairs = len(job.train.relevant())
-    epochs = -(-pairs // config.trainer.batch_size) * config.trainer.max_epochs
-    steps = epochs if config.trainer.max_steps < 0 else min(epochs, config.trainer.max_steps)
-    window = f"relative margin {mining.relative_margin}, absolute margin {mining.absolute_margin}"
-    facts = {
-        "name": config.model.name,
-        "data": job.data.name,
-        "version": whet.version.VERSION,
-        "pairs": pairs,
-        "docs": len(job.data.corpus),
-        "steps": steps,
-        "batch_size": config.trainer.batch_size,
-        "queries": len(job.eval.query_rows),
-        "verdict": comparison.verdict(),
-        "digest": job.data.digest,
-        "fingerprint": fingerprint,
-        "dimension": encoder.dimension,
-        "pooling": encoder.recipe.pooling,
-        "max_length": encoder.recipe.max_length,
-        "negatives": f"{mining.num_negatives} a query, {window}"
-        if mining.num_negatives
-        else "in batch",
-        "temperature": config.loss.temperature,
-        "learning_rate": config.trainer.learning_rate,
-        "seed": config.seed,
-    }
-    return model_card(facts, comparison.to_dict()["rows"])

@@ -103,11 +103,6 @@ class CorpusShard:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
-    def outline_ND(self) -> np.ndarray:
-        """An array of the whole corpus's shape that takes no memory."""
-        return np.broadcast_to(np.float32(0), (len(self), self.vectors.shape[1]))
-
     def holds(self, rows: np.ndarray) -> np.ndarray:
         """Which of the corpus rows are in this part."""
         return (rows >= self.start) & (rows < self.start + len(self.vectors))

@@ -1,7 +1,7 @@
 """What Whet computes, as hashes: a change that is to move code, and nothing else, keeps them all.
 
     python tests/golden/golden.py                    # this tree
-    python tests/golden/golden.py HEAD~3 v0.2.0      # beside commits; exit 1 if any differ
+    python tests/golden/golden.py HEAD~3 HEAD~9      # beside commits; exit 1 if any differ
     python tests/golden/golden.py --record           # write golden.json: a change that is meant
 
 Bits are those of one machine: compare hashes made on the same one. `test_golden.py` holds every

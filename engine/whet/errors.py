@@ -3,6 +3,8 @@
 A message says what is wrong, where it is (file, line, id) and what to do about it.
 """
 
+INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
+
 
 class WhetError(Exception):
     """Base of every error a user can act on."""

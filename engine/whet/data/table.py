@@ -9,7 +9,6 @@ cache, `corpus.groups.npy`. Opening one checks no hashes: the cache does (`whet.
 from __future__ import annotations
 
 import json
-import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
@@ -23,6 +22,7 @@ from whet.data.blocks import TEXTS, BlockWriter
 from whet.data.text import hash64, normalise
 from whet.errors import DataError
 from whet.printable import printable
+from whet.storage.commit import whole_file
 
 _IDS, _TEXTS = 0, 1  # columns
 
@@ -235,11 +235,9 @@ def repeated_rows(table: TextTable) -> np.ndarray:
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """Write an .npy file under a name of its own, then rename: a reader sees all of it or none."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with open(part, "wb") as handle:
-        np.save(handle, array, allow_pickle=False)
-    os.replace(part, path)
+    """Write an .npy file: a reader sees all of it or none."""
+    with whole_file(path) as draft, draft.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -17,8 +17,8 @@ import numpy as np
 
 from whet.data.trec_ids import TrecIds
 from whet.errors import ConfigError
-from whet.mining.files import whole_file
 from whet.progress import say
+from whet.storage.commit import whole_file
 from whet.types import Negatives, Positives, Texts
 
 BLOCK = 4096  # rows of texts in memory at a time

@@ -10,9 +10,6 @@ Shape suffixes: R rows of negatives, K negatives per row.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +19,7 @@ import pyarrow.parquet as pq
 
 from whet.config import MiningConfig
 from whet.errors import DataError
+from whet.storage.commit import whole_file
 from whet.types import Negatives, Positives, Texts
 
 if TYPE_CHECKING:
@@ -29,22 +27,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 KEY = b"whet"
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Write to the yielded draft; at the end of the block it becomes `path` at once, synced, or
-    never.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield draft
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def write_negatives(
@@ -91,7 +73,8 @@ def write_negatives(
         "model": model,
         "data": data,
     }
-    with whole_file(Path(path)) as draft:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as draft:
         described = table.replace_schema_metadata({KEY: json.dumps(facts).encode()})
         # A checksum a page: a flipped bit is refused, not trained on.
         pq.write_table(described, draft, write_page_checksum=True)

@@ -39,21 +39,30 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write to the yielded draft; at the end of the block it becomes `path` at once, synced, or
+    never.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with disk_errors_name(path):
+            yield draft
+            sync(draft)
+            os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)  # half of it would keep a full disk full
+    sync(path.parent)
+
+
 def write_atomically(path: Path, content: str | bytes, *, private: bool = False) -> None:
     """Write a file that is either as before or wholly new, also after a power cut. A `private` one
     is its owner's alone to read.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666)
-    try:
-        with disk_errors_name(path), open(handle, "wb") as file:
+    with whole_file(path) as draft:
+        mode = 0o600 if private else 0o666
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
-        sync(draft)
-        os.replace(draft, path)
-    except OSError:
-        draft.unlink(missing_ok=True)  # half of it would keep a full disk full
-        raise
-    sync(path.parent)
 
 
 @contextmanager

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -19,8 +19,9 @@ import numpy as np
 
 from whet.config import FitConfig, RefreshConfig
 from whet.config.recorded import deciding
-from whet.errors import CheckpointError
+from whet.errors import INTERRUPTED, CheckpointError
 from whet.printable import printable
+from whet.processes.interrupts import Interrupts
 from whet.processes.world import from_leader, stacked, world
 from whet.progress import say
 from whet.storage.checkpoints import keep_newest
@@ -229,23 +230,16 @@ class Checkpoints(L.Callback):
         self.every_s = config.trainer.checkpoint_every_s
         self.train_log = train_log
         self.saved_at = time.monotonic()
-        self.asked = 0  # the signal this process got
-        self.stop_signal = 0  # the same for all processes
+        self.interrupts = Interrupts(self._announce_stop, partial(os._exit, INTERRUPTED))
+        self.stop_signal = 0  # the first that any process got, the same for all
         self.failing = False
-        self.previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         """From now on Ctrl-C finishes the step and saves; a second one ends at once."""
         self.saved_at = time.monotonic()
-        self.previous = {
-            number: signal.signal(number, self._asked_to_stop)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        self.interrupts.listen()
 
-    def _asked_to_stop(self, number: int, frame: Any) -> None:
-        if self.asked:
-            os._exit(130)
-        self.asked = number
+    def _announce_stop(self) -> None:
         say("Stopping after this step; once more to stop at once.")
 
     def on_train_batch_end(
@@ -266,7 +260,8 @@ class Checkpoints(L.Callback):
 
         A signal that comes after this is heard of at the next step: all stop at the same one.
         """
-        heard = np.max(stacked(np.array([late, self.asked])), axis=0)
+        asked = next(iter(self.interrupts.received), 0)
+        heard = np.max(stacked(np.array([late, asked])), axis=0)
         self.stop_signal = int(heard[1])
         return bool(heard[0])
 
@@ -310,12 +305,8 @@ class Checkpoints(L.Callback):
         """Save what was reached, so that judging can be interrupted too; give signals back."""
         self._save(trainer, module)
         self._agreed(False)
-        self._restore_signals()
-
-    def _restore_signals(self) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
+        self.interrupts.close()
 
     def on_exception(self, trainer: L.Trainer, module: Any, exception: BaseException) -> None:
         """Give the signals back."""
-        self._restore_signals()
+        self.interrupts.close()

@@ -12,12 +12,10 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from whet.errors import WhetError
+from whet.errors import INTERRUPTED, WhetError
 from whet.printable import printable_lines
 from whet.storage.disk import disk_errors_name, is_of_disk, of_disk, remedy
-from whet_launch.cli.output import printable_output
-
-INTERRUPTED = 130
+from whet_launch.cli.printing import printable_output
 
 
 def main(arguments: list[str] | None = None) -> int:

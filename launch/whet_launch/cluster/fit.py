@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from whet.config import FitConfig
 from whet.errors import WhetError
+from whet.processes.interrupts import Interrupts
 from whet_launch.cluster.cluster import check_nodes, connected, wants_gpu
 from whet_launch.cluster.miners import mine_beside
 from whet_launch.cluster.worker import STATE, work
@@ -90,12 +88,14 @@ def fit_on_ray(config: FitConfig) -> None:
         threads = os.environ.get("OMP_NUM_THREADS")  # in its tasks Ray sets it to 1
         task = {"config": config, "folder": str(folder), "board": board, "threads": threads}
         task |= {"use_gpu": wants_gpu(ray, config), "directory": os.getcwd()}
-        with _interruptible() as asked:
+        with Interrupts() as interrupts:
             runs = [_beside(ray, train, max_retries=0).remote(task)]
             if config.refresh.policy == "continuous":
                 runs.append(_beside(ray, mine_beside, max_retries=0).remote(task))
             try:
-                outcome, attempts, trace = _follow(ray, board, runs[0], asked, folder=folder)
+                outcome, attempts, trace = _follow(
+                    ray, board, runs[0], interrupts.received, folder=folder
+                )
             finally:
                 for run in runs:
                     ray.cancel(run, force=True)  # with it go its workers
@@ -206,18 +206,3 @@ def _failure(ray: Any, run: Any) -> str:
     except ray.exceptions.RayError as error:
         return str(error)
     return ""
-
-
-@contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """The signals that asked to stop, as they come."""
-    asked: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, frame: asked.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

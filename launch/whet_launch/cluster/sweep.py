@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from whet.config import FitConfig
+from whet.processes.interrupts import CTRL_C, Interrupts
 from whet.progress import say
 from whet_launch.cluster.cluster import connected, wants_gpu
 from whet_launch.options.words import changed_options
@@ -20,14 +21,14 @@ POLL_S = 0.3
 
 @dataclass
 class _Runs:
-    """The runs that go on now, and what the user asked."""
+    """The runs that go on now, and whether the user stopped them."""
 
     going: list[subprocess.Popen[str]]
-    asked: int = 0
+    stopped: bool = False
 
-    def stop(self, number: int, frame: Any) -> None:
-        """Ctrl-C once: all save and end, and no other begins. Twice: at once, too."""
-        self.asked += 1
+    def stop(self) -> None:
+        """All save and end, and no other begins; the second time at once."""
+        self.stopped = True
         for process in self.going:
             process.send_signal(signal.SIGINT)
 
@@ -44,18 +45,15 @@ def run_together(configs: list[FitConfig]) -> list[int]:
             waiting.put((number, replace(config, launch=launch)))
         # A run that Ctrl-C kept from starting counts as interrupted.
         runs, codes = _Runs([]), [signal.SIGINT + 128] * len(configs)
-        before = signal.signal(signal.SIGINT, runs.stop)
         threads = [
             threading.Thread(target=_work, args=(waiting, runs, codes), daemon=True)
             for _ in range(slots)
         ]
-        try:
+        with Interrupts(runs.stop, runs.stop, signals=CTRL_C):
             for thread in threads:
                 thread.start()
             while any(thread.is_alive() for thread in threads):
                 threads[0].join(POLL_S)
-        finally:
-            signal.signal(signal.SIGINT, before)
     return codes
 
 
@@ -67,7 +65,7 @@ def _slots(ray: Any, config: FitConfig) -> int:
 
 def _work(waiting: queue.SimpleQueue[tuple[int, FitConfig]], runs: _Runs, codes: list[int]) -> None:
     """Take runs until none is left."""
-    while not runs.asked:
+    while not runs.stopped:
         try:
             number, config = waiting.get_nowait()
         except queue.Empty:

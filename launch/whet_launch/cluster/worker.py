@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from whet_launch.machine.group import ProcessGroup, python_path, threads_each
-from whet_launch.machine.process import ENDED_ALONE, INTERRUPTED, ProcessTask
+from whet_launch.machine.process import ENDED_ALONE, STOPPED, ProcessTask
 
 POLL_S = 1.0
 STATE = ".ray"  # in the run folder: what Ray Train and the workers note; gone when the job ends
@@ -107,7 +107,7 @@ def _end(
     outcome = group.outcome()
     stop, answered = ray.get(board.state.remote())
     if outcome is None and stop and process.returncode == ENDED_ALONE:
-        outcome = {"kind": INTERRUPTED, "message": ""}
+        outcome = {"kind": STOPPED, "message": ""}
     if outcome is not None:
         ray.get(board.answer.remote(outcome))
     elif process.returncode and answered is None:

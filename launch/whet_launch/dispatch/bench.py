@@ -20,11 +20,10 @@ from whet.bench.table import columns, markdown, write_results
 from whet.config import BM25, BenchConfig, ModelConfig
 from whet.config.ranges import check_options
 from whet.config.recorded import flat, options_of
-from whet.errors import ConfigError
+from whet.errors import INTERRUPTED, ConfigError
 from whet.progress import say
 from whet.storage.commit import write_atomically
 from whet.storage.readable import readable_yaml
-from whet_launch.cli.main import INTERRUPTED
 from whet_launch.cli.overrides import find_verb, to_hydra
 from whet_launch.cli.verbs import run_function
 from whet_launch.options.catalogue import choices_of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from whet.config import ReproduceConfig
+from whet.errors import INTERRUPTED
 from whet.progress import say
-from whet_launch.cli.main import INTERRUPTED
 from whet_launch.dispatch.fit import fit
 
 

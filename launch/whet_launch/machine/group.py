@@ -20,7 +20,7 @@ import whet.errors
 from whet.config import FitConfig
 from whet.errors import WhetError
 from whet.processes.host import cores
-from whet_launch.machine.process import INTERRUPTED, ProcessTask
+from whet_launch.machine.process import STOPPED, ProcessTask
 
 
 @dataclass
@@ -120,7 +120,7 @@ def raise_outcome(outcome: dict[str, str] | None, folder: Path) -> None:
     """The error that a process answered with, as if it had been raised here."""
     if outcome is None:
         return
-    if outcome["kind"] == INTERRUPTED:
+    if outcome["kind"] == STOPPED:
         raise KeyboardInterrupt(str(folder))
     kind = getattr(whet.errors, outcome["kind"], WhetError)
     raise kind(outcome["message"])

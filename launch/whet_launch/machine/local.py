@@ -6,17 +6,16 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from whet.config import FitConfig
 from whet.errors import EnvironmentRefused
+from whet.processes.interrupts import Interrupts
 from whet.progress import say
 from whet_launch.machine.group import ProcessGroup, begun, gave_up, raise_outcome, threads_each
 from whet_launch.machine.process import ProcessTask
@@ -99,25 +98,15 @@ def _run(group: ProcessGroup) -> bool:
 @contextmanager
 def _interruptible(group: ProcessGroup, folder: Path) -> Iterator[None]:
     """Ctrl-C once: every process saves and ends. Twice: at once."""
-    asked = 0
 
-    def stop(number: int, frame: Any) -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
-            group.stop()
-            return
+    def end() -> None:
         group.kill()
         raise KeyboardInterrupt(str(folder))
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with Interrupts(group.stop, end) as interrupts:
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     # Stopped, and no process gave a result or an error of its own.
-    if asked and group.outcome() is None:
+    if interrupts.received and group.outcome() is None:
         raise KeyboardInterrupt(str(folder))
 
 

@@ -9,7 +9,6 @@ to know something, another and `trace_RANK` when it failed and the job is worth 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import pickle
 import signal
@@ -24,13 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from whet.config import FitConfig, LaunchConfig
-from whet.errors import WhetError
+from whet.errors import INTERRUPTED, WhetError
+from whet.storage.commit import write_json
 
-INTERRUPTED = "interrupted"
+STOPPED = "interrupted"  # the kind of an outcome
 PULSE_EVERY_S = 1.0
-ENDED_ALONE = (
-    130  # exit code of a process that saved and ended, and does not know whether the job does
-)
+ENDED_ALONE = INTERRUPTED  # of a process that saved and ended, and does not know about the others
 PR_SET_PDEATHSIG = 1
 
 
@@ -64,7 +62,7 @@ def main(path: str) -> int:
     except KeyboardInterrupt:
         if not stopped(scratch):  # another one was told first, or this survives a dead one
             return ENDED_ALONE
-        return _answer(scratch, rank, INTERRUPTED, "")
+        return _answer(scratch, rank, STOPPED, "")
     except Exception:
         if not stopped(scratch):
             with suppress(OSError):  # a full disk: then the last line of stderr must do
@@ -119,10 +117,8 @@ def _elsewhere(config: FitConfig, folder: Path) -> Any:
 
 def _answer(scratch: Path, rank: int, kind: str, message: str) -> int:
     """Leave the answer for the launcher; 1 where the disk takes none, so that it tries again."""
-    draft = scratch / f".outcome_{rank}"
     try:
-        draft.write_text(json.dumps({"kind": kind, "message": message}), encoding="utf-8")
-        draft.rename(scratch / f"outcome_{rank}")
+        write_json(scratch / f"outcome_{rank}", {"kind": kind, "message": message})
     except OSError as error:
         print(message or f"{scratch}: {error.strerror}", file=sys.stderr, flush=True)
         return 1

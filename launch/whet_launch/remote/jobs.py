@@ -8,7 +8,6 @@ import asyncio
 import os
 import re
 import shlex
-import signal
 import sys
 import tempfile
 import threading
@@ -20,15 +19,15 @@ from typing import Any
 
 import whet.version
 from whet.config import FitConfig, JobConfig, JobsConfig
-from whet.errors import ConfigError
+from whet.errors import INTERRUPTED, ConfigError
 from whet.printable import printable, printable_lines
+from whet.processes.interrupts import CTRL_C, Interrupts
 from whet.progress import say
 from whet.storage.places import cache_folder
 from whet_launch.options.words import changed_options, refuse_secrets
 from whet_launch.remote.head import Head, head_url, job_client
 from whet_launch.remote.packing import look_through, pack
 
-INTERRUPTED = 130
 POLL_S = 0.5
 STOP_WITHIN_S = 60.0
 
@@ -173,10 +172,9 @@ def _follow(client: Head, name: str, *, stops: bool) -> int:
     """Print the log until the job ends; its exit code. Ctrl-C stops the job if it is ours to
     stop, and a second one only leaves.
     """
-    asked: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
     printed = 0
-    try:
+    with Interrupts(signals=CTRL_C) as interrupts:
+        asked = interrupts.received
         while True:
             ended = _known(client, name).status.is_terminal()  # before the log, so that it is whole
             printed = _print_log(client, name, printed, asked, stops=stops)
@@ -186,8 +184,6 @@ def _follow(client: Head, name: str, *, stops: bool) -> int:
             if ended:
                 return _exit_code(_known(client, name))
             time.sleep(POLL_S)
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def _print_log(client: Head, name: str, skip: int, asked: list[int], *, stops: bool) -> int:

@@ -18,7 +18,7 @@ from whet.feedback.learn.tune import Tuned
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers, open_model
 from whet.run.model_card import tuned_card
-from whet.storage.commit import commit_folder, verify_folder, write_atomically, write_json
+from whet.storage.commit import verify_folder, whole_folder, write_atomically, write_json
 from whet.storage.readable import readable_json, readable_text
 
 FACTS = "version.json"
@@ -98,11 +98,9 @@ class Versions:
             "lists": tuned.lists,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self.folder / f".{number:04d}"
-        with commit_folder(draft) as inner:
-            tuned.model.save(inner / "model", tuned_card(facts, self.base.name))
-        write_json(draft / FACTS, facts, private=True)  # it holds queries
-        draft.rename(self._of(number))
+        with whole_folder(self._of(number)) as draft:
+            tuned.model.save(draft / "model", tuned_card(facts, self.base.name))
+            write_json(draft / FACTS, facts, private=True)  # it holds queries
         return number
 
     def ship(self, number: int) -> None:

@@ -16,7 +16,7 @@ from whet.bundle.checking import inputs
 from whet.bundle.checking.verify import check_bundle, check_inputs, first_bad
 from whet.bundle.provenance import read_statement, spelled
 from whet.errors import CheckpointError
-from whet.run.origin import OURS, code_folder
+from whet.run.checkout import OURS, code_folder
 from whet_launch.cli.main import main
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import subprocess
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, distributions, version
@@ -23,6 +22,7 @@ from whet.data.readers.detect import find_source
 from whet.errors import CheckpointError
 from whet.model.folder import MINILM_PACKAGE, backbone_folder, find_folder
 from whet.processes.world import world
+from whet.run.checkout import OURS, commit_here, diff_here, is_checkout, new_files_here
 from whet.run.determinism import is_deterministic, what_stands_against
 from whet.run.licences_found import statements_in
 from whet.storage.commit import file_sha256, write_atomically, write_json
@@ -31,7 +31,6 @@ from whet.storage.readable import readable_json
 FILE, DIFF = "origin.json", "code.diff"
 REMEDY = "Bring back a copy, or start a new run."
 PARTS = {"code", "packages", "data", "model", "machine", "processes"}  # may change in between
-OURS = ("whet", "whet_kernels", "whet_launch", "whet_conf")
 SUMS = (  # what of a CPU decides in which order numbers are added
     "avx2 fma avx512f avx512bw avx512vl avx512_vnni avx512_bf16 avx512_fp16 avx_vnni"
     " amx_tile amx_bf16 amx_int8 asimd sve sve2 bf16 i8mm"
@@ -65,7 +64,7 @@ def record_origin(folder: Path, config: FitConfig, data: Dataset, fingerprint: s
         changed = {*first["changed"], *(part for part in PARTS if first[part] != now[part])}
         now = {**first, "changed": sorted(changed)}
     else:
-        diff = _diff(_checkout())
+        diff = diff_here()
         if diff:
             write_atomically(folder / DIFF, diff)
     write_json(folder / FILE, now)
@@ -99,30 +98,16 @@ def code_here() -> dict[str, Any]:
             if path.is_file() and "__pycache__" not in path.parts:
                 assert root is not None
                 files[f"{package}/{path.relative_to(root).as_posix()}"] = file_sha256(path)
-    checkout = _checkout()
     record: dict[str, Any] = {"version": whet.version.VERSION, "kind": "installed", "files": files}
-    if checkout is not None:
-        diff = _diff(checkout)
+    if is_checkout():
+        diff = diff_here()
         record |= {
             "kind": "checkout",
             "commit": commit_here(),
             "diff": hashlib.sha256(diff.encode()).hexdigest() if diff else None,
-            "new_files": _new_files(checkout),
+            "new_files": new_files_here(),
         }
     return record
-
-
-def commit_here() -> str | None:
-    """The commit of the checkout our code runs from; None where it is installed, or git is not."""
-    checkout = _checkout()
-    return None if checkout is None else _git(checkout, "rev-parse", "HEAD").strip() or None
-
-
-def code_folder(package: str) -> Path:
-    """Where one of our packages lies here."""
-    spec = find_spec(package)
-    assert spec is not None and spec.submodule_search_locations
-    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def packages_here() -> list[str]:
@@ -250,33 +235,3 @@ def _driver() -> str | None:
     except OSError:
         return None
     return next((word for word in text.split() if word.count(".") >= 1 and word[0].isdigit()), None)
-
-
-def _checkout() -> Path | None:
-    """The folder of the checkout our code runs from, None where it is installed."""
-    root = Path(whet.__file__).parents[2]
-    return root if (root / ".git").exists() and (root / "pyproject.toml").is_file() else None
-
-
-def _diff(checkout: Path | None) -> str:
-    """What of our packages differs from the commit."""
-    if checkout is None:
-        return ""
-    folders = [str(code_folder(package)) for package in OURS]
-    return _git(checkout, "diff", "--no-ext-diff", "--no-textconv", "HEAD", "--", *folders)
-
-
-def _new_files(checkout: Path) -> int:
-    folders = [str(code_folder(package)) for package in OURS]
-    listing = _git(checkout, "ls-files", "--others", "--exclude-standard", "--", *folders)
-    return len(listing.splitlines())
-
-
-def _git(checkout: Path, *words: str) -> str:
-    """What git answers; empty where there is none, or it is slow."""
-    command = ["git", "-C", str(checkout), *words]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return ""
-    return done.stdout

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import platform
 import re
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 import whet.version
+from whet.run.checkout import commit_here
 
 
 def version_line() -> str:
     """What `whet --version` prints, on one line."""
+    commit = commit_here()
     parts = [
-        f"whet {whet.version.VERSION}{_commit()}",
+        f"whet {whet.version.VERSION}{f' ({commit[:8]})' if commit else ''}",
         f"Python {platform.python_version()}",
         _torch(),
     ]
@@ -36,16 +37,3 @@ def _torch() -> str:
     values = dict(re.findall(r"^(__version__|cuda)\b[^=\n]*= '([^']*)'", text, re.MULTILINE))
     cuda = f"CUDA {values['cuda']}" if "cuda" in values else "no CUDA"
     return f"torch {values.get('__version__', 'unknown')} ({cuda})"
-
-
-def _commit() -> str:
-    """The commit of the checkout this runs from; empty where it runs from an installed copy."""
-    root = Path(whet.__file__).parents[2]
-    if not (root / ".git").exists():
-        return ""
-    command = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return f" ({done.stdout.strip()})"

@@ -14,7 +14,7 @@ from whet.data.readers.hub import NAME
 from whet.errors import DataError
 from whet.model.folder import MINILM_PACKAGE, find_folder
 from whet.printable import printable
-from whet.run.origin import OURS, code_folder, commit_here
+from whet.run.checkout import OURS, code_folder, commit_here
 
 
 def data_root(bundle: Path, statement: dict[str, Any], given: str | None) -> Path | None:

@@ -20,7 +20,7 @@ from whet.errors import ConfigError, DataError
 from whet.model.folder import find_folder
 from whet.printable import printable
 from whet.progress import say
-from whet.run.origin import code_folder
+from whet.run.checkout import code_folder
 from whet.storage.commit import MANIFEST, file_sha256, verify_folder
 from whet.storage.readable import readable_json
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from whet.config import EncodeConfig
 from whet.encoding.store import EmbeddingStore, text_keys
-from whet.model.inference import choose_device, choose_precision, encode_texts
+from whet.model.inference import encode_texts
+from whet.processes.devices import choose_device, choose_precision
 from whet.progress import track
 from whet.storage.disk import disk_errors_name
 from whet.types import Embeddings, Texts

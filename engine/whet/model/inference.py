@@ -13,43 +13,19 @@ import numpy as np
 import torch
 
 from whet.config import EncodeConfig
-from whet.errors import ConfigError, EnvironmentRefused
+from whet.errors import ConfigError
 from whet.model.loading import check_known
 from whet.printable import printable
-from whet.processes.world import world
+from whet.processes.devices import PRECISIONS, choose_device, choose_precision
 
 if TYPE_CHECKING:
     from whet.model.encoder import Encoder
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_BATCH_TOKENS = (
     2048  # more falls out of the caches: measured 4,900 tokens/s at 1,024, 3,800 at 16,384
 )
 GPU_BATCH_TOKENS = 65_536
 NAMED = 5  # texts in a message
-
-
-def choose_device(config: EncodeConfig) -> torch.device:
-    """The device asked for, else a GPU where there is one, else the CPU."""
-    if config.device is not None:
-        if config.device.startswith("cuda") and not torch.cuda.is_available():
-            raise EnvironmentRefused(
-                f"encode.device={config.device}: torch finds no GPU here. Leave the option out, or "
-                "install a CUDA build of torch."
-            )
-        return torch.device(config.device)
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", world().device_index)
-
-
-def choose_precision(config: EncodeConfig, device: torch.device) -> str:
-    """fp32, bf16 or fp16: as asked, else the best this device has in hardware."""
-    if config.precision in PRECISIONS:
-        return config.precision
-    if device.type != "cuda":
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
 def token_batches(lengths: Sequence[int] | np.ndarray, budget: int) -> Iterator[np.ndarray]:

@@ -13,9 +13,10 @@ from whet.model.encoder import Encoder
 from whet.plan.estimate import STATE_BYTES, Processes, StepCost, estimate, save_s
 from whet.plan.machine import disk_bytes_s, peak_bytes
 from whet.plan.make import UNKNOWN_LINK, plan_path
-from whet.plan.probe import probe_encode, probe_search, training_device
+from whet.plan.probe import probe_encode, probe_search
 from whet.plan.table import rough_duration
 from whet.plan.workload import Split, workload_of
+from whet.processes.devices import training_device
 from whet.progress import say
 from whet.run.determinism import base_store
 from whet.storage.commit import write_json
@@ -83,7 +84,7 @@ class Forecast:
 
     def _peak(self) -> int:
         """The most held until now; where there is one memory a checkpoint is made in it besides."""
-        device = training_device(self.config)
+        device = training_device(self.config.trainer)
         return peak_bytes(device) + (self.saved_bytes if device.type == "cpu" else 0)
 
     def close(self, stages: dict[str, float]) -> None:
@@ -97,7 +98,7 @@ class Forecast:
         self.written["actual"] = {
             "seconds": round(seconds, 2),
             "stages": stages,
-            "peak_bytes": peak_bytes(training_device(self.config)),
+            "peak_bytes": peak_bytes(training_device(self.config.trainer)),
         }
         self._write()
 

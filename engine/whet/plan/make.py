@@ -26,8 +26,9 @@ from whet.plan.footprint import (
 )
 from whet.plan.machine import Machine, this_machine
 from whet.plan.prices import Price, price_of
-from whet.plan.probe import Rates, probe, training_device
+from whet.plan.probe import Rates, probe
 from whet.plan.workload import Split, Workload, workload_of
+from whet.processes.devices import training_device
 from whet.run.determinism import base_store
 from whet.storage.commit import write_json
 from whet.storage.places import cache_folder
@@ -109,7 +110,7 @@ def make_plan(
     data: Dataset, split: Split, encoder: Encoder, config: FitConfig, *, load_s: float
 ) -> Plan:
     """Count, probe and estimate; `load_s` is how long data and model took to load."""
-    device = training_device(config)
+    device = training_device(config.trainer)
     store = base_store(config, data.digest)
     store.mkdir(parents=True, exist_ok=True)
     machine = this_machine(device, store)

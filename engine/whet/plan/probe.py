@@ -18,9 +18,10 @@ from whet.data.table import TextTable
 from whet.evaluation.judge import evaluate_run
 from whet.mining.miner import mine
 from whet.model.encoder import Encoder
-from whet.model.inference import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, choose_device, token_batches
+from whet.model.inference import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, token_batches
 from whet.plan.machine import forget_peak, held_bytes, peak_bytes
 from whet.plan.workload import SAMPLED, Split, Workload, sampled, stand_in_examples
+from whet.processes.devices import choose_device, training_device
 from whet.types import Embeddings, Positives
 
 SEARCHED = (4_096, 16_384)  # documents of the two searches that are timed
@@ -211,12 +212,12 @@ def _probe_step(
     limit_s: float,
 ) -> StepRates:
     """The configured step if one takes at most half the time, else one of fewer pairs."""
-    from whet.training.probe import timed_steps
+    from whet.training.timing import timed_steps
 
     likely_s = BACKWARD * encode.document_s * work.step.tokens
     share = min(1.0, 0.6 * limit_s / likely_s)
     pairs = max(min(2, work.step.pairs), round(work.step.pairs * share))
-    trained, device = copy.deepcopy(encoder), training_device(config)
+    trained, device = copy.deepcopy(encoder), training_device(config.trainer)
     forget_peak(device)
     before = held_bytes(device)
     if device.type == "cuda":  # where the weights are moved first
@@ -226,9 +227,3 @@ def _probe_step(
     tokens = max(step.tokens for step in steps)
     grown = peak_bytes(device) - before
     return StepRates(steps[-1].seconds, steps[-1].pairs, steps[-1].tokens, tokens, grown)
-
-
-def training_device(config: FitConfig) -> torch.device:
-    """Where the steps are done."""
-    on_gpu = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if on_gpu else "cpu")

@@ -15,7 +15,7 @@ from whet.data.load import Dataset
 from whet.data.table import TextTable
 from whet.encoding.store import EmbeddingStore, text_keys
 from whet.model.encoder import Encoder
-from whet.model.inference import choose_device, choose_precision
+from whet.processes.devices import choose_device, choose_precision
 from whet.training.batches.examples import Examples
 from whet.training.batches.order import Order, total_steps
 from whet.types import Negatives, Positives, Qrels

@@ -16,8 +16,7 @@ from whet.processes.world import from_leader
 from whet.refresh.probe import Probe
 from whet.refresh.scopes import SCOPES, All, Refreshed
 from whet.refresh.vectors import JobVectors
-from whet.run.determinism import base_store
-from whet.run.job import SCRATCH, Job
+from whet.run.job import Job
 from whet.run.negatives import write_mined
 from whet.types import Negatives
 
@@ -39,9 +38,9 @@ class Refresher:
 
     def __init__(self, job: Job, scratch: Path | None = None) -> None:
         self.job = job
-        self.kept = JobVectors(job, base_store(job.config, job.data.digest))
+        self.kept = JobVectors(job, job.base_store)
         # of weights that are still changing
-        self.passing = JobVectors(job, scratch or job.folder / SCRATCH)
+        self.passing = JobVectors(job, scratch or job.scratch)
         config = job.config.refresh
         self.scope = None if config.policy == "off" else SCOPES[config.scope](job)
         self.probe = Probe(job) if config.policy == "overlap" else None

@@ -23,7 +23,7 @@ from whet.model.folder import disk_errors
 from whet.processes.world import from_leader, together
 from whet.progress import say
 from whet.refresh import Refresher
-from whet.run.job import SCRATCH, open_job
+from whet.run.job import open_job, scratch_of
 from whet.types import Negatives
 
 LOOK_EVERY_S = 0.1
@@ -33,7 +33,7 @@ WEIGHTS, DONE = ".safetensors", ".done"
 
 def snapshots_folder(folder: Path) -> Path:
     """Where the snapshots of a run folder are."""
-    return folder / SCRATCH / "snapshots"
+    return scratch_of(folder) / "snapshots"
 
 
 class FolderMiner:

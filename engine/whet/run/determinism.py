@@ -25,9 +25,9 @@ def is_deterministic(config: FitConfig) -> bool:
     """
     if config.trainer.deterministic is not None:
         return config.trainer.deterministic
-    import torch
+    from whet.processes.devices import training_device
 
-    return config.trainer.accelerator == "cpu" or not torch.cuda.is_available()
+    return training_device(config.trainer).type == "cpu"
 
 
 def what_stands_against(config: FitConfig) -> list[str]:

@@ -13,10 +13,8 @@ from whet.data.positives import positives_of
 from whet.data.splits import splits_of
 from whet.encoding.corpus import Pace
 from whet.processes.world import from_leader, together
-from whet.run.determinism import is_deterministic
+from whet.run.determinism import base_store, is_deterministic
 from whet.types import Positives, Qrels
-
-SCRATCH = ".scratch"  # embeddings of weights that are still changing; gone when the job is done
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,21 @@ class Job:
     eval: Qrels
     positives: Positives
     pace: Pace
+
+    @property
+    def base_store(self) -> Path:
+        """Where vectors of the model before training are kept, also for other runs."""
+        return base_store(self.config, self.data.digest)
+
+    @property
+    def scratch(self) -> Path:
+        """Where those of weights that are still changing are; gone when the job is done."""
+        return scratch_of(self.folder)
+
+
+def scratch_of(folder: Path) -> Path:
+    """Where a run folder keeps what nobody needs when the job is done."""
+    return folder / ".scratch"
 
 
 def open_job(config: FitConfig, folder: Path) -> Job:

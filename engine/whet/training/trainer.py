@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import IterableDataset
 
 from whet.config import FitConfig
+from whet.processes.devices import training_device, training_precision
 from whet.processes.world import world
 from whet.training.saving import InPlace
 from whet.training.strategies import Strategy
@@ -80,13 +80,11 @@ def trainer_of(
     _decide_for_lightning()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     trainer = config.trainer
-    precision: Any = trainer.precision
-    if precision == "auto":
-        fast = trainer.accelerator != "cpu" and torch.cuda.is_available()
-        precision = "bf16-mixed" if fast and torch.cuda.is_bf16_supported() else "32-true"
+    device = training_device(trainer)
+    precision: Any = training_precision(trainer)
     return L.Trainer(
         accelerator=trainer.accelerator,
-        devices=_devices(trainer.accelerator),
+        devices=1 if device.index is None else [device.index],
         num_nodes=world().size,
         strategy=strategy.lightning,
         plugins=[Joined(), InPlace()],
@@ -111,12 +109,6 @@ def _decide_for_lightning() -> None:
     rank_zero_only.rank = world().rank  # type: ignore[attr-defined]
     for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
         del os.environ[name]
-
-
-def _devices(accelerator: str) -> int | list[int]:
-    """The one device of this process."""
-    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-    return [world().device_index] if on_gpu else 1
 
 
 def quietly(call: Callable[..., Any], *args: Any, **options: Any) -> None:

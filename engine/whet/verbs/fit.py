@@ -17,7 +17,7 @@ from whet.config import FitConfig
 from whet.config.recorded import deciding
 from whet.data.load import Dataset, load_dataset
 from whet.data.splits import splits_of
-from whet.errors import CheckpointError, EnvironmentRefused
+from whet.errors import CheckpointError
 from whet.evaluation.comparison import Comparison
 from whet.evaluation.judge import Evaluation, judge
 from whet.evaluation.results import write_comparison, write_judged
@@ -28,9 +28,9 @@ from whet.progress import say
 from whet.refresh import Refresher
 from whet.refresh.in_use import JobNegatives
 from whet.report.render import write_report
-from whet.run.determinism import base_store, fixed_order
+from whet.run.determinism import fixed_order
 from whet.run.folder import Stopwatch, new_folder, write_config
-from whet.run.job import SCRATCH, Job, job_with_data, shared_dataset
+from whet.run.job import Job, job_with_data, shared_dataset
 from whet.run.model_card import model_card
 from whet.run.negatives import negatives_path, stored_negatives
 from whet.run.origin import record_origin
@@ -120,11 +120,6 @@ def _folder_for(config: FitConfig, data: Dataset) -> Path:
 def _stages(job: Job, miner: MakeMiner | None) -> Run:
     import torch
 
-    if job.config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        raise EnvironmentRefused(
-            "trainer.accelerator=gpu: torch finds no GPU here. Use auto or cpu, or install a CUDA "
-            "build of torch."
-        )
     torch.manual_seed(job.config.seed)  # decides the start of a LoRA
     encoder = together(lambda: Encoder.load(job.config.model))
     fingerprint = encoder.fingerprint()
@@ -132,7 +127,7 @@ def _stages(job: Job, miner: MakeMiner | None) -> Run:
     from_leader(lambda: record_origin(job.folder, job.config, job.data, fingerprint))
     forecast = _forecast(job, encoder) if world().leader else None
     watch = Stopwatch(job.folder, _facts(job, fingerprint))
-    base = _judge(job, encoder, base_store(job.config, job.data.digest), "base")
+    base = _judge(job, encoder, job.base_store, "base")
     watch.stage("judge the base model")
     refresher = Refresher(job)
     first = _first_negatives(job, encoder, refresher)
@@ -144,7 +139,7 @@ def _stages(job: Job, miner: MakeMiner | None) -> Run:
         job, encoder, first, refresher, base=fingerprint, miner=miner, step_done=step_done
     )
     watch.stage("train")
-    tuned = _judge(job, encoder, job.folder / SCRATCH, "tuned")
+    tuned = _judge(job, encoder, job.scratch, "tuned")
     watch.stage("judge the tuned model")
     if forecast is not None:
         forecast.close(watch.facts["seconds"])
@@ -163,8 +158,8 @@ def _finish(
     run = Run(job.folder, comparison)
     # Last of all: a run folder that holds a model is finished.
     encoder.save(run.model, model_card(job, encoder, comparison, fingerprint))
-    for done in (SCRATCH, "checkpoints"):
-        shutil.rmtree(job.folder / done, ignore_errors=True)
+    for done in (job.scratch, job.folder / "checkpoints"):
+        shutil.rmtree(done, ignore_errors=True)
     say(f"\n{comparison}\n\nModel:  {run.model}\nReport: {report}")
     return run
 

@@ -1,0 +1,76 @@
+"""Where this process encodes and trains, and how precisely: decided here for everyone who asks."""
+
+from __future__ import annotations
+
+import torch
+
+from whet.config import EncodeConfig, TrainerConfig
+from whet.errors import EnvironmentRefused
+from whet.processes.world import world
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(config: EncodeConfig) -> torch.device:
+    """Where texts are encoded: the device asked for, else a GPU where there is one, else the CPU.
+
+    EnvironmentRefused where the one asked for is a GPU and there is none.
+
+    >>> choose_device(EncodeConfig(device="cpu"))
+    device(type='cpu')
+    """
+    if config.device is None:
+        return _this_gpu() if torch.cuda.is_available() else torch.device("cpu")
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        raise EnvironmentRefused(
+            f"encode.device={config.device}: torch finds no GPU here. Leave the option out, or "
+            "install a CUDA build of torch."
+        )
+    return torch.device(config.device)
+
+
+def choose_precision(config: EncodeConfig, device: torch.device) -> str:
+    """How texts are encoded, fp32, bf16 or fp16: as asked, else the best that the device has in
+    hardware.
+
+    >>> choose_precision(EncodeConfig(), torch.device("cpu"))
+    'fp32'
+    """
+    if config.precision in PRECISIONS:
+        return config.precision
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def training_device(config: TrainerConfig) -> torch.device:
+    """Where the steps are done: a GPU where there is one, unless trainer.accelerator=cpu.
+
+    EnvironmentRefused for trainer.accelerator=gpu where there is none.
+
+    >>> training_device(TrainerConfig(accelerator="cpu"))
+    device(type='cpu')
+    """
+    if config.accelerator == "gpu" and not torch.cuda.is_available():
+        raise EnvironmentRefused(
+            "trainer.accelerator=gpu: torch finds no GPU here. Use auto or cpu, or install a CUDA "
+            "build of torch."
+        )
+    trains_on_gpu = config.accelerator != "cpu" and torch.cuda.is_available()
+    return _this_gpu() if trains_on_gpu else torch.device("cpu")
+
+
+def training_precision(config: TrainerConfig) -> str:
+    """How the steps are done, in Lightning's words: as asked, else bf16-mixed on GPUs that have it.
+
+    >>> training_precision(TrainerConfig(accelerator="cpu"))
+    '32-true'
+    """
+    if config.precision != "auto":
+        return config.precision
+    on_gpu = training_device(config).type == "cuda"
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _this_gpu() -> torch.device:
+    return torch.device("cuda", world().device_index)

@@ -87,7 +87,7 @@ def _tokens_trained_a_s(data: Any, encoder: Any) -> float:
     from whet.data.positives import positives_of
     from whet.data.splits import splits_of
     from whet.plan.workload import Split, stand_in_examples
-    from whet.training.probe import timed_steps
+    from whet.training.timing import timed_steps
 
     config = FitConfig()
     train, judged = splits_of(data, config)

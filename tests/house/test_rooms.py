@@ -52,3 +52,20 @@ def test_a_module_bears_the_name_of_no_verb_of_its_package() -> None:
     tree = ast.parse((ROOT / "engine/whet/api.py").read_text(encoding="utf-8"))
     verbs = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert verbs & set(doors(ROOT / "engine/whet")) == set()
+
+
+# Module names of several folders: in each the folder says whose. A new one wants a name of its own
+# first, and comes here when there is no better word.
+IN_SEVERAL_FOLDERS = {
+    *("fit", "encode", "check", "reproduce"),  # a verb, and who brings it to processes or a bundle
+    *("command", "verbs", "version", "words", "make"),
+    *("folder", "job", "results", "store", "table"),
+    *("checks", "examples", "exports", "judgments", "probe"),
+    *("exact", "search"),  # of the kernels: for all, for CPUs, for GPUs
+}
+
+
+def test_a_module_has_a_name_of_its_own_or_its_folder_tells_whose_it_is() -> None:
+    names = Counter(Path(source.path).stem for source in sources())
+    several = {name for name, count in names.items() if count > 1 and not name.startswith("_")}
+    assert several == IN_SEVERAL_FOLDERS

@@ -159,4 +159,5 @@ class Negatives:
     @property
     def found_R(self) -> np.ndarray:
         """How many negatives each row holds."""
-        return (self.doc_rows_RK >= 0).sum(axis=1)
+        found_R: np.ndarray = (self.doc_rows_RK >= 0).sum(axis=1)
+        return found_R

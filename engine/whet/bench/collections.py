@@ -17,6 +17,7 @@ from typing import Any
 from whet.errors import DataError
 from whet.storage.commit import commit_folder
 
+Line = dict[str, Any]  # of a jsonl file
 Rows = list[list[str]]  # of a qrels file: query id, document id, relevance
 
 
@@ -48,7 +49,7 @@ def collection(root: Path, name: str, work: Path) -> Path:
     return target
 
 
-def sample(source: Path, count: int) -> tuple[list[dict], list[dict], dict[str, Rows]]:
+def sample(source: Path, count: int) -> tuple[list[Line], list[Line], dict[str, Rows]]:
     """The documents whose ids hash lowest, so the same everywhere; the judgments of train, dev and
     test about them; the queries these are of.
     """
@@ -64,7 +65,7 @@ def sample(source: Path, count: int) -> tuple[list[dict], list[dict], dict[str, 
     return [doc for doc in docs if doc["_id"] in kept], queries, splits
 
 
-def language_part(source: Path, language: str) -> tuple[list[dict], list[dict], dict[str, Rows]]:
+def language_part(source: Path, language: str) -> tuple[list[Line], list[Line], dict[str, Rows]]:
     """One language, ids of which begin with its name. Of queries with the same text the last alone
     is asked, as in mteb's XQuADRetrieval.
     """
@@ -84,7 +85,7 @@ def _hash(doc_id: str) -> bytes:
     return blake2b(doc_id.encode(), digest_size=8).digest()
 
 
-def _read(path: Path) -> Iterator[dict[str, Any]]:
+def _read(path: Path) -> Iterator[Line]:
     """The lines of a jsonl file, gzipped or not."""
     packed = path.with_name(f"{path.name}.gz")
     text = gzip.decompress(packed.read_bytes()) if packed.exists() else path.read_bytes()

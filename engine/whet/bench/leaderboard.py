@@ -189,7 +189,8 @@ def result_file(
     )
     cache, meta = mteb.ResultCache(output), _meta(model, name)
     cache.save_to_cache(result, meta)
-    return cache.get_task_result_path(task.metadata.name, meta)
+    path: Path = cache.get_task_result_path(task.metadata.name, meta)
+    return path
 
 
 def result_of_folder(

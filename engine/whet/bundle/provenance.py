@@ -192,7 +192,7 @@ def read_statement(folder: Path) -> dict[str, Any]:
     if path.is_symlink():
         raise CheckpointError(f"{printable(path)} is a link, and a bundle has none. {again}")
     text = readable_text(path, remedy=again, most=MOST_BYTES)
-    statement = readable_json(path, remedy=again)
+    statement: dict[str, Any] = readable_json(path, remedy=again)
     try:
         check_shape(statement, OWN)
     except Misshapen as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from whet.bundle.contents import MOST_FILES, is_of_hubs
 from whet.bundle.names import clash, refusal
@@ -22,6 +22,7 @@ NEEDED = (  # without these it is no bundle, and cannot be compared with
 )
 DEEPEST, LONGEST_TEXT = 32, 65_536  # levels of the statement; characters of one text in it
 HIGHEST = 1e9  # of a score; those that count documents are over 1
+Kind = TypeVar("Kind")
 TYPES: dict[Any, str] = {
     str: "text",
     int: "a whole number",
@@ -66,11 +67,11 @@ def check_shape(statement: dict[str, Any], own: tuple[str, ...]) -> None:
     field(tree, "groups", dict, "whet_tree")
 
 
-def field(holder: Any, name: str, kind: type, where: str) -> Any:
+def field(holder: Any, name: str, kind: type[Kind], where: str) -> Kind:
     """What a field holds. Misshapen where it is not there, or not of this type."""
     if type(holder) is not dict or name not in holder:
         raise Misshapen(f"{where} lacks {name}")
-    value = holder[name]
+    value: Kind = holder[name]
     if type(value) is not kind:
         is_now = TYPES.get(type(value), "something else")
         raise Misshapen(f"{name} of {where} should be {TYPES[kind]}, and is {is_now}")

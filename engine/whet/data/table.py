@@ -80,7 +80,8 @@ class TextTable:
 
     def text_arrays(self) -> list[pa.StringArray]:
         """The texts as Arrow arrays, a block each, without copying."""
-        return self._columns_B[_TEXTS]
+        texts_B: list[pa.StringArray] = self._columns_B[_TEXTS]
+        return texts_B
 
     def rows_of(self, ids: Sequence[str]) -> np.ndarray:
         """The row of each id, int64 [M], -1 where there is none."""
@@ -111,7 +112,8 @@ class TextTable:
         """
         kept = _beside(self.path, "groups.npy")
         if kept.exists():
-            return np.load(kept, mmap_mode="r")
+            groups_N: np.ndarray = np.load(kept, mmap_mode="r")
+            return groups_N
         hashes = [hash64(map(normalise, texts)) for _, texts in self.blocks()]
         hash_N = np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
         _, first, inverse_N = np.unique(hash_N, return_index=True, return_inverse=True)
@@ -121,7 +123,8 @@ class TextTable:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of a table of {len(self)} rows")
         block = int(np.searchsorted(self._starts_B, row, side="right")) - 1
-        return self._columns_B[column][block][int(row - self._starts_B[block])].as_py()
+        value: str = self._columns_B[column][block][int(row - self._starts_B[block])].as_py()
+        return value
 
     def _many(self, column: int, rows_M: np.ndarray) -> list[str]:
         if len(rows_M) and not 0 <= rows_M.min() <= rows_M.max() < len(self):

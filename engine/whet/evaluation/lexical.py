@@ -92,7 +92,7 @@ def _stems(texts: Sequence[str]) -> list[list[str]]:
     import bm25s
     import Stemmer
 
-    return bm25s.tokenize(
+    stems: list[list[str]] = bm25s.tokenize(
         list(texts),
         stopwords="en",
         stemmer=Stemmer.Stemmer("english"),  # one per call: it keeps what it met, for one thread
@@ -100,3 +100,4 @@ def _stems(texts: Sequence[str]) -> list[list[str]]:
         return_ids=False,
         show_progress=False,
     )
+    return stems

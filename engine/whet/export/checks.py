@@ -53,7 +53,8 @@ def cosines(one_ND: np.ndarray, other_ND: np.ndarray) -> np.ndarray:
     """
     first, second = one_ND.astype(np.float64), other_ND.astype(np.float64)
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    return (first * second).sum(1) / np.maximum(norms, 1e-12)
+    cosine_N: np.ndarray = (first * second).sum(1) / np.maximum(norms, 1e-12)
+    return cosine_N
 
 
 @dataclass(frozen=True)

@@ -66,4 +66,5 @@ class OnnxEncoder(Encoder):
         digest = self._digest_of_texts()
         for file in sorted(self.file.parent.glob(f"{self.file.name}*")):  # large weights lie beside
             digest.update(file_sha256(file).encode())
-        return digest.hexdigest()
+        whole: str = digest.hexdigest()
+        return whole

@@ -230,13 +230,15 @@ def _rank_counts(negatives: Negatives) -> list[int]:
 
 def _gap_counts(negatives: Negatives) -> list[int]:
     gap_M = _gaps(negatives)
-    return np.histogram(gap_M, [-np.inf, *GAP_EDGES, np.inf])[0].tolist()
+    counts: list[int] = np.histogram(gap_M, [-np.inf, *GAP_EDGES, np.inf])[0].tolist()
+    return counts
 
 
 def _gaps(negatives: Negatives) -> np.ndarray:
     """s+ - s of every negative that has both, float64 [M]."""
     gap_RK = negatives.positive_scores_R[:, None].astype(np.float64) - negatives.scores_RK
-    return gap_RK[np.isfinite(gap_RK)]
+    gap_M: np.ndarray = gap_RK[np.isfinite(gap_RK)]
+    return gap_M
 
 
 def score_table(negatives: Negatives) -> dict[str, dict[str, float | None]]:

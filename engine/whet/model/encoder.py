@@ -134,7 +134,7 @@ class Encoder(nn.Module):
         batch = [prompt + text for text in texts] if prompt else list(texts)
         if not batch:
             return []
-        return self.tokenizer(
+        tokens: list[list[int]] = self.tokenizer(
             batch,
             truncation=True,
             max_length=self.recipe.max_length,
@@ -142,6 +142,7 @@ class Encoder(nn.Module):
             return_token_type_ids=False,
             verbose=False,
         )["input_ids"]
+        return tokens
 
     def forward_tokens(self, tokens: Sequence[Sequence[int]]) -> Tensor:
         """Vectors [B, D] of tokenised texts, padded on the right to the longest of them."""
@@ -151,7 +152,8 @@ class Encoder(nn.Module):
         for row, (ids, length) in enumerate(zip(tokens, lengths, strict=True)):
             ids_BL[row, :length] = torch.tensor(ids)
             mask_BL[row, :length] = 1
-        return self(ids_BL.to(self.device), mask_BL.to(self.device))
+        vector_BD: Tensor = self(ids_BL.to(self.device), mask_BL.to(self.device))
+        return vector_BD
 
     def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
         """Vectors [B, D], float32, of unit length where the recipe says so."""
@@ -196,7 +198,8 @@ class Encoder(nn.Module):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             plain = tensor.detach().cpu().contiguous()
             digest.update(plain.view(torch.uint8).numpy().data if plain.numel() else b"")
-        return digest.hexdigest()
+        whole: str = digest.hexdigest()
+        return whole
 
     def _digest_of_texts(self) -> Any:
         """A running hash of what becomes of a text before the transformer, and of the pooling."""
@@ -245,7 +248,7 @@ def _merged(backbone: Any) -> Any:
 def _load_backbone(folder: Path, config: ModelConfig) -> nn.Module:
     from transformers import AutoModel
 
-    backbone = load_transformer(
+    backbone: nn.Module = load_transformer(
         folder,
         AutoModel,
         trust=config.trust_remote_code,

@@ -62,7 +62,7 @@ def encode_texts(
     device = choose_device(config)
     precision = choose_precision(config, device)
     budget = config.batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)
-    cast: AbstractContextManager = nullcontext()
+    cast: AbstractContextManager[object] = nullcontext()
     if precision != "fp32":
         cast = torch.autocast(device.type, dtype=PRECISIONS[precision])
     vector_ND = np.empty((len(texts), encoder.dimension), np.float32)

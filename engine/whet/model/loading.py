@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from logging import CRITICAL, ERROR
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,7 @@ def odd_tensor(model: Any) -> str | None:
     for shows in the vector.
     """
     words = model.get_input_embeddings()
+    name: str
     for name, part in model.named_parameters():
         if part is not getattr(words, "weight", None) and not name.startswith("pooler."):
             low, high = part.detach().aminmax() if part.numel() else (0.0, 0.0)
@@ -153,11 +155,13 @@ def odd_tensor(model: Any) -> str | None:
 
 
 def _unknown_token(tokenizer: Any) -> int | None:
-    if tokenizer.unk_token_id is not None:
-        return tokenizer.unk_token_id
+    known: int | None = tokenizer.unk_token_id
+    if known is not None:
+        return known
     model = tokenizer.backend_tokenizer.model  # which may have one that its folder does not name
     token = getattr(model, "unk_token", None)
-    return model.token_to_id(token) if token else getattr(model, "unk_id", None)
+    known = model.token_to_id(token) if token else getattr(model, "unk_id", None)
+    return known
 
 
 @contextmanager
@@ -169,7 +173,7 @@ def library_errors(folder: Path, *, trust: bool = False) -> Iterator[None]:
 
     logging.disable_progress_bar()
     before = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity(CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -183,7 +187,7 @@ def library_errors(folder: Path, *, trust: bool = False) -> Iterator[None]:
             raise
         raise _refusal(folder, error, trust) from error
     finally:
-        logging.set_verbosity(max(before, logging.ERROR))
+        logging.set_verbosity(max(before, ERROR))
 
 
 def _refusal(folder: Path, error: BaseException, trust: bool) -> ConfigError:

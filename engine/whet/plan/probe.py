@@ -163,7 +163,8 @@ def _like(vector_SD: np.ndarray, count: int) -> np.ndarray:
     mixed_ND = np.einsum("nk,nkd->nd", weights, vector_SD[drawn])
     length_S = np.linalg.norm(vector_SD, axis=1)
     length_N = np.maximum(np.linalg.norm(mixed_ND, axis=1), np.finfo(np.float32).tiny)
-    return mixed_ND * (length_S[drawn[:, 0]] / length_N)[:, None]
+    like_ND: np.ndarray = mixed_ND * (length_S[drawn[:, 0]] / length_N)[:, None]
+    return like_ND
 
 
 def _mine_s(query_QD: np.ndarray, document_ND: np.ndarray, config: FitConfig) -> float:

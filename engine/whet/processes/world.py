@@ -99,6 +99,7 @@ def from_leader(make: Callable[[], Value]) -> Value:
 
     made: list[Any] = [_attempt(make) if _here.leader else (None, None)]
     dist.broadcast_object_list(made, src=0, group=_here.group)
+    value: Value
     value, error = made[0]
     _raise_first([error])
     return value

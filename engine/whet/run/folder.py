@@ -97,7 +97,7 @@ def read_environment(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     remedy = "Bring back a copy, or start a new run."
-    record = readable_json(path, remedy=remedy)
+    record: dict[str, Any] = readable_json(path, remedy=remedy)
     spent = [record.get(name, {}) for name in ("seconds", "joules")]
     facts = [record.get(name, {}) for name in ("data", "model", "config")]
     figures = all(isinstance(part, dict) for part in [*spent, *facts]) and all(

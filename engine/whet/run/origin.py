@@ -77,7 +77,7 @@ def read_origin(folder: Path) -> dict[str, Any] | None:
     path = folder / FILE
     if not path.exists():
         return None
-    record = readable_json(path, remedy=REMEDY)
+    record: dict[str, Any] = readable_json(path, remedy=REMEDY)
     names = record.get("changed")
     if not isinstance(names, list) or not set(names) <= set(PARTS) or not record.keys() >= PARTS:
         raise CheckpointError(f"{path} is not as it was written. {REMEDY}")

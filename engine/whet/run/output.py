@@ -123,7 +123,8 @@ def _own_files(folder: Path, facts: dict[str, Any]) -> dict[str, dict[str, Any]]
     with suppress(CheckpointError):
         manifest = read_manifest(folder)
         if manifest["facts"] == facts:
-            return manifest["files"]
+            files: dict[str, dict[str, Any]] = manifest["files"]
+            return files
     return None
 
 

@@ -166,7 +166,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
-        manifest = json.loads(text)
+        manifest: dict[str, Any] = json.loads(text)
         whole = text == _manifest(manifest["facts"], manifest["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} has no readable manifest; it was not finished.") from error
@@ -180,8 +180,8 @@ def verify_folder(folder: Path) -> dict[str, Any]:
     bad file.
     """
     manifest = read_manifest(folder)
-    files, facts = manifest["files"], manifest["facts"]
-    for name, recorded in files.items():
+    facts: dict[str, Any] = manifest["facts"]
+    for name, recorded in manifest["files"].items():
         path = folder / name
         if not path.is_file():
             raise CheckpointError(f"{path} is missing, though the manifest lists it.")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import IterableDataset
 
@@ -22,7 +22,7 @@ from whet.training.saving import InPlace
 from whet.training.strategies import Strategy
 
 
-class Ticks(IterableDataset):
+class Ticks(IterableDataset[int]):
     """An endless count: which pairs a step sees is a function of the step (batches/order.py)."""
 
     def __iter__(self) -> Iterator[int]:

@@ -25,7 +25,7 @@ batch, R rows and W walked (whichever side), X cells of the mask.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -127,8 +127,8 @@ def fused_info_nce(
         kernels,
         tile or _tile(query_BD),
     )
-    loss: Tensor = _FusedInfoNCE.apply(kernels.prepare(query_BD), kernels.prepare(doc_CD), problem)
-    return loss
+    apply: Callable[..., Tensor] = _FusedInfoNCE.apply
+    return apply(kernels.prepare(query_BD), kernels.prepare(doc_CD), problem)
 
 
 def choose_loss_backend(asked: str, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:

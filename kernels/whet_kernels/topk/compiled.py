@@ -90,7 +90,8 @@ def _round_row(
         whole_RD[r, d] = whole
         lost = vector_RD[r, d] - np.float32(whole) * scale
         total += lost * lost
-    return np.sqrt(total)
+    norm: np.float32 = np.sqrt(total)
+    return norm
 
 
 @compiled

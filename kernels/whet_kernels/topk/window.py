@@ -84,7 +84,8 @@ class Window(NamedTuple):
         pair_E = np.repeat(query_Q, self.excluded_Q) + rows_E
         pair_QC = query_Q[:, None] + row_QC
         at_QC = np.minimum(np.searchsorted(pair_E, pair_QC), len(pair_E) - 1)
-        return (pair_E[at_QC] == pair_QC) & (row_QC >= 0)
+        listed_QC: np.ndarray = pair_E[at_QC] == pair_QC
+        return listed_QC & (row_QC >= 0)
 
 
 class Finished(NamedTuple):

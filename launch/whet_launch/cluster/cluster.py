@@ -93,7 +93,8 @@ def wants_gpu(ray: Any, config: FitConfig | EncodeJobConfig) -> bool:
     workers = config.launch.min_workers or config.launch.num_workers
     if isinstance(config, FitConfig) and config.trainer.accelerator == "cpu":
         return False
-    return ray.cluster_resources().get("GPU", 0) >= workers
+    gpus: float = ray.cluster_resources().get("GPU", 0)
+    return gpus >= workers
 
 
 def check_nodes(ray: Any, folder: Path) -> None:

@@ -55,7 +55,8 @@ def _where_it_says(config: FitConfig) -> int | None:
     launch = config.launch
     if launch.mode in FAR:
         module, _, name = FAR[launch.mode].partition(":")
-        return getattr(import_module(module), name)(config)
+        code: int | None = getattr(import_module(module), name)(config)
+        return code
     if launch.mode == "ray":
         from whet_launch.cluster.fit import fit_on_ray
 

@@ -100,7 +100,8 @@ class ProcessGroup:
     def outcome(self) -> dict[str, str] | None:
         """The first answer that the user has to know: its kind and message."""
         for path in sorted(self.scratch.glob("outcome_*")):
-            return json.loads(path.read_text(encoding="utf-8"))
+            told: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+            return told
         return None
 
     def trace(self) -> str:
@@ -153,6 +154,7 @@ def _is_child(pid: int) -> bool:
     """Whether it is ours and runs; another process may have got the id of a dead one."""
     try:
         process = psutil.Process(pid)
-        return process.ppid() == os.getpid() and process.status() != psutil.STATUS_ZOMBIE
+        ours: bool = process.ppid() == os.getpid() and process.status() != psutil.STATUS_ZOMBIE
+        return ours
     except psutil.NoSuchProcess:
         return False

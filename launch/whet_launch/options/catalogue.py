@@ -8,6 +8,7 @@ import inspect
 import json
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, get_args, get_type_hints
 
 from whet.config import EvalConfig, FitConfig
@@ -75,7 +76,7 @@ def headline(group: str, choice: str) -> str:
     return lines[command + 1].removeprefix("# ")
 
 
-def conf() -> Any:
+def conf() -> Traversable:
     """The folder of the YAML groups."""
     return files("whet_conf")
 

@@ -34,7 +34,8 @@ class Head:
     def list_jobs(self) -> list[Any]:
         """What Ray knows of every job."""
         with _understood(self.url):
-            return self.client.list_jobs()
+            jobs: list[Any] = self.client.list_jobs()
+            return jobs
 
     def submit_job(self, **job: Any) -> None:
         """Upload the working folder and begin the job."""
@@ -48,7 +49,8 @@ class Head:
 
     def tail_job_logs(self, name: str) -> AsyncIterator[str]:
         """The log from its beginning on, as it grows."""
-        return self.client.tail_job_logs(name)
+        parts: AsyncIterator[str] = self.client.tail_job_logs(name)
+        return parts
 
 
 @contextmanager

@@ -223,7 +223,7 @@ def _exit_code(job: Any) -> int:
         return INTERRUPTED
     if job.status.value == "SUCCEEDED":
         return 0
-    code = job.driver_exit_code
+    code: int | None = job.driver_exit_code
     if not code:
         say(f"Job {job.submission_id} failed: {(job.message or '').strip()}")
         return 1

@@ -8,7 +8,8 @@ from typing import Any
 
 import whet.version
 from whet.bundle.names import refusal
-from whet.bundle.provenance import BASE, DATA, about_input, copied, made_by
+from whet.bundle.provenance import about_input, copied, made_by
+from whet.bundle.schema import BASE, DATA
 from whet.config import ModelConfig
 from whet.data.readers.hub import NAME
 from whet.errors import DataError

@@ -10,7 +10,8 @@ from typing import Any
 
 from whet.bundle.checking.verify import FileRow
 from whet.bundle.facts import WEIGHTS
-from whet.bundle.provenance import BASE, CODE, about_input, made_by
+from whet.bundle.provenance import about_input, made_by
+from whet.bundle.schema import BASE, CODE
 from whet.bundle.spread import MOST, bound_of, means_of, read_scores
 from whet.errors import CheckpointError
 from whet.printable import printable

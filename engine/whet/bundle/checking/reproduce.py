@@ -16,7 +16,8 @@ from whet.bundle.checking.inputs import base_root, check_base_name, data_path
 from whet.bundle.checking.outcome import OTHER, compared
 from whet.bundle.checking.verify import NOT_HERE, FileRow, check_bundle, check_inputs, first_bad
 from whet.bundle.facts import WEIGHTS
-from whet.bundle.provenance import BASE, DATA, NAME, about_input
+from whet.bundle.provenance import NAME, about_input
+from whet.bundle.schema import BASE, DATA
 from whet.config import FitConfig, LaunchConfig, ReproduceConfig
 from whet.config.recorded import TRUST, fill, spelled_record
 from whet.data.load import Dataset, load_dataset
@@ -96,7 +97,9 @@ def _same_base(statement: dict[str, Any], run: Path) -> None:
 
 
 def _config(statement: dict[str, Any]) -> dict[str, Any]:
-    return statement["predicate"]["buildDefinition"]["externalParameters"]["config"]
+    build = statement["predicate"]["buildDefinition"]
+    config: dict[str, Any] = build["externalParameters"]["config"]
+    return config
 
 
 def _checked(bundle: Path, config: ReproduceConfig) -> tuple[dict[str, Any], list[FileRow]]:
@@ -128,7 +131,7 @@ def _checked(bundle: Path, config: ReproduceConfig) -> tuple[dict[str, Any], lis
 
 def _threads(statement: dict[str, Any]) -> int:
     """As many as then, and no more than this machine bears; that is told, since sums change."""
-    then = statement["predicate"]["whet_machine"]["threads"]
+    then: int = statement["predicate"]["whet_machine"]["threads"]
     most = max(MOST_THREADS, 8 * (os.cpu_count() or 1))
     if then > most:
         say(f"The run used {then:,} threads; {most} are used here, so the bits may differ.")
@@ -180,7 +183,7 @@ def _processes(statement: dict[str, Any], source: str) -> int:
     import torch
 
     most = max(cores(), torch.cuda.device_count())
-    processes = statement["predicate"]["buildDefinition"]["internalParameters"]["processes"]
+    processes: int = statement["predicate"]["buildDefinition"]["internalParameters"]["processes"]
     if not 1 <= processes <= most:
         raise ConfigError(
             f"{source}: its run had {processes:,} processes, and this machine takes {most} at "

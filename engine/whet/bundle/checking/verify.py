@@ -13,9 +13,6 @@ from whet.bundle.checking.pointers import bad_pointers
 from whet.bundle.contents import LINK, SPECIAL, contents_of
 from whet.bundle.names import is_beside_data
 from whet.bundle.provenance import (
-    BASE,
-    CODE,
-    DATA,
     MODEL_SIGNATURE,
     NAME,
     OWN,
@@ -26,6 +23,7 @@ from whet.bundle.provenance import (
     made_by,
     read_statement,
 )
+from whet.bundle.schema import BASE, CODE, DATA
 from whet.bundle.signing import check_signature, verifier_of
 from whet.config import VerifyConfig
 from whet.printable import printable

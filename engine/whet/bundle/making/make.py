@@ -12,7 +12,8 @@ from whet.bundle.making.card import bundle_card
 from whet.bundle.making.copies import copies_of, write_copies
 from whet.bundle.making.licences import licence_of
 from whet.bundle.making.openness import Openness, openness_of
-from whet.bundle.provenance import BASE, CODE, DATA, NAME, read_statement, spelled, statement_of
+from whet.bundle.provenance import NAME, read_statement, spelled, statement_of
+from whet.bundle.schema import BASE, CODE, DATA
 from whet.bundle.signing import sign_bundle, signer_of
 from whet.bundle.spread import spread_of
 from whet.config import BundleConfig
@@ -92,7 +93,8 @@ def _publish(facts: Facts, config: BundleConfig, target: Path, signer: Any) -> t
 
 
 def _licence_statements(facts: Facts, part: str) -> list[dict[str, str]]:
-    return facts.origin[part]["statements"]
+    statements: list[dict[str, str]] = facts.origin[part]["statements"]
+    return statements
 
 
 def _write_training(facts: Facts, folder: Path) -> None:

@@ -166,7 +166,8 @@ def _values(column: Any) -> list[Any]:
     after 9999) are given as its type, which is no text, id or number.
     """
     try:
-        return column.to_pylist()
+        values: list[Any] = column.to_pylist()
+        return values
     except UnicodeDecodeError:
         raise
     except (ValueError, KeyError, OverflowError):  # ArrowInvalid is a ValueError, too

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from whet.errors import CheckpointError, DataError
 from whet.feedback.events.event import Event, Shown, event_of
@@ -84,7 +85,8 @@ class EventStore:
             )
 
     def _version(self) -> int:
-        return self._db.execute("PRAGMA user_version").fetchone()[0]
+        version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
+        return version
 
     def _identities(self) -> dict[str, tuple[int, int]]:
         """Device and inode of each file that its path leads to now."""
@@ -199,7 +201,7 @@ def _row(event: Event) -> tuple[object, ...]:
     )
 
 
-def _event(row: tuple) -> Event:
+def _event(row: tuple[Any, ...]) -> Event:
     names = COLUMNS.split(", ")
     record = dict(zip(names, row, strict=True))
     shown = tuple(Shown(doc_id, score) for doc_id, score in json.loads(record.pop("shown")))

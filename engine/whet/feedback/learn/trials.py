@@ -148,7 +148,9 @@ class Work:
         if "matrix" in weights:
             plain = self.encoder.encode(texts, kind="query")
             moved = plain @ weights["matrix"].numpy().T
-            return moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-6)
+            length = np.linalg.norm(moved, axis=1, keepdims=True)
+            unit: np.ndarray = moved / np.maximum(length, 1e-6)
+            return unit
         own = dict(self.encoder.named_parameters())
         before = {name: own[name].detach().clone() for name in weights}
         put(self.encoder, weights)

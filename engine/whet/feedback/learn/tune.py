@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ class Tuned:
     losses: Score
     guard: Score
     seconds: float
-    lists: list[dict] = field(default_factory=list)
+    lists: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def better(self) -> bool:
@@ -231,7 +232,7 @@ def _why(method: str, share: float, trials: Trials, usable: int, weight: float) 
     return f"{what} {was}: {reason}.{kept}{counted} The corpus was not encoded again."
 
 
-def _lists(work: Work, query: Encoder, corpus: Embeddings) -> list[dict]:
+def _lists(work: Work, query: Encoder, corpus: Embeddings) -> list[dict[str, Any]]:
     """The first ten documents before and after, for the queries that changed most first."""
     texts = work.lessons.queries
     k = min(10, len(corpus))

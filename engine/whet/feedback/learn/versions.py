@@ -145,7 +145,7 @@ class Versions:
                 f"{', ' if there else ''}{there}."
             )
         remedy = f"Bring back a copy, or move {path.parent} away and tune again."
-        facts = readable_json(path, remedy=remedy)
+        facts: dict[str, Any] = readable_json(path, remedy=remedy)
         for name, kind in KINDS.items():
             if not isinstance(facts.get(name), kind):
                 raise CheckpointError(f"{path} is damaged: {name} is missing or wrong. {remedy}")

@@ -142,7 +142,7 @@ class Guard:
     def _is_open(self, scope: Message) -> bool:
         if scope["method"] in READS:
             return scope["path"] in self._files
-        return scope["method"] == "POST" and scope["path"] == ENTER
+        return (scope["method"], scope["path"]) == ("POST", ENTER)
 
     def _is_known(self, headers: dict[str, bytes]) -> bool:
         """Whether the key is in its header, or in a cookie, whatever other cookies hold."""
@@ -180,8 +180,9 @@ def _is_browser(headers: dict[str, bytes]) -> bool:
 def _token(scope: Message) -> str | None:
     if scope["method"] != "GET" or scope["path"] != "/":
         return None
-    query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    return query.get("token", [None])[0]
+    sent: bytes = scope["query_string"]
+    query = parse_qs(sent.decode("latin-1"), keep_blank_values=True)
+    return query["token"][0] if "token" in query else None
 
 
 def _same(given: str, right: str) -> bool:

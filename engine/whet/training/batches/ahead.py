@@ -63,7 +63,8 @@ class Ahead:
         if not hasattr(self.own, "encoder"):
             self.own.encoder = copy.copy(self.encoder)
             self.own.encoder.tokenizer = copy.deepcopy(self.encoder.tokenizer)
-        return self.own.encoder
+        own: Encoder = self.own.encoder
+        return own
 
     def close(self) -> None:
         """Leave no thread behind."""

@@ -141,7 +141,8 @@ def _gather() -> Callable[[Tensor], Tensor]:
 
     def gather(parameter: Tensor) -> Tensor:
         if parameter.requires_grad:
-            return deepspeed.utils.safe_get_full_fp32_param(parameter)
+            whole: Tensor = deepspeed.utils.safe_get_full_fp32_param(parameter)
+            return whole
         with deepspeed.zero.GatheredParameters([parameter]):
             return parameter.detach().float().clone()
 

@@ -34,7 +34,8 @@ class Fsdp(Strategy):
     def gradient_norm(self, module: nn.Module, limit: float) -> Tensor:
         """The norm over all processes, as a plain tensor."""
         norm: Any = super().gradient_norm(module, limit)
-        return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        plain: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        return plain
 
     def whole_weights(self, encoder: nn.Module) -> dict[str, Tensor] | None:
         """Gathered from all parts."""

@@ -308,4 +308,5 @@ def finish_block(block: Block, corpus_ND: np.ndarray, k: int, result: TopK) -> n
     # Without a floor nothing was counted at it, and every open row is at or above it.
     at_least_B = np.where(block.floor_B > -np.inf, block.at_least_B, open_B)
     result.below_Q[chosen] = open_B - np.maximum(block.above_B, at_least_B)
-    return chosen[~done.certain_Q]
+    again: np.ndarray = chosen[~done.certain_Q]
+    return again

@@ -95,7 +95,8 @@ def int8_error_B(norm_B: np.ndarray, lost_B: np.ndarray, tile: Int8Tile) -> np.n
 
     The last term is for turning integer sums into float64 scores.
     """
-    return lost_B * (tile.norm + tile.lost_G.max()) + norm_B * tile.norm * 2.0**-40
+    error_B: np.ndarray = lost_B * (tile.norm + tile.lost_G.max()) + norm_B * tile.norm * 2.0**-40
+    return error_B
 
 
 class Int8Block:
@@ -193,13 +194,15 @@ def _reached(queries: Queries, tile: Tile, score_BS: torch.Tensor, k: int) -> np
         return np.full(len(error_B), -np.inf)
     inside_BS = score_BS <= float32_below(queries.window.ceiling_Q - error_B)[:, None]
     best_BK = torch.where(inside_BS, score_BS, -torch.inf).topk(reach, dim=1).values
-    return best_BK[:, -1].double().numpy() - error_B
+    reached_B: np.ndarray = best_BK[:, -1].double().numpy() - error_B
+    return reached_B
 
 
 def _share(score_BS: torch.Tensor, bound_B: np.ndarray) -> np.ndarray:
     """Of the sampled rows, the share that scores at most `bound_B`."""
     below_BS = (score_BS <= up(bound_B)[:, None]).numpy()
-    return np.count_nonzero(below_BS, axis=1) / below_BS.shape[1]
+    share_B: np.ndarray = np.count_nonzero(below_BS, axis=1) / below_BS.shape[1]
+    return share_B
 
 
 @cache

@@ -122,7 +122,8 @@ class _Scan:
         """
         largest = torch.linalg.vector_norm(tile_TD.double(), dim=1).max()
         norm_B = torch.linalg.vector_norm(self.query_BD.double(), dim=1)
-        return 2 * FLOAT32_ROUNDING * norm_B * largest + FLOAT32_UNDERFLOW
+        error_B: torch.Tensor = 2 * FLOAT32_ROUNDING * norm_B * largest + FLOAT32_UNDERFLOW
+        return error_B
 
     def _exact(
         self, tile_TD: torch.Tensor, query_M: torch.Tensor, at_M: torch.Tensor

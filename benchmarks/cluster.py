@@ -23,6 +23,7 @@ import threading
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import tiny
 from kept import Records
@@ -84,7 +85,7 @@ def measure(variants: dict[str, list[str]], example: Path, *, rounds: int, steps
             RECORDS.keep(row)
 
 
-def measured(example: Path, words: list[str], steps: int) -> dict:
+def measured(example: Path, words: list[str], steps: int) -> dict[str, Any]:
     """One run of a part of the data: seconds a step and of each phase, and its memory."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"

@@ -107,7 +107,7 @@ def fit(
     *,
     seed: int,
     refresh: int | str = 0,
-) -> dict:
+) -> dict[str, Any]:
     """One run in a process of its own; what it took and what it reached."""
     folder = options.work / f"{data.name}_{name.replace(' ', '_')}_{seed}_{time.time_ns()}"
     asked = {
@@ -155,7 +155,7 @@ def step_times(folder: Path) -> list[float]:
     return [event.wall_time for event in events.Scalars("loss")]
 
 
-def pinned_fit(asked: dict) -> None:
+def pinned_fit(asked: dict[str, Any]) -> None:
     """Train on the first core; whatever child process mines gets the second."""
     import whet
 

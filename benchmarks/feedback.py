@@ -32,12 +32,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
 import tiny
 from feedback_baseline import baseline_of
 from kept import Records
+
+if TYPE_CHECKING:
+    from whet.data.load import Dataset
+    from whet.evaluation.lexical import Words
+    from whet.feedback.events.event import Event
+    from whet.feedback.learn.checks import JudgedQueries
+    from whet.model.encoder import Encoder
+    from whet.model.towers import Towers
+    from whet.types import Embeddings
+
+    Model = Encoder | Towers
+    Listed = list[tuple[str, float]]  # document ids and scores, as the page shows them
 
 RECORDS = Records("feedback")
 COLLECTIONS = {  # by the name whet.bench knows them by
@@ -111,14 +124,14 @@ class Collection:
     """A data set with what stands in for the person."""
 
     name: str
-    data: object
-    corpus: object
+    data: Dataset
+    corpus: Embeddings
     truth: dict[int, set[int]]  # query row: relevant document rows
     learn: list[int]
-    test: object
-    guard: object
-    words: object
-    model: object
+    test: JudgedQueries
+    guard: JudgedQueries
+    words: Words
+    model: Encoder
 
 
 @dataclass(frozen=True)
@@ -178,10 +191,10 @@ def simulate(collection: Collection, who: Person, *, rounds: int, baseline: bool
 
     if any((collection.name, who, rounds) == key(row) for row in RECORDS.rows()):
         return
-    model = collection.model
+    model: Model = collection.model
     random = np.random.default_rng(who.seed)
     drawn = random.permutation(collection.learn)[: 20 * rounds * QUERIES].tolist()
-    events: list = []
+    events: list[Event] = []
     start = measured(collection, model)
     row_out(collection, who, 0, {"test": start[0], "guard": start[1], "gestures": 0})
     for number in range(1, rounds + 1):
@@ -190,7 +203,7 @@ def simulate(collection: Collection, who: Person, *, rounds: int, baseline: bool
         drawn = [row for row in drawn if row not in asked]
         events += judged_by(collection, model, asked, who.gestures, random)
         lessons, _ = lessons_of(judgments(events), collection.data.corpus)
-        facts = {"gestures": len(events), "judged": number * QUERIES}
+        facts: dict[str, Any] = {"gestures": len(events), "judged": number * QUERIES}
         if lessons.gains.sum() >= 5:
             found = tune(
                 collection.model,
@@ -218,27 +231,29 @@ def simulate(collection: Collection, who: Person, *, rounds: int, baseline: bool
         row_out(collection, theirs, rounds, facts)
 
 
-def measured(collection: Collection, model) -> tuple[float, float]:
+def measured(collection: Collection, model: Model) -> tuple[float, float]:
     """nDCG@10 on the test queries and on the guard set."""
     return scored(collection, model, weight_of(model))
 
 
-def scored(collection: Collection, model, weight: float) -> tuple[float, float]:
+def scored(collection: Collection, model: Model, weight: float) -> tuple[float, float]:
     """The same with words of another weight."""
-    return tuple(
+    test, guard = (
         round(float(check.scores(vectors(model, check.texts), weight).mean()), 4)
         for check in (collection.test, collection.guard)
     )
+    return test, guard
 
 
-def vectors(model, texts: list[str]) -> np.ndarray:
+def vectors(model: Model, texts: list[str]) -> np.ndarray:
     """Of queries."""
     return model.side("query").encode(texts, kind="query")
 
 
-def weight_of(model) -> float:
+def weight_of(model: Model) -> float:
     """How much words count: nothing in a model that is no tuned one."""
-    return getattr(model, "words", 0.0)
+    weight: float = getattr(model, "words", 0.0)
+    return weight
 
 
 def fixed(collection: Collection) -> None:
@@ -252,7 +267,7 @@ def fixed(collection: Collection) -> None:
 
 
 def found_for(
-    collection: Collection, model, asked: list[int], k: int
+    collection: Collection, model: Model, asked: list[int], k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and rows of the k best documents of some queries."""
     from whet.evaluation.hybrid import HybridSearch
@@ -265,7 +280,7 @@ def found_for(
     return HybridSearch(texts, collection.words, weight)(query_QD, collection.corpus.vectors, k)
 
 
-def least_sure(collection: Collection, model, candidates: list[int]) -> list[int]:
+def least_sure(collection: Collection, model: Model, candidates: list[int]) -> list[int]:
     """The queries whose two best documents score most alike."""
     scores = found_for(collection, model, candidates, 2)[0]
     order = np.argsort(scores[:, 0] - scores[:, 1], kind="stable")
@@ -273,8 +288,12 @@ def least_sure(collection: Collection, model, candidates: list[int]) -> list[int
 
 
 def judged_by(
-    collection: Collection, model, asked: list[int], gestures: str, random: np.random.Generator
-) -> list:
+    collection: Collection,
+    model: Model,
+    asked: list[int],
+    gestures: str,
+    random: np.random.Generator,
+) -> list[Event]:
     """What the simulated person does with the lists of some queries."""
     data = collection.data
     scores, found = found_for(collection, model, asked, SHOWN)
@@ -301,7 +320,9 @@ def marks(
         yield "relevant" if right[at] else "irrelevant", names[hit]
 
 
-def moves(shown: list, right: list[bool], random: np.random.Generator) -> Iterator[tuple]:
+def moves(
+    shown: Listed, right: list[bool], random: np.random.Generator
+) -> Iterator[tuple[Listed, str, str, int]]:
     """(list as it stands, action, document, place) of each drag."""
     order = list(zip(shown, right, strict=True))
     for top in range(sum(right)):
@@ -312,7 +333,7 @@ def moves(shown: list, right: list[bool], random: np.random.Generator) -> Iterat
             order.insert(top, order.pop(hit))
 
 
-def event(text: str, shown: list, action: str, doc_id: str, place: int | None = None):
+def event(text: str, shown: Listed, action: str, doc_id: str, place: int | None = None) -> Event:
     """A gesture as the page would send it."""
     from whet.feedback.events.event import Event, Shown
 
@@ -320,16 +341,20 @@ def event(text: str, shown: list, action: str, doc_id: str, place: int | None = 
     return Event(uuid4().hex, text, action, listed, doc_id=doc_id, place=place)
 
 
-def key(row: dict) -> tuple[str, Person, int]:
+def key(row: dict[str, Any]) -> tuple[str, Person, int]:
     """Collection, person and round of a record."""
     words = row.get("words", False)
     who = Person(row["gestures by"], row.get("queries", "unsure"), row["seed"], words)
     return row["data"], who, row["round"]
 
 
-def row_out(collection: Collection, who: Person, number: int, facts: dict) -> None:
+def row_out(collection: Collection, who: Person, number: int, facts: dict[str, Any]) -> None:
     """Append a row to the records."""
-    row = {"data": collection.name, "gestures by": who.gestures, "queries": who.queries}
+    row: dict[str, Any] = {
+        "data": collection.name,
+        "gestures by": who.gestures,
+        "queries": who.queries,
+    }
     row |= {"words": who.words, "seed": who.seed, "round": number, **facts}
     row |= {"machine": f"{os.cpu_count()} CPUs", "date": time.strftime("%Y-%m-%d")}
     print(json.dumps(row), flush=True)
@@ -338,7 +363,7 @@ def row_out(collection: Collection, who: Person, number: int, facts: dict) -> No
 
 def table() -> str:
     """nDCG@10 on unseen queries after each round, change to no training, and on the guard set."""
-    runs: dict[tuple[str, Person], dict[int, dict]] = {}
+    runs: dict[tuple[str, Person], dict[int, dict[str, Any]]] = {}
     for row in RECORDS.rows():
         name, who, number = key(row)
         runs.setdefault((name, who), {})[number] = row

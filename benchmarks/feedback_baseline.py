@@ -5,12 +5,15 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from whet.feedback.events.event import Event
 
-def baseline_of(collection: Any, events: list) -> dict:
+
+def baseline_of(collection: Any, events: list[Event]) -> dict[str, Any]:
     """sentence-transformers on the same marks: MultipleNegativesRankingLoss with hard negatives."""
     from datasets import Dataset
     from sentence_transformers import (
@@ -25,7 +28,11 @@ def baseline_of(collection: Any, events: list) -> dict:
     from whet.types import Embeddings
 
     data = collection.data
-    texts = lambda names: data.corpus.texts(data.corpus.rows_of(names))  # noqa: E731
+
+    def texts(names: list[str]) -> list[str]:
+        found: list[str] = data.corpus.texts(data.corpus.rows_of(names))
+        return found
+
     pairs = []
     for one in judgments(events):
         bad = one.irrelevant or one.relevant

@@ -25,13 +25,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from http.client import HTTPMessage
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import tiny
 from kept import Records
+
+if TYPE_CHECKING:
+    from whet.data.load import Dataset
 
 RECORDS = Records("page")
 SHOWN = 10
@@ -63,7 +68,7 @@ def main() -> None:
     print(table())
 
 
-def measured(options: argparse.Namespace) -> dict:
+def measured(options: argparse.Namespace) -> dict[str, Any]:
     """One run of everything."""
     from whet.data.load import load_dataset
 
@@ -101,15 +106,15 @@ class Person:
         headers, _ = self._ask("GET", f"/?{address.query}")
         self._headers["cookie"] = headers["set-cookie"].partition(";")[0]
 
-    def get(self, path: str):
+    def get(self, path: str) -> Any:
         """What the server answers."""
         return json.loads(self._ask("GET", path)[1])
 
-    def post(self, path: str, **said):
+    def post(self, path: str, **said: object) -> Any:
         """What the server answers to this."""
         return json.loads(self._ask("POST", path, json.dumps(said))[1])
 
-    def _ask(self, method: str, path: str, body: str | None = None):
+    def _ask(self, method: str, path: str, body: str | None = None) -> tuple[HTTPMessage, bytes]:
         self._line.request(method, path, body, self._headers)
         answer = self._line.getresponse()
         content = answer.read()
@@ -118,22 +123,29 @@ class Person:
         return answer.headers, content
 
 
-def address_of(process: subprocess.Popen) -> str:
+def address_of(process: subprocess.Popen[str]) -> str:
     """The address `whet label` prints when it is ready."""
-    told = []
-    for line in process.stderr:
+    told: list[str] = []
+    for line in process.stderr or ():
         told.append(line)
         if line.startswith("Feedback:"):
-            return re.search(r"http://\S+", "".join(told))[0]
+            return _address("".join(told))
     raise SystemExit("".join(told))
 
 
-def next_address(process: subprocess.Popen) -> str:
+def next_address(process: subprocess.Popen[str]) -> str:
     """The address `whet label` prints when the last one was used."""
-    return re.search(r"http://\S+", process.stderr.readline())[0]
+    assert process.stderr is not None
+    return _address(process.stderr.readline())
 
 
-def first_paint(process: subprocess.Popen) -> float | None:
+def _address(text: str) -> str:
+    found = re.search(r"http://\S+", text)
+    assert found is not None, text
+    return found[0]
+
+
+def first_paint(process: subprocess.Popen[str]) -> float | None:
     """Milliseconds until a browser that was never here shows something; None without a browser."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None or find_spec("playwright") is None:
@@ -141,7 +153,7 @@ def first_paint(process: subprocess.Popen) -> float | None:
         return None
     from playwright.sync_api import sync_playwright
 
-    found = []
+    found: list[float] = []
     with sync_playwright() as play:
         chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         for _ in range(5):
@@ -170,7 +182,7 @@ def searches(person: Person, texts: list[str]) -> dict[str, list[float]]:
     }
 
 
-def judge_and_tune(person: Person, data, judged: int) -> dict:
+def judge_and_tune(person: Person, data: Dataset, judged: int) -> dict[str, Any]:
     """Marks for some queries, a tune on them, and its version in use."""
     good = data.split("train").relevant()
     chosen = good.query_rows[:: len(good.query_rows) // judged][:judged].tolist()

@@ -133,7 +133,8 @@ def _steps(row: dict[str, Any]) -> float:
     """Seconds of a step, as training took: its share of refreshes and checkpoints taken off."""
     said = row["before"]
     besides = 1 - said["steps"] * said["step_s"] / said["stages"]["train"]
-    return row["actual"]["stages"]["train"] * (1 - besides) / said["steps"]
+    step_s: float = row["actual"]["stages"]["train"] * (1 - besides) / said["steps"]
+    return step_s
 
 
 if __name__ == "__main__":

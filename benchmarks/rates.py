@@ -99,4 +99,5 @@ def _tokens_trained_a_s(data: Any, encoder: Any) -> float:
     two = _cpu_s(
         lambda: both.extend(timed_steps(encoder, examples, config, enough_s=1e9, **options))
     )
-    return both[1].tokens / (two - one)
+    tokens_a_second: float = both[1].tokens / (two - one)
+    return tokens_a_second

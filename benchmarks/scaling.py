@@ -14,9 +14,10 @@ is from.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tiny
@@ -104,7 +105,7 @@ def main() -> None:
 
 def job_of(words: list[str]) -> Job:
     """The default job with some values changed: documents=1e8."""
-    kinds = {field.name: type(field.default) for field in fields(Job)}
+    kinds: dict[str, type[Any]] = {field.name: type(field.default) for field in fields(Job)}
     changed = dict(word.split("=", 1) for word in words)
     return replace(Job(), **{name: kinds[name](float(text)) for name, text in changed.items()})
 
@@ -326,7 +327,7 @@ def _rest(job: Job) -> str:
     )
 
 
-def markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A table."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

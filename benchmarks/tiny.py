@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kept import Records
 
@@ -78,7 +78,7 @@ def missing(*modules: str) -> bool:
     return bool(lacking)
 
 
-def _builders():  # type: ignore[no-untyped-def]
+def _builders() -> Any:
     """The harness of the cases: it makes the same tiny things for tests."""
     if str(BUILDERS) not in sys.path:
         sys.path.append(str(BUILDERS))

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def main() -> None:
     """Measure the parts asked for and print the table; with --child do one measurement."""
     options = parsed()
     if options.child:
-        print(json.dumps(found_for(*options.child, options)))
+        part, side, name = options.child
+        print(json.dumps(found_for(part, side, name, options)))
     elif options.quick:
         quick(options)
     else:
@@ -100,7 +102,8 @@ def found_apart(part: str, side: str, name: str, options: argparse.Namespace) ->
     out = subprocess.run(command, capture_output=True, text=True)
     if out.returncode:
         raise SystemExit(f"{part} {side} {name} failed:\n{out.stderr[-3000:]}")
-    return json.loads(out.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(out.stdout.splitlines()[-1])
+    return found
 
 
 def found_for(part: str, side: str, name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -117,7 +120,7 @@ def encode(side: str, folder: Path, options: argparse.Namespace) -> dict[str, An
     count = ENCODE_TEXTS[folder.name]
     texts = data.corpus.texts(range(0, len(data.corpus), max(1, len(data.corpus) // count)))[:count]
     encoder = whet.Encoder.load(options.model)
-    call = encoder.encode
+    call: Callable[[list[str]], object] = encoder.encode
     if side != SIDES[0]:
         from sentence_transformers import SentenceTransformer
 
@@ -253,6 +256,7 @@ def mine(side: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]
     from whet.data.positives import positives_of
     from whet.encoding.corpus import embed
     from whet.encoding.store import embeddings_folder
+    from whet.types import Embeddings
 
     data = whet.load_dataset(str(folder))
     split = data.split("train").relevant()
@@ -260,6 +264,7 @@ def mine(side: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]
     queries, corpus = embed(encoder, data, split, store=embeddings_folder(), config=None)
     asked = len(queries)
     if side == SIDES[0]:
+        assert isinstance(corpus, Embeddings)  # of one process: all documents
         table = positives_of(split, data.queries, data.corpus)
         start = time.perf_counter()
         found = whet.mine(queries, corpus, table.take(split.query_rows), num_negatives=3).negatives
@@ -270,7 +275,9 @@ def mine(side: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]
     return {"rate": asked / seconds, "short": short / asked}
 
 
-def _mine_sentence_transformers(encoder: Any, data: Any, split: Any, embedded: Any) -> tuple:
+def _mine_sentence_transformers(
+    encoder: Any, data: Any, split: Any, embedded: Any
+) -> tuple[float, int]:
     import numpy as np
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer
@@ -285,8 +292,8 @@ def _mine_sentence_transformers(encoder: Any, data: Any, split: Any, embedded: A
     class LooksUp(SentenceTransformer):
         """Vectors made beforehand."""
 
-        def encode(self, texts: Any, **options: Any) -> Any:
-            return np.stack([vectors[text] for text in texts])
+        def encode(self, *texts: Any, **options: Any) -> Any:
+            return np.stack([vectors[text] for text in texts[0]])
 
         encode_query = encode_document = encode
 
@@ -338,7 +345,8 @@ def table() -> str:
 
 
 def _middle(side: list[dict[str, Any]], name: str) -> float:
-    return statistics.median(one[name] for one in side)
+    middle: float = statistics.median(one[name] for one in side)
+    return middle
 
 
 def _also(part: str, ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> str:

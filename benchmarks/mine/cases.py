@@ -92,7 +92,7 @@ def moved(given: Problem, share: float) -> Problem:
     """The problem after every vector moved by `share` of its length in a random direction."""
     noise = torch.Generator(device=given.query_QD.device).manual_seed(1)
     query_QD, corpus_ND = (
-        unit(part + share * unit(_normal(*part.shape, noise)))
+        unit(part + share * unit(_normal(len(part), part.shape[1], noise)))
         for part in (given.query_QD, given.corpus_ND)
     )
     return with_ceiling(query_QD, corpus_ND, given.positive_Q)
@@ -184,8 +184,8 @@ def check(given: Problem, answer: Answer, rows_Qk: np.ndarray) -> Verdict:
     """
     rows_Qk = np.asarray(rows_Qk, np.int64)
     device = given.query_QD.device
-    score_Qk = dots(given.query_QD, given.corpus_ND, torch.from_numpy(rows_Qk).to(device))
-    score_Qk = np.where(rows_Qk >= 0, score_Qk.cpu().numpy(), np.nan)
+    dot_Qk = dots(given.query_QD, given.corpus_ND, torch.from_numpy(rows_Qk).to(device))
+    score_Qk = np.where(rows_Qk >= 0, dot_Qk.cpu().numpy(), np.nan)
     short_Q = (rows_Qk >= 0).sum(1) < (answer.rows_Qk >= 0).sum(1)
     ceiling_Q = given.ceiling_Q.double().cpu().numpy()
     wrong = 0

@@ -40,7 +40,11 @@ from whet_kernels.topk.gpu import (
 )
 
 POINTERS = {"fp16": "*fp16", "bf16": "*bf16", "int8": "*i8"}
-COUNTED = ((False, False), (True, False), (True, True))  # above the ceiling, at the floor
+COUNTED: tuple[tuple[bool, bool], ...] = (
+    (False, False),
+    (True, False),
+    (True, True),
+)  # above the ceiling, at the floor
 INT32 = {"out_ptr", "above_ptr", "floor_ptr", "near_ptr", "word_ptr", "row_ptr", "count_ptr"}
 INT32 |= {"found_ptr", "kept_ptr", "place_ptr"}
 INT64 = {"offset_ptr", "excluded_ptr", "kept_row_ptr"}
@@ -89,7 +93,7 @@ def _usage(binary: Any) -> list[str]:
     return cells + [str(ptx.count(word)) for word in ("wgmma.mma_async", "cp.async.cg", ".ftz")]
 
 
-def _band(gear: str, dimension: int, tile: band_bits.Tile, **flags: bool) -> Any:
+def _band(gear: str, dimension: int, tile: band_bits.BandTile, **flags: bool) -> Any:
     low = POINTERS[gear]
     sizes = {"BM": tile.queries, "BN": tile.rows, "BK": tile.depth, "GROUP": tile.group}
     constants = {"DEPTH": dimension, "WHOLE": gear == "int8", "BEST": False, "COUNT_ABOVE": True}

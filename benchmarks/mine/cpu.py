@@ -6,8 +6,9 @@ Shape suffixes: Q queries, N corpus rows, D dimensions, C candidates a query, k 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -182,7 +183,9 @@ def _auto(case: Search) -> tuple[np.ndarray, str]:
     from whet.mining.search.backend import search_task
 
     window = case.window
-    options = {"ceiling_Q": window.ceiling_Q, "exclude": window.exclude} if case.filters else {}
+    options: dict[str, Any] = (
+        {"ceiling_Q": window.ceiling_Q, "exclude": window.exclude} if case.filters else {}
+    )
     found = windowed_search(search_task(*case.arrays, **options), case.k)
     return found.top.rows_Qk, found.backend
 
@@ -307,8 +310,8 @@ def warm_rows(shapes: Shapes, rounds: int, results: Results) -> None:
         case = Search.of(moved(before, share), f"clustered, moved {share:.0%}", k)
         cold, warm = f"{name} | cold", f"{name}, warm | warm"
         runs: dict[str, Run] = {
-            cold: lambda case=case: tiled(case, int8=int8),
-            warm: lambda case=case: tiled(case, int8=int8, hint_QC=hint_QC),
+            cold: partial(tiled, case, int8=int8),
+            warm: partial(tiled, case, int8=int8, hint_QC=hint_QC),
         }
         others = {cold: ("", case), warm: (cold, case)}
         _pair(
@@ -373,5 +376,5 @@ def _per_pair(samples: dict[str, Samples], size: tuple[int, int], base: tuple[in
     return ratio(ones, others)
 
 
-def _by_floor(sample: Samples, share: float) -> Took:
+def _by_floor(sample: Sample, share: float) -> Took:
     return Took(*(a / b / share for a, b in zip(sample.took, sample.floor, strict=True)))

@@ -9,7 +9,7 @@ Shape suffixes: Q queries, N corpus rows, D dimensions, k results a query.
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,11 +27,14 @@ from measure import (
     say_once,
 )
 
+if TYPE_CHECKING:
+    from whet_kernels.topk.gpu.search import Gear
+
 FLOOR_TILE = (4096, 131_072)
 LONGEST = 30.0  # seconds of rounds a case: slow methods get fewer rounds
 CHECKED = BLOCK_QUERIES  # queries, evenly spread, whose answer is checked
 WHET, WIDE, INT8 = "whet", "whet, float32 vectors", "whet int8"
-PASSES = {WHET: "auto", "whet bf16": "bf16", INT8: "int8"}
+PASSES: dict[str, Gear] = {WHET: "auto", "whet bf16": "bf16", INT8: "int8"}
 
 
 class Bench(NamedTuple):
@@ -136,7 +139,7 @@ def window_of_case(given: Problem, k: int, filters: bool) -> Any:
     return window_of(len(given.query_QD), len(given.corpus_ND), **options)
 
 
-def whet_method(given: Problem, k: int, filters: bool, first_pass: str = "auto") -> Method | None:
+def whet_method(given: Problem, k: int, filters: bool, first_pass: Gear = "auto") -> Method | None:
     """Whet's kernel, or None and a word where this version has none."""
     try:
         from whet_kernels.topk.gpu.search import mine_topk_gpu

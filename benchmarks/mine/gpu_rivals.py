@@ -9,7 +9,7 @@ k results a query.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from cases import Problem
@@ -51,16 +51,20 @@ def faiss_methods(given: Problem, k: int, filters: bool) -> dict[str, Method]:
         query_QD, corpus_ND = given.query_QD.to(dtype), given.corpus_ND.to(dtype)
         resources = faiss.StandardGpuResources()
 
-        def knn(resources=resources, query_QD=query_QD, corpus_ND=corpus_ND) -> torch.Tensor:
+        def knn(
+            resources: Any = resources,
+            query_QD: torch.Tensor = query_QD,
+            corpus_ND: torch.Tensor = corpus_ND,
+        ) -> torch.Tensor:
             metric = faiss.METRIC_INNER_PRODUCT
-            found = faiss.knn_gpu(resources, query_QD, corpus_ND, depth, metric=metric)
-            return filtered(given, *found, k, filters)
+            score_QC, row_QC = faiss.knn_gpu(resources, query_QD, corpus_ND, depth, metric=metric)
+            return filtered(given, score_QC, row_QC, k, filters)
 
         methods[f"faiss {name} then filter"] = Method(knn, len(query_QD))
     return methods | _flat_indexes(faiss, given, k, depth, filters)
 
 
-def _faiss():  # type: ignore[no-untyped-def]
+def _faiss() -> Any:
     """The module with its GPU part and torch tensors, or None and a word why."""
     try:
         import faiss
@@ -74,8 +78,8 @@ def _faiss():  # type: ignore[no-untyped-def]
     return faiss
 
 
-def _flat_indexes(  # type: ignore[no-untyped-def]
-    faiss, given: Problem, k: int, depth: int, filters: bool
+def _flat_indexes(
+    faiss: Any, given: Problem, k: int, depth: int, filters: bool
 ) -> dict[str, Method]:
     """The index sentence-transformers, FlagEmbedding and Tevatron put on a GPU."""
     methods = {}
@@ -86,8 +90,9 @@ def _flat_indexes(  # type: ignore[no-untyped-def]
         index = faiss.GpuIndexFlatIP(resources, corpus_ND.shape[1], config)
         index.add(corpus_ND)
 
-        def search(index=index, resources=resources) -> torch.Tensor:
-            return filtered(given, *index.search(query_QD, depth), k, filters)
+        def search(index: Any = index, resources: Any = resources) -> torch.Tensor:
+            score_QC, row_QC = index.search(query_QD, depth)
+            return filtered(given, score_QC, row_QC, k, filters)
 
         name = f"faiss GpuIndexFlatIP useFloat16={half} then filter"
         methods[name] = Method(search, len(query_QD), memory=False)

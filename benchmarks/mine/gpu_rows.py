@@ -188,7 +188,8 @@ def end_to_end_rows(bench: Bench) -> None:
         again = with_ceiling(wide.query_QD, wide.corpus_ND, wide.positive_Q)
         method = whet_method(again, NEGATIVES, True)
         assert method is not None
-        return method.run()
+        row_QK: np.ndarray = method.run()
+        return row_QK
 
     theirs = Theirs(Problem(*(part.cpu() for part in wide)), device="cuda")
     queries = len(given.query_QD)

@@ -32,15 +32,15 @@ TILE_QUERIES, TILE_ROWS = 2048, 8192  # 32 MiB of bfloat16 scores
 
 @triton.jit
 def _compare(
-    score_ptr,
-    low_ptr,
-    high_ptr,
-    word_ptr,
-    ROWS,
+    score_ptr: tl.tensor,
+    low_ptr: tl.tensor,
+    high_ptr: tl.tensor,
+    word_ptr: tl.tensor,
+    ROWS: tl.tensor,
     BINS: tl.constexpr,
     BM: tl.constexpr,
     BN: tl.constexpr,
-):
+) -> None:
     at_M = tl.program_id(0) * BM + tl.arange(0, BM)
     at_N = tl.program_id(1) * BN + tl.arange(0, BN)
     score_MN = tl.load(score_ptr + at_M[:, None] * ROWS + at_N[None, :]).to(tl.float32)
@@ -91,7 +91,8 @@ def main() -> None:
     vectors = [torch.randn(n, asked.dimension, device=device) for n in (asked.queries, asked.rows)]
     vectors = [torch.nn.functional.normalize(part, dim=1) for part in vectors]
     query, rows = (
-        round_rows(part, "bf16", room_for_rounded(*part.shape, "bf16", device)) for part in vectors
+        round_rows(part, "bf16", room_for_rounded(len(part), part.shape[1], "bf16", device))
+        for part in vectors
     )
     edges = torch.full((len(query.low_SP),), 4 / asked.dimension**0.5, device=device)
     band = Band(edges, edges * 2, edges, edges)

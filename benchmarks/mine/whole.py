@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ class Theirs:
         from datasets import Dataset, disable_progress_bars
 
         disable_progress_bars()
-        self.model = LooksUp(given, device)
+        self.model: Any = LooksUp(given, device)  # in place of a SentenceTransformer
         self.queries = len(given.query_QD)
         pairs = {
             "query": [f"q{row}" for row in range(self.queries)],
@@ -128,23 +129,19 @@ class Ours:
     def outside(self) -> Took:
         """Seconds of one call that are not the search's."""
         from whet.mining import propose
-
-        search = propose.windowed_search
+        from whet.mining.search import windowed_search
 
         def timed(*args: Any, **options: Any) -> Any:
             before = Took(time.perf_counter(), time.process_time())
-            found = search(*args, **options)
+            found = windowed_search(*args, **options)
             after = Took(time.perf_counter(), time.process_time())
             self.inside = Took(*(b - a for a, b in zip(before, after, strict=True)))
             return found
 
-        propose.windowed_search = timed
-        try:
+        with mock.patch.object(propose, "windowed_search", timed):
             before = Took(time.perf_counter(), time.process_time())
             self.run()
             after = Took(time.perf_counter(), time.process_time())
-        finally:
-            propose.windowed_search = search
         ends = zip(before, after, self.inside, strict=True)
         return Took(*(b - a - inside for a, b, inside in ends))
 
@@ -236,7 +233,8 @@ def memory_rows(shapes: Shapes, rounds: int, results: Results) -> None:
         case = Search.of(given, "random", shapes.ks[-1])
         row = _memory(case)
         if first is not None:
-            grown = Took(max(row.extra_mib, 1.0) / max(first.extra_mib, 1.0), 0.0)
+            now, before = (max(float(one.extra_mib), 1.0) for one in (row, first))
+            grown = Took(now / before, 0.0)
             row.compared(f"N={first.N:,}, memory", "memory", grown)
             row.ratio_cpu = ""
             row.judged(Goal(("ratio",), 1.1, label="memory"))

@@ -77,7 +77,7 @@ class Kept(NamedTuple):
 
 
 @compiled
-def _best_to_front(score_C, row_C, size, keep):  # type: ignore[no-untyped-def]
+def _best_to_front(score_C, row_C, size, keep):
     """Reorder so that the `keep` best of the first `size` stand first (Hoare's selection)."""
     low, high = 0, size - 1
     while low < high:
@@ -104,13 +104,13 @@ def _best_to_front(score_C, row_C, size, keep):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _as_sum(bound, inverse):  # type: ignore[no-untyped-def]
+def _as_sum(bound, inverse):
     """The integer sum whose score is the bound, rounded down and kept within int32."""
     return np.int32(math.floor(min(max(bound * inverse, LEAST_SUM + 1.0), MOST_SUM - 2.0)))
 
 
 @compiled
-def _is_excluded(rows_E, low, high, row):  # type: ignore[no-untyped-def]
+def _is_excluded(rows_E, low, high, row):
     """Whether the row is among the sorted `rows_E[low:high]`."""
     end = high
     while low < high:
@@ -123,7 +123,7 @@ def _is_excluded(rows_E, low, high, row):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _compact(b, k, limits, kept):  # type: ignore[no-untyped-def]
+def _compact(b, k, limits, kept):
     """The k best stay and what is within rounding of the k-th; from now on a row must be, too.
 
     If that is more than half of what there is room for (many equal rows), the k best stay, and a
@@ -150,7 +150,7 @@ def _compact(b, k, limits, kept):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _largest(sum_BT, b, begin, end):  # type: ignore[no-untyped-def]
+def _largest(sum_BT, b, begin, end):
     """Unsigned bounds: numba's check for negative indices would keep the loop from vectorising."""
     best = sum_BT[b, begin]
     for t in range(begin, end):
@@ -185,7 +185,7 @@ def sift(
 
 
 @inlined
-def _in_doubt(b, scores, limits, kept, doubt_T):  # type: ignore[no-untyped-def]
+def _in_doubt(b, scores, limits, kept, doubt_T):
     """Fill `doubt_T` with the rows that need a dot and give their number; count those clearly above
     the ceiling, as if nothing were excluded.
     """
@@ -217,7 +217,7 @@ def _in_doubt(b, scores, limits, kept, doubt_T):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _excluded_above(b, scores, vectors, limits):  # type: ignore[no-untyped-def]
+def _excluded_above(b, scores, vectors, limits):
     """How many excluded rows of the tile `_in_doubt` counted."""
     above = 0
     for e in range(limits.offsets_B1[b], limits.offsets_B1[b + 1]):
@@ -233,7 +233,7 @@ def _excluded_above(b, scores, vectors, limits):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _settle(place, rows, vectors, limits, kept):  # type: ignore[no-untyped-def]
+def _settle(place, rows, vectors, limits, kept):
     """Count the rows above the ceiling, keep those that may be among the best, drop the others."""
     (b, count, k), (doubt_T, near_T, terms_D) = place, rows
     low, high = limits.offsets_B1[b], limits.offsets_B1[b + 1]

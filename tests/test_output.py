@@ -70,7 +70,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     for output in (None, "o", "empty"):
-        with pytest.raises(RuntimeError), whole_output(output, "x", FACTS) as made:
+        with pytest.raises(RuntimeError), whole_output(output, "x", FACTS) as made:  # noqa: PT012
             (made.draft / "a").write_text("half of it")
             assert [path.name for path in made.folder.iterdir()] == [DRAFT]
             raise RuntimeError

@@ -160,7 +160,7 @@ def test_vectors_that_are_not_finite_are_not_stored(encoder, tmp_path):
 
 
 def test_commit_is_whole_or_absent(tmp_path):
-    with pytest.raises(RuntimeError), commit_folder(tmp_path / "x") as draft:
+    with pytest.raises(RuntimeError), commit_folder(tmp_path / "x") as draft:  # noqa: PT012
         (draft / "file").write_text("half")
         raise RuntimeError
     assert not (tmp_path / "x").exists()

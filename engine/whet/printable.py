@@ -10,13 +10,13 @@ _ASCII = re.compile(r"[\x20-\x7e]*")
 
 
 def printable(value: object) -> str:
-    """`str(value)` on one line, every control, format and unassigned character escaped.
+    r"""`str(value)` on one line, every control, format and unassigned character escaped.
 
     Escape sequences, line ends, bidirectional overrides and lone surrogates come out as Python
     writes them: an id cannot clear the screen, fake a second line or reorder the words around it.
 
-    >>> print(printable("a\\x1b[2J\\nb\\u202ec"))
-    a\\x1b[2J\\nb\\u202ec
+    >>> print(printable("a\x1b[2J\nb\u202ec"))
+    a\x1b[2J\nb\u202ec
     """
     text = str(value)
     if _ASCII.fullmatch(text):
@@ -25,11 +25,11 @@ def printable(value: object) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """The same for text of several lines: its line ends and tabs stay, as a table needs them.
+    r"""The same for text of several lines: its line ends and tabs stay, as a table needs them.
 
-    >>> print(printable_lines("a\\nc\\x1b[2J"))
+    >>> print(printable_lines("a\nc\x1b[2J"))
     a
-    c\\x1b[2J
+    c\x1b[2J
     """
     return re.sub(r"[^\n\t]+", lambda part: printable(part[0]), text)
 

@@ -87,8 +87,8 @@ def test_judgments_by_row_become_judgments_by_id() -> None:
         "q1": {"d3": 1},
         "d2": {"d1": 2, "d2": 0},
     }
+    half = Qrels(np.array([0]), np.array([2]), np.array([0.5], np.float32))
     with pytest.raises(DataError, match=r"relevance 0\.5 of document 'd3' for query 'q1'"):
-        half = Qrels(np.array([0]), np.array([2]), np.array([0.5], np.float32))
         judgments_of(half, QUERIES.ids, CORPUS.ids)
 
 

@@ -65,7 +65,7 @@ WRITERS["torch, in a folder"] = in_folder(
 @pytest.mark.parametrize("writer", WRITERS)
 def test_the_error_names_the_file(disk: Path, writer: str) -> None:
     fill(disk, 4096)
-    with pytest.raises(OSError) as told:
+    with pytest.raises(OSError, match="No space left") as told:
         WRITERS[writer](disk)
     assert told.value.errno == errno.ENOSPC
     assert str(told.value.filename).startswith(f"{disk}/x")
@@ -170,7 +170,7 @@ def test_vectors_that_do_not_fit_are_an_error_at_once(
 def test_a_lock_that_does_not_fit(disk: Path) -> None:
     (disk / ".lock").touch()
     fill(disk)
-    with pytest.raises(OSError) as told, locked(disk):
+    with pytest.raises(OSError, match="No space left") as told, locked(disk):
         pass
     assert told.value.filename == str(disk / ".lock")
 

@@ -45,8 +45,3 @@ def sources() -> list[Source]:
     paths = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
     texts = [(path, path.read_text(encoding="utf-8")) for path in paths]
     return [Source(str(path.relative_to(ROOT)), text, ast.parse(text)) for path, text in texts]
-
-
-def is_public(name: str) -> bool:
-    """Whether no part of a dotted name is private or local (`__init__` counts as private)."""
-    return not any(part.startswith(("_", "<")) for part in name.split("."))

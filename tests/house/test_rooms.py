@@ -31,12 +31,6 @@ def test_a_folder_has_few_doors(folder: Path) -> None:
     assert len(doors(folder)) <= most, doors(folder)
 
 
-def test_every_folder_says_what_it_is_for() -> None:
-    for folder in rooms():
-        tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
-        assert ast.get_docstring(tree), folder
-
-
 def test_a_class_has_a_name_of_its_own() -> None:
     names = Counter(
         node.name

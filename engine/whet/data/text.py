@@ -16,10 +16,10 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's control, format, half pair
 
 
 def normalise(text: str) -> str:
-    """NFKC, casefold, runs of whitespace made one space and trimmed: texts equal after this count
+    r"""NFKC, casefold, runs of whitespace made one space and trimmed: texts equal after this count
     as one.
 
-    >>> normalise("  Foo\\tBAR ")
+    >>> normalise("  Foo\tBAR ")
     'foo bar'
     """
     folded = text.lower() if text.isascii() else normalize("NFKC", text).casefold()

@@ -62,10 +62,10 @@ def _spelled(value: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """Text in Hydra's quotes.
+    r"""Text in Hydra's quotes.
 
     >>> print(quoted("it's"))
-    'it\\'s'
+    'it\'s'
     """
     # Hydra: a quote is escaped by \, and a run of \ before a quote or the end is doubled
     escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text)

@@ -21,7 +21,7 @@ _SIDES = (("positive", 1), ("negative", 0))
 
 
 def kind_of(path: Path) -> str | None:
-    """ "FlagEmbedding" or "Tevatron" by the fields of the first row, else None."""
+    """By the fields of the first row: "FlagEmbedding", "Tevatron", else None."""
     _, first = next(json_rows(path, reading := Reading(), reading.file(path.name)), (0, {}))
     if "query" in first and "pos" in first:
         return "FlagEmbedding"

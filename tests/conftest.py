@@ -106,7 +106,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _tiny_tokenizer() -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-    from transformers import BertTokenizerFast
+    from transformers import BertTokenizer
 
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = [chr(code) for code in range(ord("!"), ord("~") + 1) if not chr(code).isupper()]
@@ -121,7 +121,7 @@ def _tiny_tokenizer() -> Any:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
     )
-    return BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=32)
+    return BertTokenizer(tokenizer_object=tokenizer, model_max_length=32)
 
 
 def _write_modules(folder: Path) -> None:

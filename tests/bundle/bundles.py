@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import whet.bundle.making.make
+from whet.bundle.making.openness import Openness
 from whet.bundle.provenance import spelled, tree_of
 from whet.config import BundleConfig
 
@@ -46,7 +47,7 @@ def fit_words(place: Path, run: Path) -> list[str]:
     return ["fit", f"data={place / 'data'}", f"model={place / 'base'}", f"output={run}", *OPTIONS]
 
 
-def make_bundle(run: Path, output: Path, **options):
+def make_bundle(run: Path, output: Path, **options: Any) -> tuple[Path, Openness, str]:
     """`whet bundle` with these options: folder, openness, root."""
     return whet.bundle.making.make.make_bundle(BundleConfig(str(run), str(output), **options))
 
@@ -91,4 +92,5 @@ def list_file(statement: dict[str, Any], name: str, digest: str) -> None:
 
 def inputs_in(statement: dict[str, Any]) -> list[dict[str, Any]]:
     """The recorded inputs in a statement, to be changed."""
-    return statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    inputs: list[dict[str, Any]] = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    return inputs

@@ -12,7 +12,7 @@ from whet_launch.cli.main import main
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory, tiny_data, tiny_model) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, tiny_model: Path) -> Path:
     """A folder with `data` and `base`, each with its licence."""
     root = tmp_path_factory.mktemp(CANARY)
     shutil.copytree(tiny_data, root / "data")
@@ -23,7 +23,7 @@ def place(tmp_path_factory, tiny_data, tiny_model) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run(place) -> Path:
+def run(place: Path) -> Path:
     """The run folder of the fit."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SECRETS.items():
@@ -33,20 +33,20 @@ def run(place) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundle(run) -> Path:
+def bundle(run: Path) -> Path:
     """Its bundle, with everything in it that may be."""
     make_bundle(run, run / "bundle", include=["data", "base", "code"])
     return run / "bundle"
 
 
 @pytest.fixture
-def copied(bundle, tmp_path) -> Path:
+def copied(bundle: Path, tmp_path: Path) -> Path:
     """The bundle in another folder, to be changed."""
     return Path(shutil.copytree(bundle, tmp_path / "copied"))
 
 
 @pytest.fixture(scope="session")
-def lean(run, tmp_path_factory) -> Path:
+def lean(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with data and base model in it, and no code."""
     folder = tmp_path_factory.mktemp("lean") / "bundle"
     make_bundle(run, folder, include=["data", "base"])
@@ -54,6 +54,6 @@ def lean(run, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def forged(lean, tmp_path) -> Path:
+def forged(lean: Path, tmp_path: Path) -> Path:
     """A copy of that, for a stranger to change."""
     return Path(shutil.copytree(lean, tmp_path / "forged"))

@@ -142,7 +142,7 @@ def model(folder: Path | str) -> Path:
 def _make_model(folder: Path) -> None:
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+    from transformers import BertConfig, BertModel, BertTokenizer
 
     letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -166,7 +166,7 @@ def _make_model(folder: Path) -> None:
         max_position_embeddings=64,
     )
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
-    fast = BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=32)
+    fast = BertTokenizer(tokenizer_object=tokenizer, model_max_length=32)
     fast.save_pretrained(folder)
     kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
     modules = [
@@ -263,7 +263,9 @@ def forge(
 
 def config_of(statement: Statement) -> dict[str, Any]:
     """The recorded configuration in a statement."""
-    return statement["predicate"]["buildDefinition"]["externalParameters"]["config"]
+    build = statement["predicate"]["buildDefinition"]
+    config: dict[str, Any] = build["externalParameters"]["config"]
+    return config
 
 
 def list_file(statement: Statement, name: str, digest: str) -> None:

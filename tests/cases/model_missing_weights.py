@@ -27,6 +27,6 @@ with place() as here:
         refused = whet(verb, "data.path=data", "model.name=no_layer", f"output={verb}")
         in_words(refused, f"{verb}, no_layer")
         expect("lack 16 tensors" in refused.err, f"{verb}: they are counted")
-    kept = whet("eval", "data.path=data", "model.name=whole", "output=out_whole")
-    expect(kept.code == 0, f"a whole model is read, its pooler not saved ({kept.state})")
+    taken = whet("eval", "data.path=data", "model.name=whole", "output=out_whole")
+    expect(taken.code == 0, f"a whole model is read, its pooler not saved ({taken.state})")
 done()

@@ -5,6 +5,7 @@ the model's fingerprint, and nothing of them is stored.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 from harness import data, done, expect, in_words, model, place, whet
@@ -15,7 +16,7 @@ VERBS = ("eval", "mine", "encode")
 with place() as here:
     data(here / "data")
     # the model's name: which tensor, where in it, the number put there, the verbs to try
-    changes = {
+    changes: dict[str, tuple[str, Any, float, tuple[str, ...]]] = {
         "one_inf": ("encoder.layer.0.attention.self.query.weight", (0, 0), float("inf"), VERBS),
         "one_word": ("embeddings.word_embeddings.weight", 150, float("nan"), VERBS),
         "too_large": ("encoder.layer.0.output.LayerNorm.weight", slice(None), 3e38, ("encode",)),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from harness import Page, data, done, expect, mark, model, place
 
 BIG = 10**400
-WRONG = (
+WRONG: tuple[dict[str, Any], ...] = (
     {"place": "x"},
     {"place": []},
     {"place": {}},

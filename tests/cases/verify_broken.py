@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ with place() as here:
     pipe = statement_as(here / "pipe", os.mkfifo)
     in_words(whet("verify", str(pipe), timeout=30), "a pipe")
     for number, text in enumerate(("[" * 200_000, '{"a":' * 100_000, "", "null")):
-        folder = statement_as(here / f"text{number}", lambda path, text=text: path.write_text(text))
+        folder = statement_as(here / f"text{number}", partial(Path.write_text, data=text))
         in_words(whet("verify", str(folder)), f"a statement of {text[:6]!r}")
     for name, change in CHANGES.items():
         folder = bundle(here / name.replace(" ", "_"))

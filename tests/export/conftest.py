@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-PROMPTS = {"query_prompt": "bace ", "document_prompt": "difo: "}
+PROMPTS: dict[str, Any] = {"query_prompt": "bace ", "document_prompt": "difo: "}
 SMALL: dict[str, dict[str, Any]] = {
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
     "mpnet": {},

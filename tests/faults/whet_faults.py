@@ -150,7 +150,8 @@ def free_port() -> int:
     """A port nobody listens on."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
+        port: int = server.getsockname()[1]
+        return port
 
 
 @contextmanager

@@ -12,7 +12,10 @@ from labelling import tuned_folder
 @pytest.fixture(scope="session")
 def tuned_once(tiny_data: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of feedback with version 1 in it. Not to be written to: `tuned` is."""
-    return tuned_folder(tiny_data, tiny_model, tmp_path_factory.mktemp("tuned") / "feedback")
+    folder: Path = tuned_folder(
+        tiny_data, tiny_model, tmp_path_factory.mktemp("tuned") / "feedback"
+    )
+    return folder
 
 
 @pytest.fixture

@@ -299,7 +299,8 @@ def ship(view: Any) -> None:
 
 def main() -> None:
     """A server as a process: DATA MODEL HOME PORT; prints its port and key."""
-    page, listening = made(*map(Path, sys.argv[1:4]), int(sys.argv[4]))
+    data, model, home = map(Path, sys.argv[1:4])
+    page, listening = made(data, model, home, int(sys.argv[4]))
     print(page.port, page.keys.key, flush=True)
     page.server.run(sockets=[listening])
 

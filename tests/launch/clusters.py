@@ -92,7 +92,8 @@ def descendants(root: int) -> list[int]:
 
 
 def last_loss(run: Path) -> float:
-    return json.loads((run / "train_log.jsonl").read_text().splitlines()[-1])["loss"]
+    loss: float = json.loads((run / "train_log.jsonl").read_text().splitlines()[-1])["loss"]
+    return loss
 
 
 class Cluster:
@@ -171,7 +172,8 @@ class Cluster:
         )
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:
-                return answer.status == 200
+                status: int = answer.status
+                return status == 200
         except OSError:
             time.sleep(0.5)
             return False
@@ -190,7 +192,8 @@ class Cluster:
 def free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
+        port: int = server.getsockname()[1]
+        return port
 
 
 def ray_ip() -> str:

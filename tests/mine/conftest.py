@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ MakeTable = Callable[[str, Sequence[str]], TextTable]
 
 
 @pytest.fixture
-def make_table(tmp_path) -> MakeTable:
+def make_table(tmp_path: Path) -> MakeTable:
     """A table of ids, each text "text of ID"."""
 
     def make(name: str, ids: Sequence[str]) -> TextTable:

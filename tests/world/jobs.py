@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from whet.config import DataConfig, FitConfig, MiningConfig, ModelConfig, StrategyConfig
-from whet.mining.miner import mine
+from whet.mining.miner import Mined, mine
 from whet.processes.world import share, together, world
-from whet.types import CorpusShard
+from whet.types import CorpusShard, Embeddings, Positives
+
+Options = dict[str, Any]
+Outcome = tuple[list[int], list[list[int]], bytes, list[list[int]], dict[str, Any]]
 
 
-def fitted(data: str, model: str, strategy: dict, folder: str, options: dict) -> dict[str, float]:
+def fitted(
+    data: str, model: str, strategy: Options, folder: str, options: dict[str, Options]
+) -> dict[str, float]:
     """The tuned model's measures after `fit_job` in the folder that `begin` made."""
     from whet.verbs.fit import fit_job
 
     return {row.measure: row.tuned for row in fit_job(config_of(**locals())).comparison.rows}
 
 
-def config_of(data, model, strategy, folder, options, **_) -> FitConfig:
+def config_of(
+    data: str,
+    model: str,
+    strategy: Options,
+    folder: str | None,
+    options: dict[str, Options],
+    **_: Any,
+) -> FitConfig:
     config = FitConfig(
         data=DataConfig(path=data),
         model=ModelConfig(name=model, dropout=0.0),
@@ -30,19 +44,25 @@ def config_of(data, model, strategy, folder, options, **_) -> FitConfig:
     return config
 
 
-def minings(cases: list) -> list:
+def minings(cases: list[Any]) -> list[Outcome]:
     """Everything each mining gives; `cuts` weigh the parts of the corpus by process."""
     return [mining(*case) for case in cases]
 
 
-def mining(queries, corpus, positives, policy: dict, cuts: list[float]):
+def mining(
+    queries: Embeddings,
+    corpus: Embeddings,
+    positives: Positives,
+    policy: Options,
+    cuts: list[float],
+) -> Outcome:
     part = share(len(corpus), np.array(cuts[: world().size]))
     shard = CorpusShard(corpus.ids, corpus.vectors[part], part.start)
     found = mine(queries, shard, positives, MiningConfig(**policy))
     return outcome(found)
 
 
-def outcome(found):
+def outcome(found: Mined) -> Outcome:
     """What must not depend on the number of processes: all but the time and the backend's word."""
     report = found.report.to_dict()
     for name in ("seconds", "backend", "why"):
@@ -57,7 +77,7 @@ def outcome(found):
     )
 
 
-def search_with_nan(corpus) -> str:
+def search_with_nan(corpus: Embeddings) -> str:
     """The message of a mining whose corpus holds NaN in one process's part."""
     from whet.errors import MiningError
     from whet.mining.search import windowed_search

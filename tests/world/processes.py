@@ -14,6 +14,7 @@ import sys
 import tempfile
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 SERVER = get_context("forkserver")
@@ -31,7 +32,8 @@ SERVER.set_forkserver_preload(
 def free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
+        port: int = server.getsockname()[1]
+        return port
 
 
 def _child(scratch: str, environment: dict[str, str], rank: int) -> None:
@@ -59,7 +61,7 @@ def _child(scratch: str, environment: dict[str, str], rank: int) -> None:
 class Processes:
     """`module.name(*arguments)` at work in each of `count` processes."""
 
-    def __init__(self, count: int, module: str, name: str, *arguments) -> None:
+    def __init__(self, count: int, module: str, name: str, *arguments: Any) -> None:
         self.scratch = tempfile.TemporaryDirectory()
         Path(self.scratch.name, "job").write_bytes(pickle.dumps(((module, name), arguments)))
         shared = {
@@ -93,7 +95,7 @@ class Processes:
         ended = [self.ended(rank) for rank in range(len(self.running))]
         return [code for code, _ in ended], "\n".join(said for _, said in ended)
 
-    def values(self) -> list:
+    def values(self) -> list[Any]:
         """What each returned, by rank; an error if one failed."""
         codes, said = self.all_ended()
         assert codes == [0] * len(codes), said[-6000:]
@@ -101,6 +103,6 @@ class Processes:
         return [pickle.loads(path.read_bytes()) for path in paths]
 
 
-def in_processes(count: int, module: str, name: str, *arguments) -> list:
+def in_processes(count: int, module: str, name: str, *arguments: Any) -> list[Any]:
     """`module.name(*arguments)` in each of `count` processes; the values by rank."""
     return Processes(count, module, name, *arguments).values()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -24,7 +26,9 @@ from whet.training.whole import Whole
 from whet.types import Negatives
 
 
-def trained(data: str, model: str, strategy: dict, loss: dict, steps: int):
+def trained(
+    data: str, model: str, strategy: dict[str, Any], loss: dict[str, Any], steps: int
+) -> tuple[dict[str, np.ndarray], list[float]]:
     """Weights after `steps` steps, and the loss of each step."""
     config = FitConfig(
         data=DataConfig(path=data),
@@ -61,5 +65,7 @@ class Losses(L.Callback):
     def __init__(self) -> None:
         self.values: list[float] = []
 
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         self.values.append(module.last_loss)

@@ -93,10 +93,11 @@ def estimate(
 
 
 def _saves(train_s: float, work: Workload, config: FitConfig) -> float:
-    """Checkpoints: by time, by steps, and one at the end."""
+    """Checkpoints: by time, by steps, at most one a step, and one at the end."""
     every_s, every = config.trainer.checkpoint_every_s, config.trainer.checkpoint_every_steps
-    by_time = train_s // every_s if every_s else work.steps
-    return 1 + max(by_time, work.steps // every if every else 0)
+    before = max(0, work.steps - 1)  # after the last step comes the one at the end
+    by_time = min(before, train_s // every_s) if every_s else before
+    return 1 + max(by_time, before // every if every else 0)
 
 
 def encoding_s(rates: EncodeRates, corpus: TextCount, queries: TextCount, *, new: bool) -> float:

@@ -202,7 +202,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
 def test_a_training_is_the_same_again(
     parts: tuple[FitConfig, Examples, Encoder], tmp_path: Path, workers: int
 ) -> None:
-    """Dropout and all, to the bit, whatever was drawn before, and with threads that make batches."""
+    """Dropout and all, to the bit, whatever was drawn before; also with batches made ahead."""
     prints = set()
     for number, ahead in enumerate((0, workers)):
         torch.manual_seed(number)

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -243,7 +244,7 @@ def test_what_the_runtime_of_gguf_may_make_of_it(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: str, wrong: int, turn: float,
     good: bool,
 ) -> None:  # fmt: skip
-    """Of ten texts two may be cut otherwise; those that are too long are left out; prompts count."""
+    """Of ten texts two may be cut otherwise; what is too long is left out; prompts count."""
     encoder = Encoder.load(ModelConfig(str(tiny_model), document_prompt="zu ", max_length=20))
     texts = [f"bace difo {word}" for word in "abcdefghij"] + ["lemi " * 40]
     monkeypatch.setattr(whet.export.checks, "_run_llama", llama(encoder, wrong, turn))
@@ -266,7 +267,7 @@ def test_rows_of_the_table_are_told_beside_the_model() -> None:
     assert head.split() == ["MB", "texts/s", "mean", "cosine", "least"]
     assert first.split() == ["model", "90.0", "12.3", "1.0000", "1.0000"]
     assert second.split() == ["int8", "23.0", "100.0", "0.9877", "0.9000"]
-    judged = [SystemRow(*(row.name, 1.0, 1.0, 1.0, 1.0), n) for row, n in zip(plain, (0.5, 0.4))]
+    judged = [replace(plain[0], ndcg=0.5), replace(plain[1], ndcg=0.4)]
     head, first, second = table(judged).splitlines()
     assert head.split() == ["MB", "texts/s", "nDCG@10", "loss"]
     assert first.split()[-1] == "0.5000" and second.split()[-2:] == ["0.4000", "+0.1000"]

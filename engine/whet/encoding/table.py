@@ -46,6 +46,7 @@ def encode_table(
     """
     config = config or EncodeConfig()
     encoder = model.side(kind)
+    whole = rows is None
     rows = np.arange(len(table)) if rows is None else np.asarray(rows)
     vectors = open_store(encoder, kind=kind, store=store, config=config)
     keys_N = _keys(table, rows)
@@ -61,7 +62,7 @@ def encode_table(
     for start in range(0, len(rows), BLOCK):
         vectors.gather(keys_N[start : start + BLOCK], out_ND[start : start + BLOCK])
     ids = table.ids
-    return Embeddings(ids if len(rows) == len(table) else [ids[int(row)] for row in rows], out_ND)
+    return Embeddings(ids if whole else [ids[int(row)] for row in rows], out_ND)
 
 
 def open_store(encoder: Encoder, *, kind: str, store: Path, config: EncodeConfig) -> EmbeddingStore:

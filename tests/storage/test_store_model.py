@@ -190,3 +190,14 @@ def test_a_table_is_encoded_as_its_texts_are(
     distinct = len({texts[row] for row in rows} - {texts[row] for row in had})
     segments = list(vectors.folder.glob("segment-*"))
     assert len(segments) == bool(len(had)) + -(-distinct // block)
+
+
+@pytest.mark.parametrize("rows", [[2, 0, 1], [1, 1, 1], [0, 1, 2]])
+def test_as_many_rows_as_there_are_keep_their_own_ids(
+    encoder: Encoder, tmp_path: Path, rows: list[int]
+) -> None:
+    table: Any = Table(["bace", "difo", "guka"])
+    found = encode_table(encoder, table, kind="query", store=tmp_path, rows=np.array(rows))
+    assert list(found.ids) == [f"t{row}" for row in rows]
+    whole = encode_table(encoder, table, kind="query", store=tmp_path)
+    assert np.array_equal(found.vectors, whole.vectors[rows]) and whole.ids == table.ids

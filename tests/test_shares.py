@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import whet.processes.world
 from whet.processes.world import World, concatenated, exchanged, from_leader, share, together
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 5000), st.lists(st.floats(0.1, 100), min_size=1, max_size=9), st.booleans())
 def test_shares_follow_each_other_and_the_rates(count: int, rates: list[float], even: bool) -> None:
     """Every thing in one share; each within one of its part; equal ones differ by one at most."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whet.config import FitConfig
@@ -24,6 +24,7 @@ from whet.plan.machine import Machine
 from whet.plan.probe import EncodeRates, SearchRates, StepRates, _like, _line
 from whet.plan.workload import Step, TextCount, Workload, sampled
 
+few = settings(deadline=None, max_examples=30)
 COUNT = st.integers(1, 10**6)
 FEW = st.integers(2, 64)
 NONE = np.empty((0, 1), np.float32)
@@ -73,6 +74,7 @@ GROWS = "weights dimension base chunk_tokens pairs texts documents most_tokens".
 
 
 @pytest.mark.parametrize("what", [*GROWS, "documents of the corpus"])
+@few
 @given(settings_of_jobs(), COUNT)
 def test_a_larger_job_holds_and_sends_no_less(what: str, setting: Setting, by: int) -> None:
     small, large = all_of(setting), all_of(larger(setting, what, by))
@@ -83,6 +85,7 @@ def test_a_larger_job_holds_and_sends_no_less(what: str, setting: Setting, by: i
         assert min(*held.device.values(), *held.host.values(), *held.sent.values()) >= 0
 
 
+@few
 @given(settings_of_jobs(), st.integers(1, 64))
 def test_more_processes_hold_no_more_each(setting: Setting, by: int) -> None:
     """And of a strategy that divides all it has, only a part."""
@@ -98,6 +101,7 @@ def test_more_processes_hold_no_more_each(setting: Setting, by: int) -> None:
             assert many["ddp"].device[part] == few["ddp"].device[part]
 
 
+@few
 @given(settings_of_jobs())
 def test_each_stage_of_zero_divides_one_thing_more(setting: Setting) -> None:
     held = all_of(replace(setting, gpu=True))
@@ -119,6 +123,7 @@ def test_each_stage_of_zero_divides_one_thing_more(setting: Setting) -> None:
     assert nvme.disk == pytest.approx(gone, abs=1)
 
 
+@few
 @given(settings_of_jobs())
 def test_calibration_adds_up_to_what_grew(setting: Setting) -> None:
     """The tokens of a probe that are alive, at the bytes found, are what its steps added."""
@@ -155,6 +160,7 @@ def seconds(
      ("corpus", "missing"), ("corpus", "tokens"), ("judged", "distinct"), ("judged", "missing"),
      ("learned", "distinct"), ("learned", "missing")],
 )  # fmt: skip
+@few
 @given(by=st.integers(1, 10**5))
 def test_more_to_do_takes_longer_and_no_stage_less(field: str, part: str, by: int) -> None:
     count = getattr(WORK, field)
@@ -164,6 +170,7 @@ def test_more_to_do_takes_longer_and_no_stage_less(field: str, part: str, by: in
     assert all(after.stages[name] >= spent for name, spent in before.stages.items())
 
 
+@few
 @given(st.integers(1, 500), st.floats(0.01, 100), st.integers(0, 40), st.integers(0, 2000))
 def test_checkpoints_are_those_that_training_writes(
     steps: int, step_s: float, every: int, every_s: int
@@ -188,6 +195,7 @@ def test_checkpoints_are_those_that_training_writes(
     assert saves(every_s) == max(due, timed)
 
 
+@few
 @given(st.integers(1, 1000), st.integers(0, 1000), st.floats(0, 50))
 def test_what_the_store_has_is_not_encoded_but_by_new_weights(
     distinct: int, missing: int, tokens: float
@@ -211,6 +219,7 @@ def test_merging_what_processes_found_is_counted_in_bytes() -> None:
     assert five.stages["train"] < alone.stages["train"]
 
 
+@few
 @given(settings_of_jobs(st.just(1)), st.floats(0.1, 100))
 def test_a_step_that_was_measured_whole_takes_what_it_took(setting: Setting, spent: float) -> None:
     """Unless the loss and the optimizer alone would take longer; and sending is on top."""
@@ -225,6 +234,7 @@ def test_a_step_that_was_measured_whole_takes_what_it_took(setting: Setting, spe
     assert cost.save_s == 12 * setting.shape.trained / MACHINE.disk_bytes_s
 
 
+@few
 @given(st.floats(0, 10), st.floats(0, 1), st.integers(1, 1000), st.integers(1, 1000))
 def test_the_line_through_two_searches_is_found(
     start: float, slope: float, size: int, more: int
@@ -237,6 +247,7 @@ def test_the_line_through_two_searches_is_found(
     assert falling == (1.0, 0.0)
 
 
+@few
 @given(st.integers(1, 20), st.integers(1, 50), st.integers(0, 2**31))
 def test_vectors_to_search_with_are_like_those_given(rows: int, count: int, seed: int) -> None:
     """Mixtures of them, each as long as one of them."""
@@ -251,6 +262,7 @@ def test_vectors_to_search_with_are_like_those_given(rows: int, count: int, seed
     assert np.array_equal(_like(given_SD, count), found_ND)
 
 
+@few
 @given(st.integers(0, 300), st.integers(1, 100), st.integers(0, 99))
 def test_a_sample_holds_each_row_once_and_is_the_same_again(
     rows: int, count: int, seed: int

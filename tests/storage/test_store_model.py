@@ -117,6 +117,7 @@ TestStore = StoreAsADictionary.TestCase
 TestStore.settings = settings(deadline=None, max_examples=12, stateful_step_count=12)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.text(), max_size=20))
 def test_equal_texts_alone_have_equal_keys(texts: list[str]) -> None:
     keys = text_keys(texts)

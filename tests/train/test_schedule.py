@@ -101,7 +101,7 @@ def rate(step: int, total: int, ratio: float) -> float:
     return (total - step) / max(1, total - warm)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(1, 200), st.floats(0, 1), st.floats(1e-6, 1))
 def test_rates_go_up_then_down(
     parts: tuple[FitConfig, Examples, Encoder], total: int, ratio: float, peak: float
@@ -212,6 +212,7 @@ def test_a_training_is_the_same_again(
     assert len(prints) == 1
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**62), st.integers(0, 2**31), st.integers(0, 500))
 def test_each_step_and_process_draws_its_own(seed: int, step: int, rank: int) -> None:
     found = step_seed(seed, step, rank)
@@ -228,6 +229,7 @@ def test_what_a_resume_of_an_older_run_draws_stays_as_it_is() -> None:
     assert (step_seed(0, 0), step_seed(7, 3), step_seed(7, 3, 1)) == SEEDS
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 500), st.integers(1, 64), st.integers(1, 9), st.integers(-1, 300))
 def test_steps_of_a_run_are_whole_epochs_or_what_was_asked(
     pairs: int, batch: int, epochs: int, most: int

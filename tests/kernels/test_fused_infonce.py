@@ -314,7 +314,9 @@ def test_gradcache_on_the_fused_loss_equals_the_whole_batch():
             return loss.detach(), vector.grad
 
         chunks = np.split(np.arange(60), 4)
-        loss = cached_step(forward, chunks, loss_of, torch.Tensor.backward, cached=cached)
+        loss = cached_step(
+            forward, chunks, loss_of, torch.Tensor.backward, cached=cached, device=DEVICE
+        )
         return loss, model[0].weight.grad
 
     loss, whole = gradient("never", cached=False)

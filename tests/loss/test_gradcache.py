@@ -12,6 +12,9 @@ from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
 
 
+CPU = torch.device("cpu")
+
+
 def with_gradient(loss_of):
     """The loss and its gradient in the vectors, as `cached_step` asks for."""
 
@@ -41,7 +44,7 @@ def gradients(encoder, texts, *, cached, budget):
         return info_nce(vector_ND[:pairs], vector_ND[pairs:], targets, temperature=0.05)
 
     push = torch.Tensor.backward
-    loss = cached_step(forward, chunks, with_gradient(loss_of), push, cached=cached)
+    loss = cached_step(forward, chunks, with_gradient(loss_of), push, cached=cached, device=CPU)
     grads = {name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None}
     return grads, loss, torch.rand(1), len(chunks)
 
@@ -110,7 +113,7 @@ def test_one_chunk_is_alive_at_a_time():
     def step(*, cached):
         square = with_gradient(lambda vector: (vector**2).sum())
         chunks = np.split(np.arange(14), 7)
-        cached_step(forward, chunks, square, torch.Tensor.backward, cached=cached)
+        cached_step(forward, chunks, square, torch.Tensor.backward, cached=cached, device=CPU)
 
     step(cached=True)
     assert most <= 2  # the one made again, and the one that just goes
@@ -140,7 +143,7 @@ def test_order_is_restored_and_an_empty_chunk_has_no_part():
 
         rows = [np.array(chunk, np.int64) for chunk in chunks]
         push = torch.Tensor.backward
-        cached_step(forward, rows, with_gradient(loss_of), push, cached=True)
+        cached_step(forward, rows, with_gradient(loss_of), push, cached=True, device=CPU)
         return weight.grad
 
     cut, whole = gradient(order), gradient([range(5)])

@@ -31,39 +31,54 @@ def cached_step(
     backward: Callable[[Tensor], None],
     *,
     cached: bool,
+    device: torch.device,
 ) -> Tensor:
     """Gradients of the loss of all texts in whatever made their vectors; returns the loss.
 
     `chunks` are rows of the texts, each text in one chunk. A chunk may be empty: then `forward` may
     give any vector, which has no part in the loss, so that processes with fewer texts do as many
     forwards as the others. `backward` takes a scalar, as Lightning and DeepSpeed want it. Without
-    `cached` all activations are kept, for the same gradient in less time.
+    `cached` all activations are kept, for the same gradient in less time. `device` is that of
+    `forward`. Both backwards run without autocast, which would cast the products in them, too.
     """
     # 1. The vectors, of which no activations are kept.
-    vector_ND = chunked_vectors(forward, chunks, cached=cached)
+    vector_ND = chunked_vectors(forward, chunks, cached=cached, device=device)
     starts = np.cumsum([0, *(max(1, len(chunk)) for chunk in chunks)])
     made_N = np.concatenate(
         [start + np.arange(len(chunk)) for start, chunk in zip(starts, chunks, strict=False)]
     )
     place_N = made_N[np.argsort(np.concatenate(chunks))].astype(np.int64)
     ordered_ND = vector_ND[torch.from_numpy(place_N).to(vector_ND.device)]
-    # 2. The loss over all vectors. Detached, so that its own backward ends at them.
-    loss, gradient_ND = loss_of(ordered_ND.detach())
-    # 3. Forward again, chunk by chunk, with the gradient pushed through.
-    backward_of(ordered_ND, gradient_ND, backward)
+    with torch.autocast(device.type, enabled=False):
+        # 2. The loss over all vectors. Detached, so that its own backward ends at them.
+        loss, gradient_ND = loss_of(ordered_ND.detach())
+        # 3. Forward again, chunk by chunk, each as it was cast the first time, with the gradient
+        # pushed through.
+        backward_of(ordered_ND, gradient_ND, backward)
     return loss
 
 
-def chunked_vectors(forward: Forward, chunks: Sequence[np.ndarray], *, cached: bool) -> Tensor:
+def chunked_vectors(
+    forward: Forward, chunks: Sequence[np.ndarray], *, cached: bool, device: torch.device
+) -> Tensor:
     """The vectors of all chunks, one after the other; if `cached`, activations are not kept but
     made again by the backward with the same random numbers, one chunk's at a time.
     """
     if not cached:
         return torch.cat([forward(rows) for rows in chunks])
-    parts = [
-        checkpoint(forward, rows, use_reentrant=False, preserve_rng_state=True) for rows in chunks
-    ]
-    return torch.cat(parts)
+    # Of the devices' random numbers torch keeps those that an argument is on, and no others:
+    # without this one a GPU would draw other dropout masks in the second forward.
+    place = torch.empty(0, device=device)
+
+    def forward_here(rows: np.ndarray, _: Tensor) -> Tensor:
+        return forward(rows)
+
+    return torch.cat(
+        [
+            checkpoint(forward_here, rows, place, use_reentrant=False, preserve_rng_state=True)
+            for rows in chunks
+        ]
+    )
 
 
 def backward_of(vector_ND: Tensor, gradient_ND: Tensor, backward: Callable[[Tensor], None]) -> None:

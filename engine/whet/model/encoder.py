@@ -167,7 +167,9 @@ class Encoder(nn.Module):
         """Vectors [B, D], float32, of the token vectors of texts, as the recipe says."""
         vector_BD = POOLINGS[self.recipe.pooling](token_BLD, mask_BL).float()
         if self.matrix is not None:
-            vector_BD = self.matrix(vector_BD).float()
+            # Under autocast the product would keep 8 bits of every number.
+            with torch.autocast(vector_BD.device.type, enabled=False):
+                vector_BD = self.matrix(vector_BD)
         return to_unit_length(vector_BD) if self.recipe.normalize else vector_BD
 
     def encode(

@@ -125,7 +125,9 @@ class Contrastive(L.LightningModule):
             return loss.detach(), own_gradient(vector_UD.grad, own_ND)
 
         cached = self._cached(most(sum(map(len, batch.tokens))))
-        return cached_step(forward, chunks, loss_of, self.manual_backward, cached=cached)
+        return cached_step(
+            forward, chunks, loss_of, self.manual_backward, cached=cached, device=device
+        )
 
     def _chunks(self, batch: Batch) -> list[np.ndarray]:
         default = CHUNK_TOKENS.get(self.encoder.device.type, 16_384)
@@ -134,16 +136,15 @@ class Contrastive(L.LightningModule):
 
     def _loss(self, vector_UD: Tensor, queries: int, query_B: Tensor, targets: Targets) -> Tensor:
         self._tell_of_tiles(len(query_B) * (len(vector_UD) - queries), vector_UD)
-        with torch.autocast(vector_UD.device.type, enabled=False):
-            return matryoshka_info_nce(
-                vector_UD[:queries][query_B],
-                vector_UD[queries:],
-                targets,
-                dims=self.config.loss.matryoshka_dims,
-                temperature=self.config.loss.temperature,
-                symmetric=self.config.loss.symmetric,
-                fused=self.config.loss.fused,
-            )
+        return matryoshka_info_nce(
+            vector_UD[:queries][query_B],
+            vector_UD[queries:],
+            targets,
+            dims=self.config.loss.matryoshka_dims,
+            temperature=self.config.loss.temperature,
+            symmetric=self.config.loss.symmetric,
+            fused=self.config.loss.fused,
+        )
 
     def _tell_of_tiles(self, similarities: int, vector_UD: Tensor) -> None:
         """Say once when the similarities are not held at once, and what computes instead."""

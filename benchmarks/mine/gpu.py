@@ -211,7 +211,7 @@ def first_row(case: Case, group: str, name: str, method: Method) -> Row | None:
     try:
         method.run()
         found, extra = peak_mib(method.run)
-    except (RuntimeError, AssertionError, TypeError, AttributeError) as error:  # or no memory
+    except Exception as error:  # no memory, or a tile of Triton's that does not fit
         torch.cuda.empty_cache()
         say(f"{name} is left out: {str(error).splitlines()[0] if str(error) else error!r}")
         return None

@@ -11,7 +11,6 @@ from whet.loss.infonce import Targets, info_nce
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
 
-
 CPU = torch.device("cpu")
 
 

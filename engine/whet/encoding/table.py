@@ -6,25 +6,27 @@ Shape suffixes: N texts, D dimensions.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from whet.config import EncodeConfig
 from whet.encoding.store import EmbeddingStore, text_keys
-from whet.model.inference import encode_texts
+from whet.model.inference import encode_texts, encode_tokens
 from whet.processes.devices import choose_device, choose_precision
 from whet.progress import track
 from whet.storage.disk import disk_errors_name
 from whet.types import Embeddings, Texts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from whet.model.encoder import Encoder
     from whet.model.towers import Towers
 
+Item, Made = TypeVar("Item"), TypeVar("Made")
 BLOCK = 8192  # texts a segment: what a kill can cost
 MEMORY_BYTES = 2 << 30  # more vectors than this are kept in a file and memory-mapped
 
@@ -53,10 +55,15 @@ def encode_table(
     missing, distinct = _missing(keys_N, vectors)
     title = f"Encoding {'queries' if kind == 'query' else 'documents'}"
     with track(title, distinct, "texts", done=distinct - len(missing)) as advance:
-        for start in range(0, len(missing), BLOCK):
-            block = missing[start : start + BLOCK]
-            new_ND = _encoded(encoder, table, rows[block], kind=kind, config=config, done=advance)
-            vectors.add(keys_N[block], new_ND)
+        blocks = [missing[start : start + BLOCK] for start in range(0, len(missing), BLOCK)]
+
+        def tokenized(block: np.ndarray) -> tuple[np.ndarray, list[list[int]]]:
+            return block, encoder.tokenize(table.texts(rows[block]), kind)
+
+        with _beside(config) as pool:
+            for block, tokens in one_ahead(tokenized, blocks, pool):
+                ids = _ids_of(table, rows[block])
+                vectors.add(keys_N[block], encode_tokens(encoder, tokens, config, advance, ids=ids))
     # New vectors are read back from the store, too: a text given twice is encoded once.
     out_ND = room_for(len(rows), encoder.dimension, vectors.folder)
     for start in range(0, len(rows), BLOCK):
@@ -89,25 +96,50 @@ def fill_store(
     keys_N = _keys(table, rows)
     missing = _missing(keys_N, vectors)[0]
     if len(missing):
-        new_ND = _encoded(encoder, table, rows[missing], kind=kind, config=config)
-        vectors.add(keys_N[missing], new_ND)
+        chosen = rows[missing]
+        ids = _ids_of(table, chosen)
+        vectors.add(
+            keys_N[missing], encode_texts(encoder, table.texts(chosen), kind, config, ids=ids)
+        )
     return len(missing)
 
 
-def _encoded(
-    encoder: Encoder,
-    table: Texts,
-    rows: np.ndarray,
-    *,
-    kind: str,
-    config: EncodeConfig,
-    done: Callable[[int], None] = lambda count: None,
-) -> np.ndarray:
-    """Vectors float32 [R, D] of rows of a table, whose ids an error names."""
-    texts = table.texts(rows)
-    return encode_texts(
-        encoder, texts, kind, config, done, ids=lambda row: table.ids[int(rows[row])]
-    )
+def _ids_of(table: Texts, rows: np.ndarray) -> Callable[[int], str]:
+    """What an error calls the texts of some rows."""
+    return lambda row: table.ids[int(rows[row])]
+
+
+@contextmanager
+def _beside(config: EncodeConfig) -> Iterator[ThreadPoolExecutor | None]:
+    """A thread to tokenise in while a GPU encodes. None for a CPU, whose cores the model has."""
+    if choose_device(config).type == "cpu":
+        yield None
+        return
+    with ThreadPoolExecutor(1, "tokenizer") as pool:
+        yield pool
+
+
+def one_ahead(
+    make: Callable[[Item], Made], items: Iterable[Item], pool: ThreadPoolExecutor | None
+) -> Iterator[Made]:
+    """What is made of each item, in order; the next is made in the pool while the caller works on
+    this one. Without a pool all is made here.
+
+    >>> with ThreadPoolExecutor(1) as pool:
+    ...     list(one_ahead(str, [1, 2, 3], pool))
+    ['1', '2', '3']
+    """
+    if pool is None:
+        yield from map(make, items)
+        return
+    last: Future[Made] | None = None
+    for item in items:
+        following = pool.submit(make, item)
+        if last is not None:
+            yield last.result()
+        last = following
+    if last is not None:
+        yield last.result()
 
 
 def _missing(keys_N: np.ndarray, vectors: EmbeddingStore) -> tuple[np.ndarray, int]:

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from whet.processes.devices import sent
+
 Forward = Callable[[np.ndarray], Tensor]  # rows of some texts -> their vectors [n, D]
 # vectors [N, D] in the order of the texts -> their loss, and its gradient [N, D] in them
 LossOf = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -48,7 +50,7 @@ def cached_step(
         [start + np.arange(len(chunk)) for start, chunk in zip(starts, chunks, strict=False)]
     )
     place_N = made_N[np.argsort(np.concatenate(chunks))].astype(np.int64)
-    ordered_ND = vector_ND[torch.from_numpy(place_N).to(vector_ND.device)]
+    ordered_ND = vector_ND[sent(torch.from_numpy(place_N), vector_ND.device)]
     with torch.autocast(device.type, enabled=False):
         # 2. The loss over all vectors. Detached, so that its own backward ends at them.
         loss, gradient_ND = loss_of(ordered_ND.detach())

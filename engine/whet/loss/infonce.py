@@ -13,6 +13,7 @@ from torch import Tensor
 
 from whet.errors import ConfigError
 from whet.model.pooling import to_unit_length
+from whet.processes.devices import sent
 from whet_kernels.infonce.fused import dense_mask, fused_info_nce, info_nce_reference
 
 # Similarities (pairs x documents) from which "auto" does not hold them all: 64 MiB in float32, and
@@ -45,9 +46,8 @@ class Targets:
 
     def to(self, device: torch.device) -> Targets:
         """The same on another device."""
-        return Targets(
-            self.column_B.to(device), self.offsets_B1.to(device), self.columns_M.to(device)
-        )
+        parts = (self.column_B, self.offsets_B1, self.columns_M)
+        return Targets(*(sent(part, device) for part in parts))
 
 
 def info_nce(

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from whet.model.loading import (
 )
 from whet.model.pooling import POOLINGS, to_unit_length
 from whet.printable import printable
+from whet.processes.devices import sent
 from whet.storage.commit import commit_folder
 
 
@@ -119,6 +121,15 @@ class Encoder(nn.Module):
         self.matrix.weight.data.copy_(matrix_DD)
         return self
 
+    def in_16_bits(self, dtype: torch.dtype) -> Encoder:
+        """A copy for encoding, whose transformer has its weights in bfloat16 or float16; what
+        makes one vector of its token vectors stays in float32.
+        """
+        twin = copy.copy(self)
+        twin._modules = dict(self._modules)  # a shallow copy shares it
+        twin.backbone = copy.deepcopy(self.backbone).to(dtype)
+        return twin
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
@@ -146,18 +157,19 @@ class Encoder(nn.Module):
 
     def forward_tokens(self, tokens: Sequence[Sequence[int]]) -> Tensor:
         """Vectors [B, D] of tokenised texts, padded on the right to the longest of them."""
-        lengths = [len(ids) for ids in tokens]
-        ids_BL = torch.full((len(tokens), max(lengths)), self.pad_id, dtype=torch.long)
-        mask_BL = torch.zeros_like(ids_BL)
-        for row, (ids, length) in enumerate(zip(tokens, lengths, strict=True)):
-            ids_BL[row, :length] = torch.tensor(ids)
-            mask_BL[row, :length] = 1
-        vector_BD: Tensor = self(ids_BL.to(self.device), mask_BL.to(self.device))
+        ids_BL, mask_BL = padded(tokens, self.pad_id)
+        device = self.device
+        ids, mask = (sent(torch.from_numpy(part), device) for part in (ids_BL, mask_BL))
+        vector_BD: Tensor = self(ids, mask, full=bool(mask_BL.all()))
         return vector_BD
 
-    def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
-        """Vectors [B, D], float32, of unit length where the recipe says so."""
-        full = bool(mask_BL.all())  # without padding attention can take its fast path
+    def forward(self, ids_BL: Tensor, mask_BL: Tensor, *, full: bool | None = None) -> Tensor:
+        """Vectors [B, D], float32, of unit length where the recipe says so. `full` says that no
+        text is padded, for a caller that knows: on a GPU the question would wait for it.
+        """
+        if full is None:
+            full = bool(mask_BL.all())
+        # Without padding attention can take its fast path.
         token_BLD = self.backbone(
             input_ids=ids_BL, attention_mask=None if full else mask_BL
         ).last_hidden_state
@@ -165,7 +177,7 @@ class Encoder(nn.Module):
 
     def pool(self, token_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         """Vectors [B, D], float32, of the token vectors of texts, as the recipe says."""
-        vector_BD = POOLINGS[self.recipe.pooling](token_BLD, mask_BL).float()
+        vector_BD = POOLINGS[self.recipe.pooling](token_BLD.float(), mask_BL)
         if self.matrix is not None:
             # Under autocast the product would keep 8 bits of every number.
             with torch.autocast(vector_BD.device.type, enabled=False):
@@ -279,3 +291,17 @@ def _set_dropout(backbone: nn.Module, dropout: float) -> None:
         for name in ("attention_dropout", "dropout_prob"):  # some attentions read a plain number
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, dropout)
+
+
+def padded(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and mask, int64 [B, L], of tokenised texts, padded on the right to the longest of them.
+
+    >>> ids_BL, mask_BL = padded([[5, 6, 7], [8]], pad_id=0)
+    >>> ids_BL.tolist(), mask_BL.tolist()
+    ([[5, 6, 7], [8, 0, 0]], [[1, 1, 1], [1, 0, 0]])
+    """
+    lengths_B = np.fromiter(map(len, tokens), np.int64, len(tokens))
+    inside_BL = np.arange(lengths_B.max()) < lengths_B[:, None]
+    ids_BL = np.full(inside_BL.shape, pad_id, np.int64)
+    ids_BL[inside_BL] = np.fromiter(chain.from_iterable(tokens), np.int64, lengths_B.sum())
+    return ids_BL, inside_BL.astype(np.int64)

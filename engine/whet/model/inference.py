@@ -5,12 +5,13 @@ Shape suffixes: N texts, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from whet.config import EncodeConfig
 from whet.errors import ConfigError
@@ -25,6 +26,7 @@ CPU_BATCH_TOKENS = (
     2048  # more falls out of the caches: measured 4,900 tokens/s at 1,024, 3,800 at 16,384
 )
 GPU_BATCH_TOKENS = 65_536
+GPU_RESULTS = 32 << 20  # bytes of vectors that a GPU holds before they are fetched
 NAMED = 5  # texts in a message
 
 
@@ -53,37 +55,88 @@ def encode_texts(
     *,
     ids: Callable[[int], str] | None = None,
 ) -> np.ndarray:
-    """Vectors float32 [N, D]; `done` is told the number of texts after each batch.
+    """Vectors float32 [N, D]; `done` is told the number of texts whenever some are there.
 
     An encoder that is being trained goes back to that mode and to the device its optimizer knows.
     Raises ConfigError where a vector holds NaN or infinity, with the first texts by their `ids` (of
     a position, where they have some), and where the tokenizer does not know most of the words.
     """
+    return encode_tokens(encoder, encoder.tokenize(texts, kind), config, done, ids=ids)
+
+
+def encode_tokens(
+    encoder: Encoder,
+    tokens: Sequence[Sequence[int]],
+    config: EncodeConfig,
+    done: Callable[[int], None] = lambda count: None,
+    *,
+    ids: Callable[[int], str] | None = None,
+) -> np.ndarray:
+    """`encode_texts` of texts that `encoder.tokenize` has cut, perhaps in another thread."""
     device = choose_device(config)
     precision = choose_precision(config, device)
     budget = config.batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)
-    cast: AbstractContextManager[object] = nullcontext()
-    if precision != "fp32":
-        cast = torch.autocast(device.type, dtype=PRECISIONS[precision])
-    vector_ND = np.empty((len(texts), encoder.dimension), np.float32)
-    tokens = encoder.tokenize(texts, kind)
     check_known(encoder.tokenizer, tokens, encoder.source)
     was_training, home = encoder.training, encoder.device
     # Once, before any batch: a NaN weight need not show in every vector.
     odd = encoder.odd_tensor()
     encoder.to(device).eval()
+    vector_ND = np.empty((len(tokens), encoder.dimension), np.float32)
+
+    def take(rows: np.ndarray, vector_BD: Tensor) -> None:
+        vector_ND[rows] = vector_BD.float().cpu().numpy()
+        if odd or not np.isfinite(vector_ND[rows]).all():
+            raise _not_finite(encoder, vector_ND, rows, precision, ids)
+        done(len(rows))
+
     try:
-        with torch.inference_mode(), cast:
-            for rows in token_batches([len(ids) for ids in tokens], budget):
-                vector_BD = encoder.forward_tokens([tokens[row] for row in rows])
-                vector_ND[rows] = vector_BD.float().cpu().numpy()
-                if odd or not np.isfinite(vector_ND[rows]).all():
-                    raise _not_finite(encoder, vector_ND, rows, precision, ids)
-                done(len(rows))
+        with torch.inference_mode(), _as_precise(encoder, precision, device) as forward:
+            batches = token_batches([len(row) for row in tokens], budget)
+            made = ((rows, forward([tokens[row] for row in rows])) for rows in batches)
+            for rows, vector_BD in _gathered(made, GPU_RESULTS if device.type == "cuda" else 0):
+                take(rows, vector_BD)
     finally:
         if was_training:
             encoder.to(home).train()
     return vector_ND
+
+
+@contextmanager
+def _as_precise(
+    encoder: Encoder, precision: str, device: torch.device
+) -> Iterator[Callable[[Sequence[Sequence[int]]], Tensor]]:
+    """The encoder's forward, in the precision.
+
+    A GPU gets the weights in 16 bits: to cast them in every forward, and to carry what lies between
+    the products in 32 bits, costs it as much as the products (docs/perf.md). A CPU casts.
+    """
+    if precision == "fp32":
+        yield encoder.forward_tokens
+    elif device.type == "cuda":
+        yield encoder.in_16_bits(PRECISIONS[precision]).forward_tokens
+    else:
+        with torch.autocast(device.type, dtype=PRECISIONS[precision]):
+            yield encoder.forward_tokens
+
+
+def _gathered(
+    batches: Iterable[tuple[np.ndarray, Tensor]], most_bytes: int
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Several batches' vectors as one, of so many bytes at most: to fetch a result the host waits
+    for the GPU, and a GPU that is not told what comes next waits for the host.
+    """
+    rows: list[np.ndarray] = []
+    parts: list[Tensor] = []
+    size = 0
+    for some, vector_BD in batches:
+        rows.append(some)
+        parts.append(vector_BD)
+        size += vector_BD.numel() * vector_BD.element_size()
+        if size > most_bytes:
+            yield np.concatenate(rows), torch.cat(parts)
+            rows, parts, size = [], [], 0
+    if rows:
+        yield np.concatenate(rows), torch.cat(parts)
 
 
 def _not_finite(

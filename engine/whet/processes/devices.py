@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from whet.config import EncodeConfig, TrainerConfig
 from whet.errors import EnvironmentRefused
@@ -70,6 +71,18 @@ def training_precision(config: TrainerConfig) -> str:
         return config.precision
     on_gpu = training_device(config).type == "cuda"
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device. On its way to a GPU nobody waits for it: from memory that
+    is not pinned the host would, at every copy, for all that the GPU has to do before.
+
+    >>> sent(torch.arange(3), torch.device("cpu")).tolist()
+    [0, 1, 2]
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _this_gpu() -> torch.device:

@@ -3,7 +3,7 @@
 Each process counts up a number in a small store every few seconds; each looks at the others'. One
 whose number stands still for too long is named, and the process that noticed ends itself: whoever
 launched the job sees it die and starts all of them again from the last checkpoint. Without this a
-collective would wait for the silent one until torch's timeout, which is half an hour.
+collective would wait for the silent one until torch's timeout, which is a day here.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import numpy as np
 from whet.errors import WhetError
 
 Value = TypeVar("Value")
+LONGEST_WAIT_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,12 @@ def world() -> World:
 
 
 @contextmanager
-def joined(device_index: int = 0, *, seconds: float = 1800.0) -> Iterator[World]:
+def joined(device_index: int = 0, *, seconds: float = LONGEST_WAIT_S) -> Iterator[World]:
     """Be one of the processes of torch's process group, which must be there, for the block.
 
-    A process that waits longer than `seconds` for the others gives up with an error.
+    A process that waits longer than `seconds` for the others gives up with an error: long, since
+    one that is gone is found by its heartbeat (whet.processes.heartbeat), and one that is slow may
+    have ten hours of encoding to do.
     """
     import datetime
 

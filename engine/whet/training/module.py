@@ -5,6 +5,7 @@ Shape suffixes: U texts of the batch, B pairs, C candidates, D dimensions.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning as L
@@ -18,6 +19,7 @@ from whet.loss.gradcache import cached_step
 from whet.loss.infonce import Targets, matryoshka_info_nce, uses_tiles
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
+from whet.processes.devices import sent
 from whet.processes.host import host_bytes
 from whet.processes.world import world
 from whet.progress import say
@@ -80,24 +82,28 @@ class Contrastive(L.LightningModule):
         loss = self._backward(batch)
         limit = self.config.trainer.gradient_clip_val
         norm = self.strategy.gradient_norm(self, limit or float("inf"))
-        # Before the step, so that a bad gradient never reaches the weights.
-        self._check_finite(step, loss, norm, batch)
+        # Before the step, so that a bad gradient never reaches the weights. It is the one time in a
+        # step that the host waits for a GPU.
+        self.last_loss = self._finite_loss(step, loss, norm, batch)
         optimizer.step()
         # DeepSpeed knows the norm only after its step, so it is looked at again.
-        norm = self.strategy.norm_of_step(norm)
-        self._check_finite(step, loss, norm, batch)
+        after = self.strategy.norm_of_step(norm)
+        if after is not norm:
+            norm = after
+            self._finite_loss(step, loss, norm, batch)
         scheduler: Any = self.lr_schedulers()
         scheduler.step()
-        self.last_loss = float(loss)
         self.log_dict(
             {"loss": loss, "gradient_norm": norm, "data_epoch": float(self.order.epoch_of(step))}
         )
 
-    def _check_finite(self, step: int, loss: Tensor, norm: Tensor, batch: Batch) -> None:
-        if torch.isfinite(loss) and torch.isfinite(norm):
-            return
+    def _finite_loss(self, step: int, loss: Tensor, norm: Tensor, batch: Batch) -> float:
+        """The loss as a number; WhetError where it or the gradient's norm is none."""
+        value, length = torch.stack([loss, norm.to(loss.device)]).tolist()
+        if math.isfinite(value) and math.isfinite(length):
+            return value
         raise WhetError(
-            f"Step {step}: the loss ({loss:.4g}) or its gradient ({norm:.4g}) is not finite; "
+            f"Step {step}: the loss ({value:.4g}) or its gradient ({length:.4g}) is not finite; "
             f"the weights are as before the step. Its first pairs: "
             f"{', '.join(batch.pair_ids)}. Look at these texts, or lower "
             "trainer.learning_rate."
@@ -107,7 +113,7 @@ class Contrastive(L.LightningModule):
         """Gradients of the global batch's loss in the parameters; returns the loss, detached."""
         device = self.encoder.device
         targets = batch.targets.to(device)
-        query_B = batch.query_B.to(device)
+        query_B = sent(batch.query_B, device)
         chunks = self._chunks(batch)
         # Where weights are sharded each forward gathers them: all processes must do as many.
         chunks += [np.empty(0, np.int64)] * (most(max(1, len(chunks))) - len(chunks))

@@ -385,5 +385,9 @@ def _check(
     if not temperature > 0:
         raise ValueError(f"temperature={temperature} must be above 0.")
     for name, column in (("column_B", column_B), ("known columns", columns_M)):
-        if len(column) and not 0 <= int(column.min()) <= int(column.max()) < len(doc_CD):
-            raise ValueError(f"{name} must lie in 0 to {len(doc_CD) - 1}, the documents' rows.")
+        message = f"{name} must lie in 0 to {len(doc_CD) - 1}, the documents' rows."
+        inside = ((column >= 0) & (column < len(doc_CD))).all()
+        if column.device.type == "cuda":  # the GPU sees for itself, and the host does not wait
+            torch._assert_async(inside, message)
+        elif not inside:
+            raise ValueError(message)

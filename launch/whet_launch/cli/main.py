@@ -16,6 +16,7 @@ from whet.errors import INTERRUPTED, WhetError
 from whet.printable import printable_lines
 from whet.storage.disk import disk_errors_name, is_of_disk, of_disk, remedy
 from whet_launch.cli.printing import printable_output
+from whet_launch.options.environment import prepare_for_torch
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,9 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns the exit code: 0 done, 1 failed, 2 a mistake in the command, 3 data refused, 4
     environment refused, 130 interrupted.
     """
-    # OpenMP reads this when torch is loaded. Threads that spin while they wait take the cores from
-    # others' work, and each waits for the other's.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    prepare_for_torch(os.environ)
     words = sys.argv[1:] if arguments is None else arguments
     with printable_output():
         return exit_code_of(lambda: _dispatch(words), shlex.join(["whet", *words]))

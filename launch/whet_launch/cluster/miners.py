@@ -31,6 +31,7 @@ class Miner:
         """Mine with every snapshot; ends only by failing."""
         if Path(task["directory"]).is_dir():
             os.chdir(task["directory"])
+        import torch
         import torch.distributed as dist
 
         from whet.processes.world import joined
@@ -38,7 +39,8 @@ class Miner:
 
         url = f"tcp://{meet[0]}:{meet[1]}"
         dist.init_process_group("gloo", init_method=url, rank=rank, world_size=size)
-        with joined():
+        # Where these share the GPUs of the trainers, they share them evenly.
+        with joined(rank % max(1, torch.cuda.device_count())):
             serve(task["config"], Path(task["folder"]), lambda: False)
 
 

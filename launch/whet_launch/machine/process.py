@@ -1,9 +1,10 @@
 """One of the processes that do a job together: `python -m whet_launch.machine.process TASK`.
 
 A launcher (machine/local.py or cluster/fit.py) starts it with RANK, WORLD_SIZE, LOCAL_RANK (its
-GPU among those it sees), MASTER_ADDR and MASTER_PORT (a store that is there already). It
-answers with its exit code and files in the scratch folder: 0 and `outcome_RANK` when the user has
-to know something, another and `trace_RANK` when it failed and the job is worth another try.
+GPU among those it may use, of which it then sees no other), MASTER_ADDR and MASTER_PORT (a store
+that is there already). It answers with its exit code and files in the scratch folder: 0 and
+`outcome_RANK` when the user has to know something, another and `trace_RANK` when it failed and the
+job is worth another try.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ import threading
 import time
 import traceback
 import warnings
+from collections.abc import MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from whet.config import FitConfig, LaunchConfig
 from whet.errors import INTERRUPTED, WhetError
-from whet.storage.commit import write_json
+from whet_launch.options.environment import prepare_for_torch
 
 STOPPED = "interrupted"  # the kind of an outcome
 PULSE_EVERY_S = 1.0
@@ -79,17 +82,23 @@ def stopped(scratch: Path) -> bool:
 def _work(task: ProcessTask) -> None:
     if Path(task.directory).is_dir():
         os.chdir(task.directory)
-    os.environ["OMP_NUM_THREADS"] = str(task.threads)  # read by torch when it is loaded
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not task.use_gpu:
+    os.environ["OMP_NUM_THREADS"] = str(task.threads)  # read by numpy and torch when loaded
+    prepare_for_torch(os.environ)
+    # The tokenizer must keep a GPU fed; on a CPU its threads would take cores from the model.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true" if task.use_gpu else "false")
+    os.environ.setdefault("RAYON_NUM_THREADS", str(task.threads))
+    if task.use_gpu:
+        see_one_gpu(os.environ, int(os.environ["LOCAL_RANK"]))
+    else:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found no GPU
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
     import torch
     import torch.distributed as dist
 
-    device = int(os.environ["LOCAL_RANK"])
+    from whet.processes.world import LONGEST_WAIT_S, joined
+
     if task.use_gpu:
-        torch.cuda.set_device(device)
+        torch.cuda.set_device(0)
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     store = dist.PrefixStore(f"whet/{attempt}", dist.TCPStore(address, port, is_master=False))
@@ -98,15 +107,31 @@ def _work(task: ProcessTask) -> None:
         store=store,
         rank=int(os.environ["RANK"]),
         world_size=int(os.environ["WORLD_SIZE"]),
+        timeout=timedelta(seconds=LONGEST_WAIT_S),
     )
-    from whet.processes.world import joined
     from whet.verbs.fit import fit_job
 
-    with joined(device):
+    with joined():
         launch = LaunchConfig(hang_timeout_s=task.config.launch.hang_timeout_s)
         config = replace(task.config, resume=task.folder, launch=launch)
         fit_job(config, _elsewhere if task.miners_elsewhere else None)
     dist.destroy_process_group()
+
+
+def see_one_gpu(environment: MutableMapping[str, str], index: int) -> None:
+    """Leave this process one of the GPUs it may use, as device 0. Before CUDA is loaded.
+
+    All that says "cuda" then means this one: FAISS, DeepSpeed and Triton know no other number.
+
+    >>> environment = {"CUDA_VISIBLE_DEVICES": "4,GPU-1a2b"}
+    >>> see_one_gpu(environment, 1)
+    >>> environment["CUDA_VISIBLE_DEVICES"], environment["LOCAL_RANK"]
+    ('GPU-1a2b', '0')
+    """
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    names = [name.strip() for name in visible.split(",")] if visible else []
+    environment["CUDA_VISIBLE_DEVICES"] = names[index] if names else str(index)
+    environment["LOCAL_RANK"] = "0"  # by which DeepSpeed chooses
 
 
 def _elsewhere(config: FitConfig, folder: Path) -> Any:
@@ -117,6 +142,8 @@ def _elsewhere(config: FitConfig, folder: Path) -> Any:
 
 def _answer(scratch: Path, rank: int, kind: str, message: str) -> int:
     """Leave the answer for the launcher; 1 where the disk takes none, so that it tries again."""
+    from whet.storage.commit import write_json
+
     try:
         write_json(scratch / f"outcome_{rank}", {"kind": kind, "message": message})
     except OSError as error:

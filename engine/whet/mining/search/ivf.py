@@ -9,6 +9,7 @@ Shape suffixes: Q queries, N corpus rows, C candidates per query, k results per 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 
 from whet.mining.search.backend import Answer, Backend, Task
 from whet.mining.search.tiles import blas
+from whet.processes.world import world
 from whet_kernels.topk.exact import norms, slices
 from whet_kernels.topk.window import TopK, empty_result, finish
 
@@ -28,6 +30,7 @@ MOST_PROBES = 2048  # the same limit for lists
 TRAIN_ROWS = 64  # a list, to place its centre
 LEAST_ROWS = 39  # a list; faiss warns of fewer
 ADD_ROWS = 1 << 18
+GPU_ROOM = 512 << 20  # bytes
 JUDGED = 200  # queries whose result is compared with the exact one
 
 
@@ -64,12 +67,22 @@ def _index(corpus_ND: np.ndarray) -> tuple[Any, int]:
     lists = max(1, min(int(4 * np.sqrt(rows)), rows // LEAST_ROWS))
     index = faiss.index_factory(dimension, f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
     if getattr(faiss, "get_num_gpus", lambda: 0)():
-        index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+        index = faiss.index_cpu_to_gpu(_gpu_room(), world().device_index, index)
     some = np.sort(np.random.default_rng(0).permutation(rows)[: TRAIN_ROWS * lists])
     index.train(np.ascontiguousarray(corpus_ND[some], np.float32))
     for span in slices(rows, ADD_ROWS):
         index.add(np.ascontiguousarray(corpus_ND[span], np.float32))
     return index, min(lists, MOST_PROBES)
+
+
+@functools.cache
+def _gpu_room() -> Any:
+    """FAISS's room for passing results on a GPU, once per process: by default 1.5 GiB each time."""
+    import faiss
+
+    room = faiss.StandardGpuResources()
+    room.setTempMemory(GPU_ROOM)
+    return room
 
 
 def _round(task: Task, index: Any, queries: np.ndarray, answer: tuple[TopK, np.ndarray]) -> None:

@@ -57,7 +57,7 @@ class DeepSpeed(Strategy):
 
     def gradient_norm(self, module: nn.Module, limit: float) -> Tensor:
         """Not known yet: DeepSpeed computes it in its step, where it also cuts."""
-        return torch.zeros(())
+        return torch.zeros((), device=self.lightning.root_device)
 
     def norm_of_step(self, norm: Tensor) -> Tensor:
         """What DeepSpeed found in its step."""

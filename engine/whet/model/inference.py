@@ -108,7 +108,7 @@ def _as_precise(
     """The encoder's forward, in the precision.
 
     A GPU gets the weights in 16 bits: to cast them in every forward, and to carry what lies between
-    the products in 32 bits, costs it as much as the products (docs/perf.md). A CPU casts.
+    the products in 32 bits, would cost it as much as the products. A CPU casts.
     """
     if precision == "fp32":
         yield encoder.forward_tokens

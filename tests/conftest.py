@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 os.environ.update(OFFLINE)
@@ -26,6 +27,9 @@ import torch  # noqa: E402 (reads OMP_NUM_THREADS)
 
 if not torch.cuda.is_available():  # read when triton is first imported: its interpreter is used
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+settings.register_profile("whet", deadline=None)  # a busy machine is no fault of an example
+settings.load_profile("whet")
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "", None}
 SYLLABLES = "ba ce di fo gu ka le mi no pu ra se ti vo zu".split()

@@ -67,7 +67,7 @@ def test_a_commit_takes_the_place_of_the_one_before_and_of_a_killed_draft(tmp_pa
 
 
 def test_a_folder_with_a_record_of_its_own_is_whole_or_absent(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), whole_folder(tmp_path / "x") as draft:
+    with pytest.raises(RuntimeError), whole_folder(tmp_path / "x") as draft:  # noqa: PT012
         (draft / "half").write_text("")
         raise RuntimeError
     assert not (tmp_path / "x").exists()
@@ -134,12 +134,12 @@ def test_a_folder_is_in_use_while_it_is_held(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
 def test_an_error_of_the_disk_says_where_and_what_to_do(tmp_path: Path, number: int) -> None:
-    with pytest.raises(OSError) as caught, disk_errors_name(tmp_path / "x"):
+    with pytest.raises(OSError, match="the system") as caught, disk_errors_name(tmp_path / "x"):
         raise OSError(number, "what the system says")
     assert caught.value.filename == str(tmp_path / "x")
     assert of_disk(caught.value) == f"{tmp_path / 'x'}: {os.strerror(number)}"
     assert remedy(caught.value)[0].isupper()
-    with pytest.raises(OSError) as other, disk_errors_name("/y"):
+    with pytest.raises(OSError, match="already") as other, disk_errors_name("/y"):
         raise OSError(number, "named already", "/z")
     assert other.value.filename == "/z"
 

@@ -32,7 +32,7 @@ def test_a_handler_may_end_the_block_and_the_signals_are_given_back() -> None:
         raise KeyboardInterrupt("runs/now")
 
     before = [signal.getsignal(number) for number in ANY]
-    with pytest.raises(KeyboardInterrupt, match="runs/now"), Interrupts(again=end):
+    with pytest.raises(KeyboardInterrupt, match="runs/now"), Interrupts(again=end):  # noqa: PT012
         send(signal.SIGINT)
         send(signal.SIGTERM)
     assert [signal.getsignal(number) for number in ANY] == before

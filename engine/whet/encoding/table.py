@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from whet.model.encoder import Encoder
     from whet.model.towers import Towers
 
-Item, Made = TypeVar("Item"), TypeVar("Made")
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 BLOCK = 8192  # texts a segment: what a kill can cost
 MEMORY_BYTES = 2 << 30  # more vectors than this are kept in a file and memory-mapped
 
@@ -62,8 +63,9 @@ def encode_table(
 
         with _beside(config) as pool:
             for block, tokens in one_ahead(tokenized, blocks, pool):
-                ids = _ids_of(table, rows[block])
-                vectors.add(keys_N[block], encode_tokens(encoder, tokens, config, advance, ids=ids))
+                names = _ids_of(table, rows[block])
+                new_ND = encode_tokens(encoder, tokens, config, advance, ids=names)
+                vectors.add(keys_N[block], new_ND)
     # New vectors are read back from the store, too: a text given twice is encoded once.
     out_ND = room_for(len(rows), encoder.dimension, vectors.folder)
     for start in range(0, len(rows), BLOCK):

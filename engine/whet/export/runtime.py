@@ -54,7 +54,11 @@ class OnnxEncoder(Encoder):
         """None: the weights are in the graph, which has no way to hide NaN."""
         return None
 
-    def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
+    def in_16_bits(self, dtype: torch.dtype) -> OnnxEncoder:
+        """Itself: the graph has the precision it was exported with, and runs on the CPU."""
+        return self
+
+    def forward(self, ids_BL: Tensor, mask_BL: Tensor, *, full: bool | None = None) -> Tensor:
         """Vectors [B, D] as the graph gives them."""
         fed = {"input_ids": ids_BL.numpy(), "attention_mask": mask_BL.numpy()}
         if TOKEN_TYPES in self.inputs:

@@ -99,6 +99,7 @@ class Contrastive(L.LightningModule):
 
     def _finite_loss(self, step: int, loss: Tensor, norm: Tensor, batch: Batch) -> float:
         """The loss as a number; WhetError where it or the gradient's norm is none."""
+        value: float
         value, length = torch.stack([loss, norm.to(loss.device)]).tolist()
         if math.isfinite(value) and math.isfinite(length):
             return value

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from whet.training.probe import timed_steps
+from whet.training.timing import timed_steps
 
 from whet.config import FitConfig
 from whet.data.load import Dataset, load_dataset

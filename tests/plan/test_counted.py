@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from whet.training.timing import timed_steps
 
 from whet.config import FitConfig
 from whet.data.load import Dataset, load_dataset
@@ -29,6 +28,7 @@ from whet.plan.workload import Split, stand_in_examples, workload_of
 from whet.training.batches.order import Order
 from whet.training.module import Contrastive
 from whet.training.strategies import strategy_of
+from whet.training.timing import timed_steps
 
 STAGES = {"judge the base model": 1.0, "mine": 2.0, "train": 3.0, "judge the tuned model": 4.0}
 

@@ -60,8 +60,15 @@ def fit(tiny_data: Path, tiny_model: Path, tmp_path: Path) -> Any:
     return run
 
 
+def one_a_folder(recipes: list[str]) -> list[Any]:
+    """The first recipe of each folder for CI, the others, which differ in their data, nightly."""
+    firsts = {recipe.partition("/")[0]: recipe for recipe in reversed(recipes)}
+    others = [recipe for recipe in recipes if recipe not in firsts.values()]
+    return [*firsts.values(), *(pytest.param(name, marks=pytest.mark.nightly) for name in others)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", TO_FIT)
+@pytest.mark.parametrize("recipe", one_a_folder(TO_FIT))
 def test_a_recipe_fits(fit: Any, recipe: str) -> None:
     fit(f"experiment={recipe}", "claim.digest=null", "model.max_length=32")
 
@@ -74,7 +81,7 @@ def test_a_choice_fits(fit: Any, group: str, choice: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", TO_JUDGE)
+@pytest.mark.parametrize("recipe", one_a_folder(TO_JUDGE))
 def test_a_recipe_judges(recipe: str, tiny_data: Path, tiny_model: Path, tmp_path: Path) -> None:
     words = ["eval", f"experiment={recipe}", "claim.digest=null", f"data={tiny_data}"]
     words += [] if recipe.startswith("bm25/") else [f"model.name={tiny_model}"]

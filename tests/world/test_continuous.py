@@ -12,26 +12,36 @@ from processes import Processes
 from whet.verbs.fit import begin
 
 STEPS = 1200  # of some milliseconds each: the miner starts in a few seconds
-OPTIONS = {
-    "trainer": {"batch_size": 8, "max_epochs": 900, "max_steps": STEPS, "log_every_n_steps": 1},
-    "mining": {"num_negatives": 2},
-    "refresh": {"policy": "continuous"},
-}
+LONGER = 6000  # for a miner that is started twice, on cores that others use, too
+
+
+def options(steps):
+    return {
+        "trainer": {
+            "batch_size": 8,
+            "max_epochs": 900,
+            "max_steps": steps,
+            "log_every_n_steps": 1,
+        },
+        "mining": {"num_negatives": 2},
+        "refresh": {"policy": "continuous"},
+    }
 
 
 @pytest.fixture
-def job(tiny_data, tiny_model, tmp_path):
+def job(request, tiny_data, tiny_model, tmp_path):
     """Begin a job: its folder, and how to start so many processes on it."""
     where = str(tiny_data), str(tiny_model), {}
-    config = config_of(*where, None, OPTIONS)
+    steps = getattr(request, "param", STEPS)
+    config = config_of(*where, None, options(steps))
     config.output = str(tmp_path / "run")
-    folder = begin(config)
-    return folder, lambda count: Processes(count, "jobs", "fitted", *where, str(folder), OPTIONS)
+    folder, last = begin(config), options(steps)
+    return folder, lambda count: Processes(count, "jobs", "fitted", *where, str(folder), last)
 
 
-def swaps(folder):
+def swaps(folder, steps=STEPS):
     rows = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    assert [row["step"] for row in rows] == list(range(1, steps + 1))
     return [row for row in rows if "refresh_overlap" in row]
 
 
@@ -60,6 +70,7 @@ def test_negatives_are_swapped_while_training_goes_on(job, count):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("job", [LONGER], indirect=True)
 def test_a_killed_miner_is_replaced(job):
     folder, start = job
     processes = start(1)
@@ -71,4 +82,4 @@ def test_a_killed_miner_is_replaced(job):
     codes, said = processes.all_ended()
     assert codes == [0], said
     assert "another takes its place" in said
-    assert swaps(folder)
+    assert swaps(folder, LONGER)

@@ -70,7 +70,8 @@ def test_ctrl_c_once_saves_and_twice_ends(fit: list[str], tmp_path: Path, times:
         process.send_signal(signal.SIGINT)
     err = process.communicate(timeout=120)[1]
     assert process.returncode == 130, err
-    assert err.endswith(f"whet: interrupted. Go on with: whet fit resume={run}\n")
+    goes_on = f"whet: interrupted. Go on with: whet fit resume={run} launch.num_workers=2\n"
+    assert err.endswith(goes_on)
     assert "Traceback" not in err
     assert processes_of(run) == []
 

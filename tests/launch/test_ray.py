@@ -105,7 +105,8 @@ def test_ctrl_c_saves_and_the_run_goes_on_elsewhere(
     process.send_signal(signal.SIGINT)
     err = process.communicate(timeout=300)[1]
     assert process.returncode == 130, err
-    assert err.endswith(f"whet: interrupted. Go on with: whet fit resume={run}\n")
+    goes_on = f"whet: interrupted. Go on with: whet fit resume={run} launch.mode=ray"
+    assert err.splitlines()[-1].startswith(f"{goes_on} launch.num_workers=2"), err
     assert "was ended" not in err and "Traceback" not in err
     wait_until(lambda: processes_of(run) == [])
     done = whet("fit", f"resume={run}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from importlib import import_module
 
 from whet.config import FitConfig
@@ -42,13 +41,13 @@ def _to_say_again(config: FitConfig) -> list[str]:
     """The words that a command which goes on with the run needs besides: a run folder does not
     decide where and by how many processes it is gone on with.
     """
-    from whet_launch.options.words import changed_options
+    from whet_launch.options.words import as_typed, changed_options
 
     words, command_line = (
         changed_options(config, {"output": None, "resume": None}),
         for_the_command_line(FitConfig),
     )
-    return [shlex.quote(word) for word in words if word.partition("=")[0] in command_line]
+    return [as_typed(word) for word in words if word.partition("=")[0] in command_line]
 
 
 def _where_it_says(config: FitConfig) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from functools import reduce
 from typing import Any
 
@@ -29,6 +30,17 @@ def changed_options(config: FitConfig, but: dict[str, Any]) -> list[str]:
         if value != _value(standard, key):
             words.append(f"{key}={_spelled(value)}")
     return words
+
+
+def as_typed(word: str) -> str:
+    """A word as a person types it into a shell, quoted once where it holds quotes of its own.
+
+    >>> print(as_typed("seed=3"), as_typed("launch.address='10.0.0.2:6379'"))
+    seed=3 "launch.address='10.0.0.2:6379'"
+    """
+    if "'" in word and not set(word) & set('"$`\\!'):
+        return f'"{word}"'
+    return shlex.quote(word)
 
 
 def refuse_secrets(words: list[str]) -> None:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +24,7 @@ if find_spec("triton") is None:
     sys.exit()
 
 import triton
+from roof import Tile, roof_of, usage
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -41,9 +40,9 @@ from whet_kernels.topk.gpu import (
 
 POINTERS = {"fp16": "*fp16", "bf16": "*bf16", "int8": "*i8"}
 COUNTED: tuple[tuple[bool, bool], ...] = (
-    (False, False),
     (True, False),
     (True, True),
+    (False, False),
 )  # above the ceiling, at the floor
 INT32 = {"out_ptr", "above_ptr", "floor_ptr", "near_ptr", "word_ptr", "row_ptr", "count_ptr"}
 INT32 |= {"found_ptr", "kept_ptr", "place_ptr"}
@@ -78,19 +77,19 @@ def compiled(
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
 
 
-def _usage(binary: Any) -> list[str]:
-    """Registers, stack, shared memory and instructions of a compiled kernel, as table cells."""
-    tools = Path(triton.__file__).parent / "backends/nvidia/bin"
+def _usage(binary: Any, tile: Tile | None = None) -> list[str]:
+    """Registers, stack, shared memory and instructions of a compiled kernel, as table cells; of a
+    product cut into tiles also what holds it (roof.py).
+    """
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary.asm["cubin"])
         file.flush()
-        command = [str(tools / "cuobjdump"), "-res-usage", file.name]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    registers, stack = (re.search(rf"{name}:(\d+)", told) for name in ("REG", "STACK"))
+        registers, stack = usage(Path(file.name))
+        roof = roof_of(Path(file.name), tile, binary.metadata.shared).cells() if tile else []
     ptx = binary.asm["ptx"]
-    cells = [registers[1] if registers else "?", stack[1] if stack else "?"]
-    cells.append(f"{binary.metadata.shared // 1024} KiB")
-    return cells + [str(ptx.count(word)) for word in ("wgmma.mma_async", "cp.async.cg", ".ftz")]
+    cells = [str(registers), str(stack), f"{binary.metadata.shared // 1024} KiB"]
+    cells += [str(ptx.count(word)) for word in ("wgmma.mma_async", "cp.async.cg", ".ftz")]
+    return cells + roof
 
 
 def _band(gear: str, dimension: int, tile: band_bits.BandTile, **flags: bool) -> Any:
@@ -134,19 +133,25 @@ def main() -> None:
     print(f"# The GPU kernels compiled for sm_90 by Triton {triton.__version__}\n")
     print("Stack holds what is spilled: 0 is none. Made by compile_sm90.py, without a GPU.\n")
     head = ["registers", "stack", "shared", "wgmma", "cp.async", "ftz"]
-    _row(["band words", "counts", "D", "tile", "warps", "stages", *head])
-    _row(["---"] * 12)
+    print(
+        "Blocks fit on a multiprocessor at a time; share is how much of its matrix rate the kernel"
+    )
+    print("can reach at most, by the model of roof.py.\n")
+    roof = ["blocks", "after, a score", "GPU fences", "share"]
+    _row(["band words", "counts", "D", "tile", "warps", "stages", *head, *roof])
+    _row(["---"] * 16)
     few = slice(1 if quick else None)
     for gear, (above, floor) in itertools.product(list(POINTERS)[few], COUNTED[few]):
         dimensions = (768,) if floor or not above else (384, 768)
         whole = gear == "int8"
-        tiles = band_bits.tiles_for(whole=whole, count_above=above, count_floor=floor)
+        tiles = band_bits.tiles_for(whole=whole, count_floor=floor)
         for dimension, tile in itertools.product(dimensions, tiles[few]):
             flags = {"COUNT_ABOVE": above, "COUNT_FLOOR": floor}
             told = "floor, ceiling" if floor else "ceiling" if above else "none"
             cells = [gear, told, str(dimension), f"{tile.queries} x {tile.rows} x {tile.depth}"]
-            usage = _usage(_band(gear, dimension, tile, **flags))
-            _row([*cells, str(tile.warps), str(tile.stages), *usage])
+            cut = Tile(tile.queries, tile.rows, tile.depth, dimension, tile.warps)
+            figures = _usage(_band(gear, dimension, tile, **flags), cut)
+            _row([*cells, str(tile.warps), str(tile.stages), *figures])
     print()
     _row(["other", *head])
     _row(["---"] * 7)

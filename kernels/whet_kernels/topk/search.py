@@ -80,4 +80,6 @@ def fits_on_gpu(corpus_ND: np.ndarray) -> bool:
     """Whether a corpus is copied to the GPU for its search; a larger one is streamed."""
     if not torch.cuda.is_available():
         return False
-    return bool(corpus_ND.nbytes < SHARE * torch.cuda.mem_get_info()[0])
+    # What torch keeps for later counts as taken to CUDA, and is free to us.
+    kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return bool(corpus_ND.nbytes < SHARE * (torch.cuda.mem_get_info()[0] + kept))

@@ -6,6 +6,10 @@ from importlib.util import find_spec
 
 from whet.mining.search.backend import Answer, Backend, Task
 
+# Multiplications that take a CPU about a second. To compile its kernels for a new dimension takes
+# the GPU's search longer than that.
+LEAST_PRODUCTS = 1 << 36
+
 
 def _missing() -> str:
     import torch
@@ -17,7 +21,11 @@ def _missing() -> str:
 
 def _suits(task: Task, k: int) -> tuple[bool, str]:
     missing = _missing()
-    return (False, missing.replace(" and", ",")) if missing else (True, "there is a GPU")
+    if missing:
+        return False, missing.replace(" and", ",")
+    if len(task.query_QD) * task.corpus_ND.size < LEAST_PRODUCTS:
+        return False, "a search so large that its kernels are worth compiling"
+    return True, "there is a GPU"
 
 
 def _run(task: Task, k: int) -> Answer:

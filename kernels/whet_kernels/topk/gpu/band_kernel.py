@@ -92,12 +92,6 @@ def _product(
 
 
 @triton.jit
-def _count(count_ptr, at_M, hit_MN):
-    """Add each query's hits to its count."""
-    tl.atomic_add(count_ptr + at_M, tl.sum(hit_MN.to(tl.int32), axis=1))
-
-
-@triton.jit
 def _by_word(part_MN, BINS: tl.constexpr):
     """The columns of a tile by word: [M, groups, 32, BINS]."""
     GROUPS: tl.constexpr = part_MN.shape[1] // (32 * BINS)
@@ -115,6 +109,27 @@ def packed_hits(hit_MN: tl.tensor, BINS: tl.constexpr) -> tl.tensor:
 
 
 @triton.jit
+def _ones(word):
+    """How many bits of each word are set (Warren, Hacker's Delight, figure 5-2)."""
+    word = word.to(tl.uint32, bitcast=True)
+    word = word - ((word >> 1) & 0x55555555)
+    word = (word & 0x33333333) + ((word >> 2) & 0x33333333)
+    word = (word + (word >> 4)) & 0x0F0F0F0F
+    return ((word * 0x01010101) >> 24).to(tl.int32)
+
+
+@triton.jit
+def _count(count_ptr, at_M, hit_MGB):
+    """Add each query's hits, given as words of bits, to its count.
+
+    Words, since 32 comparisons kept apart until the end would cost a program half its registers.
+    Relaxed: nobody reads a count before the kernel ends, and an order would be kept in each tile.
+    """
+    count_M = tl.sum(tl.sum(_ones(hit_MGB), axis=2), axis=1)
+    tl.atomic_add(count_ptr + at_M, count_M, sem="relaxed")
+
+
+@triton.jit(do_not_specialize=["ROWS"])  # the last slab's number of rows is no kernel of its own
 def _band_kernel(
     query_ptr,
     row_ptr,
@@ -152,24 +167,26 @@ def _band_kernel(
         score_MN = score_MN.to(tl.float32) * tl.load(row_scale_ptr + at_N)[None, :]
         score_MN = score_MN * scale_M[:, None]
     # Padded rows are zero vectors: their score 0 could lie in a band, so they are masked by place.
-    real_MN = (at_N < ROWS)[None, :]
-    high_MN = tl.load(high_ptr + at_M)[:, None]
-    # Counts include excluded rows; `write_results` takes those off on the host.
-    if COUNT_ABOVE:
-        _count(above_ptr, at_M, (score_MN > high_MN) & real_MN)
-    if COUNT_FLOOR:
-        edge_MN = tl.load(floor_high_ptr + at_M)[:, None]
-        # Rows too near to the floor to tell are counted apart: another pass decides them if need
-        # be.
-        near_MN = (score_MN >= tl.load(floor_low_ptr + at_M)[:, None]) & (score_MN <= edge_MN)
-        _count(floor_ptr, at_M, (score_MN > edge_MN) & real_MN)
-        _count(near_ptr, at_M, near_MN & real_MN)
-    inside_MN = (score_MN <= high_MN) & real_MN
+    real_1N = (at_N < ROWS)[None, :]
+    high_M1 = tl.load(high_ptr + at_M)[:, None]
     if BEST:
-        part_MN = tl.where(inside_MN, score_MN, -float("inf"))
+        part_MN = tl.where((score_MN <= high_M1) & real_1N, score_MN, -float("inf"))
         out_MW = tl.max(_by_word(part_MN, BINS), axis=2)
     else:
-        out_MW = packed_hits(inside_MN & (score_MN >= tl.load(low_ptr + at_M)[:, None]), BINS)
+        real_1GB = packed_hits(real_1N, BINS)
+        above_MGB = packed_hits(score_MN > high_M1, BINS)
+        at_least_MGB = packed_hits(score_MN >= tl.load(low_ptr + at_M)[:, None], BINS)
+        out_MW = at_least_MGB & ~above_MGB & real_1GB
+        # Counts include excluded rows; `write_results` takes those off on the host.
+        if COUNT_ABOVE:
+            _count(above_ptr, at_M, above_MGB & real_1GB)
+        if COUNT_FLOOR:
+            over_MGB = packed_hits(score_MN > tl.load(floor_high_ptr + at_M)[:, None], BINS)
+            from_MGB = packed_hits(score_MN >= tl.load(floor_low_ptr + at_M)[:, None], BINS)
+            _count(floor_ptr, at_M, over_MGB & real_1GB)
+            # Rows too near to the floor to tell are counted apart: another pass decides them if
+            # need be.
+            _count(near_ptr, at_M, from_MGB & ~over_MGB & real_1GB)
     WORDS: tl.constexpr = BN // 32
     out_MW = tl.reshape(out_MW, (BM, WORDS))
     at_W = tile * WORDS + tl.arange(0, WORDS)
@@ -179,8 +196,8 @@ def _band_kernel(
 
 # what is tried on a GPU, for 16 bits; benchmarks/mine/sm90.md says what each compiles to
 TILES = (
-    BandTile(128, 128, 64, 4, 8, 8, 4),
     BandTile(128, 128, 64, 4, 16, 8, 3),
+    BandTile(128, 128, 64, 4, 8, 8, 4),
     BandTile(128, 128, 64, 4, 8, 4, 3),
     BandTile(256, 128, 64, 4, 8, 8, 3),
     BandTile(128, 256, 64, 4, 8, 8, 3),
@@ -190,19 +207,15 @@ ON_GPU = BandTile(256, 256, 128, 4, 8, 8, 3)  # its sides are multiples of those
 INTERPRETED = BandTile(64, 128, 64, 2, 2, 4, 1)
 
 
-def tiles_for(*, whole: bool, count_above: bool, count_floor: bool) -> list[BandTile]:
+def tiles_for(*, whole: bool, count_floor: bool) -> list[BandTile]:
     """The tiles tried: 8-bit ones are twice as deep in the same bytes.
 
-    Those of 128 scores per thread leave few registers to count with: none that would spill is
-    tried.
+    With a floor those of 128 scores of 16 bits per thread would spill registers.
     """
     if INTERPRET:
         return [INTERPRETED]
     tiles = [tile._replace(depth=tile.depth * 2) if whole else tile for tile in TILES]
-    if not count_above:
-        return tiles
-    widest = 0 if whole or count_floor else 128
-    return [tile for tile in tiles if _scores_a_thread(tile) < 128 or tile.rows <= widest]
+    return [tile for tile in tiles if whole or not count_floor or _scores_a_thread(tile) < 128]
 
 
 def _scores_a_thread(tile: BandTile) -> int:
@@ -227,7 +240,7 @@ def _tuned(tiles: list[BandTile]) -> Any:
 
 @functools.cache
 def _kernel(*, whole: bool, best: bool, count_above: bool, count_floor: bool) -> Any:
-    tiles = tiles_for(whole=whole, count_above=count_above, count_floor=count_floor)
+    tiles = tiles_for(whole=whole, count_floor=count_floor)
     return _tuned(tiles[:1] if best else tiles)  # of a sample: not worth the trials
 
 

@@ -25,7 +25,7 @@ from whet_kernels.topk.gpu.slabs import rows_on
 from whet_kernels.topk.window import Exclude, TopK, Window
 
 MOST_EXCLUDED = 1024  # in the sample, for a query that a first bound is worth looking for
-EXCLUDED_NUMBERS = 1 << 20  # numbers of excluded rows scored at a time, 8 MiB in float64
+EXCLUDED_NUMBERS = 1 << 22  # numbers of excluded rows scored at a time, 32 MiB in float64
 
 
 def first_bound(block: GpuBlock) -> torch.Tensor:

@@ -207,6 +207,17 @@ def _admit_rows(
     tl.store(above_ptr + query, above)
 
 
+def halvings(longest: int) -> int:
+    """Steps that find a place in a list of so many, of few kinds: each is a kernel to compile.
+
+    >>> [halvings(longest) for longest in (0, 1, 7, 8, 127, 128, 1 << 20)]
+    [0, 4, 4, 8, 8, 16, 32]
+    """
+    if not longest:
+        return 0
+    return max(4, 1 << (int(longest).bit_length()).bit_length())
+
+
 class DeviceLimits(NamedTuple):
     """The window and the exclusions of a block of queries on its device."""
 
@@ -249,6 +260,6 @@ def admit_rows(
         first,
         hits.row_BF.shape[1],
         kept.row_BC.shape[1],
-        STEPS=int(limits.longest).bit_length() + 1 if limits.longest else 0,
+        STEPS=halvings(limits.longest),
         CHUNK=min(256, triton.next_power_of_2(hits.row_BF.shape[1])),
     )

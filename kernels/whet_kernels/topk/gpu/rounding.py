@@ -35,7 +35,7 @@ def _lowered(part_RD, scale_R, GEAR: tl.constexpr):
     return low_RD
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["COUNT"])  # the last slab's number of rows is no kernel of its own
 def _round_rows(
     vector_ptr,
     low_ptr,

@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -81,15 +82,37 @@ def _usage(binary: Any, tile: Tile | None = None) -> list[str]:
     """Registers, stack, shared memory and instructions of a compiled kernel, as table cells; of a
     product cut into tiles also what holds it (roof.py).
     """
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(binary.asm["cubin"])
-        file.flush()
-        registers, stack = usage(Path(file.name))
-        roof = roof_of(Path(file.name), tile, binary.metadata.shared).cells() if tile else []
+    with _cubin(binary) as path:
+        registers, stack = usage(path)
+        roof = roof_of(path, tile, binary.metadata.shared).cells() if tile else []
     ptx = binary.asm["ptx"]
     cells = [str(registers), str(stack), f"{binary.metadata.shared // 1024} KiB"]
     cells += [str(ptx.count(word)) for word in ("wgmma.mma_async", "cp.async.cg", ".ftz")]
     return cells + roof
+
+
+@contextmanager
+def _cubin(binary: Any) -> Iterator[Path]:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary.asm["cubin"])
+        file.flush()
+        yield Path(file.name)
+
+
+def check() -> None:
+    """SystemExit where the kernel that mining takes has lost what makes it fast: registers enough
+    for two blocks, few instructions behind the product, and no fence.
+    """
+    tile = band_bits.tiles_for(whole=False, count_floor=False)[0]
+    binary = _band("fp16", 768, tile)
+    cut = Tile(tile.queries, tile.rows, tile.depth, 768, tile.warps)
+    with _cubin(binary) as path:
+        roof = roof_of(path, cut, binary.metadata.shared)
+    if roof.stack or roof.blocks < 2 or roof.after > 11 or roof.fences:
+        raise SystemExit(
+            f"The band kernel compiles to {roof}: it should spill nothing, fit twice on a "
+            "multiprocessor, and have 11 instructions per score at most and no fence."
+        )
 
 
 def _band(gear: str, dimension: int, tile: band_bits.BandTile, **flags: bool) -> Any:
@@ -133,10 +156,8 @@ def main() -> None:
     print(f"# The GPU kernels compiled for sm_90 by Triton {triton.__version__}\n")
     print("Stack holds what is spilled: 0 is none. Made by compile_sm90.py, without a GPU.\n")
     head = ["registers", "stack", "shared", "wgmma", "cp.async", "ftz"]
-    print(
-        "Blocks fit on a multiprocessor at a time; share is how much of its matrix rate the kernel"
-    )
-    print("can reach at most, by the model of roof.py.\n")
+    print("Blocks fit on a multiprocessor at a time; share is how much of its matrix rate the")
+    print("kernel can reach at most, by the model of roof.py.\n")
     roof = ["blocks", "after, a score", "GPU fences", "share"]
     _row(["band words", "counts", "D", "tile", "warps", "stages", *head, *roof])
     _row(["---"] * 16)
@@ -157,6 +178,7 @@ def main() -> None:
     _row(["---"] * 7)
     for name, binary in _others(quick):
         _row([name, *_usage(binary)])
+    check()
     if quick:
         print("\nA quick run: everything ran, and most kernels were left out.")
 

@@ -1,0 +1,160 @@
+"""What is done by another program: the repository's own tests, compute-sanitizer, the mining table.
+
+None of it can be rehearsed: it needs a real device.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from folders import HERE, ROOT
+from stages import Here, LeftOut
+
+SANITIZERS = ("/usr/local/cuda/bin/compute-sanitizer", "/opt/cuda/bin/compute-sanitizer")
+ENDING = 20.0  # seconds that a program is given less than its stage, to be told about
+
+
+def _run(here: Here, command: list[str], log: str) -> tuple[int, list[str]]:
+    """Exit code (-9: stopped, over its time) and the lines it printed, which are in a file, too."""
+    path = here.out / log
+    with path.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+        )
+        try:
+            code = process.wait(max(5.0, here.seconds - ENDING))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)  # pytest then tells what it has
+            try:
+                process.wait(ENDING / 2)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            code = -9
+    return code, path.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
+def memory_check(here: Here) -> None:
+    """compute-sanitizer over small searches and a loss: accesses out of bounds or misaligned."""
+    here.needs_gpu()
+    tool = shutil.which("compute-sanitizer") or next(filter(os.path.exists, SANITIZERS), None)
+    if tool is None:
+        raise LeftOut("needs compute-sanitizer of the CUDA toolkit, not installed here")
+    code = (
+        f"import sys; sys.path.insert(0, {str(HERE)!r}); import folders, outside; "
+        "outside.small_calls()"
+    )
+    command = [tool, "--tool", "memcheck", "--error-exitcode", "9", sys.executable, "-c", code]
+    exit_code, said = _run(here, command, "memcheck.log")
+    summary = [line.strip("= ") for line in said if "ERROR SUMMARY" in line]
+    here.figure("summary", summary[-1] if summary else f"none, exit code {exit_code}")
+    if exit_code:
+        here.wrong("compute-sanitizer found errors or did not end: see memcheck.log")
+
+
+def small_calls() -> None:
+    """What is looked at under compute-sanitizer, which makes it some hundred times slower."""
+    import losses
+    import mining
+    import torch
+
+    for gear in mining.GEARS:
+        given = mining.problem(mining.Shape(70, 1501, 96, 8), ceiling=True, floor=True)
+        mining.found_on_gpu(given, gear)
+    for dtype in (torch.bfloat16, torch.float32):
+        losses.once(losses.vectors(150, 96, dtype), symmetric=True)
+    torch.cuda.synchronize()
+
+
+def gpu_tests(here: Here) -> None:
+    """The tests that only a GPU can run."""
+    here.needs_gpu()
+    files = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if "pytest.mark.gpu" in path.read_text(encoding="utf-8")
+    ]
+    _tests(here, [*files, "-m", "gpu"], "gpu_tests.log")
+
+
+def kernel_tests(here: Here) -> None:
+    """The tests of the kernels, which elsewhere run in Triton's interpreter."""
+    here.needs_gpu()
+    _tests(here, ["tests/kernels", "-m", "not gpu"], "kernel_tests.log")
+
+
+def _tests(here: Here, words: list[str], log: str) -> None:
+    here.needs("pytest")
+    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider"]
+    code, said = _run(here, [*command, "-rf", *words], log)
+    for count, word in re.findall(r"(\d+) (passed|failed|skipped|error)", said[-1] if said else ""):
+        here.figure(word, int(count))
+    for line in [line for line in said if line.startswith(("FAILED", "ERROR"))][:10]:
+        here.wrong(line[:160])
+    if code and not any(line.startswith("FAILED") for line in said):
+        here.wrong(f"exit code {code}: see {log}")
+
+
+def mining_table(here: Here) -> None:
+    """Whet, FAISS and torch over cuBLAS's product, at three widths."""
+    _table(here, ["compare"], "mining.csv")
+
+
+def mining_table_more(here: Here) -> None:
+    """More results per query, filters, many queries and documents, a corpus in host memory."""
+    _table(here, ["k", "filters", "streaming", "large"], "mining_more.csv")
+
+
+def _table(here: Here, groups: list[str], name: str) -> None:
+    here.needs_gpu()
+    results = here.out / name
+    results.unlink(missing_ok=True)
+    minutes = (here.seconds - 3 * ENDING) / 60  # a case that has begun is ended
+    command = [sys.executable, "benchmarks/mine/run.py", "--only", "gpu"]
+    command += ["--results", str(results), "--minutes", f"{minutes:.2f}", "--groups", *groups]
+    code, said = _run(here, command, results.with_suffix(".log").name)
+    take_table(here, results)
+    for line in said:
+        if "left out" in line or "out of time" in line:
+            here.note(line[:200])
+    if code:
+        here.wrong(f"exit code {code}: see {results.with_suffix('.log').name}")
+
+
+def take_table(here: Here, results: Path) -> None:
+    """Whet's figures of a results file of the mining benchmark; a wrong answer is told."""
+    if not results.exists():
+        here.wrong("no row was measured")
+        return
+    with results.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    here.figure("rows", len(rows))
+    for row in rows:
+        if row["part"] != "gpu" or not row["what"].startswith("whet"):
+            continue
+        if row["exact"] not in ("yes", "no answer", ""):
+            here.wrong(f"{row['what']}, {row['data']}, D={row['D']}: {row['exact']}")
+        for name, value in _figures(row).items():
+            here.figure(name, value)
+
+
+def _figures(row: dict[str, str]) -> dict[str, float]:
+    """Of a row: the plain names are those that goals.py asks for."""
+    usual = row["group"] == "search" and row["what"] == "whet" and row["data"] == "random"
+    case = f"{row['group']}, {row['what']}, {row['data']}, Q={row['Q']}, N={row['N']}, k={row['k']}"
+    name = f"D={row['D']}" if usual else f"{case}, filters {row['filters']}, D={row['D']}"
+    found = {}
+    if row["x_floor"]:
+        found[f"{name}, share of the roof"] = 1 / float(row["x_floor"])
+    if row["extra_mib"]:
+        found[f"{name}, MiB beyond inputs"] = float(row["extra_mib"])
+    if row["ratio"]:
+        rival = "FAISS" if row["against"] == "faiss bf16 then filter" else row["against"]
+        found[f"{name}, over {rival}"] = float(row["ratio"])
+    return found

@@ -151,6 +151,17 @@ def test_what_is_counted(gpu):
     assert "test_pretend_cuda.py" in gpu.report()
 
 
+def test_inference_mode_is_a_context_and_a_decorator(gpu):
+    given = torch.ones(2, device="cuda", requires_grad=True)
+    with torch.inference_mode():
+        assert not (given * 2).requires_grad
+        with torch.inference_mode(False):
+            pass
+    for decorated in (torch.inference_mode, torch.inference_mode()):
+        assert not decorated(lambda: given * 2)().requires_grad
+    assert torch.inference_mode(False)(lambda: given * 2)().requires_grad
+
+
 def test_triton_refuses_memory_of_the_host(gpu, monkeypatch):
     if os.environ.get("TRITON_INTERPRET") != "1":
         pytest.skip("TRITON_INTERPRET=1 is read when triton is first imported")

@@ -4,6 +4,7 @@ in the records however it ends.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from lines import Line, now, told
 from stages import Stage
 
 START_S = 180.0  # for a process to import torch and find its device; longer: something is wrong
+GRACE_S = 2.0
 PATIENCE = 20.0  # times the seconds of a stage, in a rehearsal
 
 
@@ -65,7 +67,10 @@ class Worker:
         self.line.send((stage.name, seconds))
 
     def end(self) -> None:
-        """Stop it and all that it has started."""
+        """Stop it and all that it has started; one that waits for a stage ends by itself."""
+        with contextlib.suppress(OSError):
+            self.line.send(None)
+            self.process.join(GRACE_S)
         if self.process.pid is not None:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -160,12 +161,20 @@ def pack_compiled(out: Path) -> int:
     return target.stat().st_size
 
 
-def unpack_compiled() -> bool:
+def unpack_compiled(packed: Path = COMPILED) -> bool:
     """Put what an earlier machine compiled into Triton's cache, if it was carried here."""
-    if not COMPILED.exists():
+    if not packed.exists():
         return False
     cache = Path(os.environ["TRITON_CACHE_DIR"])
     cache.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(COMPILED) as file:
+    with tarfile.open(packed) as file:
         file.extractall(cache, filter="data")
+    # Triton lists the files of a kernel by their whole paths, which were another machine's.
+    for listed in cache.rglob("__grp__*.json"):
+        group = json.loads(listed.read_text())
+        names = group.get("child_paths", {})
+        group["child_paths"] = {
+            name: str(listed.parent / name) for name in names if (listed.parent / name).exists()
+        }
+        listed.write_text(json.dumps(group))
     return True

@@ -76,7 +76,7 @@ def rehearse(stages: list[Stage], options: argparse.Namespace) -> None:
         write_page(kept, place.folder)
         found = kept.all()
         bad = [line for line in found if line["status"] in ("failed", "wrong")]
-        report(found, found[-1]["commit"], found[-1]["device"])
+        report(found, found[-1]["commit"], found[-1]["device"], judge=False)
         if bad:
             print((place.folder / "gpu.log").read_text(errors="replace")[-8000:])
             raise SystemExit(f"{len(bad)} stages went wrong: see above.")
@@ -137,14 +137,14 @@ def lacking(stages: list[Stage], known: dict[str, Line]) -> list[Stage]:
     return sorted(open_ones, key=lambda one: one.name in known)
 
 
-def report(found: list[Line], commit: str, device: str) -> None:
-    """The tables of stages and of goals."""
+def report(found: list[Line], commit: str, device: str, *, judge: bool = True) -> None:
+    """The tables of stages and of goals; figures of a rehearsal meet none."""
     newest = lines.newest(found, commit, device)
     print(f"\n{device}, {commit}\n")
     for stage in STAGES:
         line = newest.get(stage.name)
         print(lines.told(line) if line else f"{stage.name:<25} not yet")
-    verdicts = judged(newest)
+    verdicts = judged(newest if judge else {})
     print("\nGoals\n")
     print("\n".join(shown(verdicts)))
     told = ", ".join(f"{count} {word}" for word, count in counts(verdicts).items())

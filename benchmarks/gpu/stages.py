@@ -81,7 +81,15 @@ STAGES = (
     Stage("mining inside", "mining:inside", 90, "mining"),
     Stage("mining table", "outside:mining_table", 420, "mining"),
     Stage("mining table, more", "outside:mining_table_more", 200, "mining"),
+    Stage("encode", "encoding:alone", 240, "speed"),
+    Stage("encode beside others", "encoding:beside_others", 300, "speed"),
+    Stage("train", "steps:steps", 240, "speed"),
     Stage("loss", "losses:speed", 60, "speed"),
+    Stage("memory", "memory:peaks", 90, "speed"),
+    Stage("demo", "fits:demo", 240, "fits"),
+    Stage("refresh beside", "fits:continuous", 120, "fits"),
+    Stage("fsdp", "fits:fsdp", 120, "fits"),
+    Stage("zero offload", "fits:zero_offload", 180, "fits"),
 )
 GROUPS = tuple(dict.fromkeys(stage.group for stage in STAGES))
 

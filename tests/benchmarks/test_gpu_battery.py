@@ -86,6 +86,12 @@ def test_nothing_is_met_before_anything_was_measured(gpu: SimpleNamespace) -> No
     assert {one.word for one in gpu.goals.judged(nan)} == {"not measured"}
 
 
+def test_every_goal_names_a_stage(gpu: SimpleNamespace) -> None:
+    names = {stage.name for stage in gpu.stages.STAGES}
+    assert {goal.stage for goal in gpu.goals.GOALS} <= names
+    assert len({goal.name for goal in gpu.goals.GOALS}) == len(gpu.goals.GOALS)
+
+
 def test_goals_are_those_of_the_mining_benchmark(gpu: SimpleNamespace) -> None:
     """Which judges each row by itself."""
     text = (FOLDER / "mine" / "gpu_rows.py").read_text(encoding="utf-8")
@@ -269,3 +275,24 @@ def _hangs(line: Any, *_: Any) -> None:
     os.setsid()
     line.send(("facts", {"device": "none"}))
     time.sleep(600)
+
+
+def test_compiled_kernels_are_found_where_they_are_unpacked(
+    gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Triton's cache lists files by their whole paths."""
+    import machine
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "KERNEL").mkdir(parents=True)
+    names = ("k.json", "k.cubin", "k.ptx")
+    for name in names:
+        (here / "KERNEL" / name).write_text("{}")
+    paths = {name: str(here / "KERNEL" / name) for name in names}
+    (here / "KERNEL" / "__grp__k.json").write_text(json.dumps({"child_paths": paths}))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(here))
+    machine.pack_compiled(tmp_path)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(there))
+    assert machine.unpack_compiled(tmp_path / "triton.tgz")
+    listed = json.loads((there / "KERNEL" / "__grp__k.json").read_text())["child_paths"]
+    assert listed == {name: str(there / "KERNEL" / name) for name in ("k.json", "k.cubin")}

@@ -44,7 +44,7 @@ def main() -> None:
         rehearse(stages, options)
     elif options.page:
         kept = lines.Lines(options.records, Path(OUT) if OUT else None)
-        print(write_page(kept, options.records.parent))
+        print(write_page(kept, out_folder()))
     else:
         run(stages, options)
 
@@ -85,8 +85,7 @@ def rehearse(stages: list[Stage], options: argparse.Namespace) -> None:
 def run(stages: list[Stage], options: argparse.Namespace) -> None:
     """What this commit and device have no good line for, as far as the seconds go."""
     os.environ.pop("TRITON_INTERPRET", None)
-    out = Path(OUT) if OUT else folders.CARRIED / "out"
-    out.mkdir(parents=True, exist_ok=True)
+    out = out_folder()
     kept = lines.Lines(options.records, Path(OUT) if OUT else None)
     with tempfile.TemporaryDirectory(prefix="whet-gpu-") as scratch:
         prepare(Path(scratch))
@@ -109,6 +108,13 @@ def run(stages: list[Stage], options: argparse.Namespace) -> None:
     newest = lines.newest(found, commit, device)
     if any(newest.get(one.name, {}).get("status") in ("failed", "wrong") for one in stages):
         raise SystemExit(1)
+
+
+def out_folder() -> Path:
+    """Where logs, profiles and the page go."""
+    out = Path(OUT) if OUT else folders.CARRIED / "out"
+    out.mkdir(parents=True, exist_ok=True)
+    return out
 
 
 def prepare(scratch: Path) -> None:
@@ -175,11 +181,11 @@ def no_device(out: Path, why: str) -> str:
 
 
 def write_page(kept: lines.Lines, folder: Path) -> Path:
-    """The page of all records."""
+    """The page of all records, with the plot of the mining table where its rows are."""
     from page import page
 
     target = folder / "gpu.html"
-    target.write_text(page(kept.all()), encoding="utf-8")
+    target.write_text(page(kept.all(), [folder / "mining.csv"]), encoding="utf-8")
     return target
 
 

@@ -43,6 +43,10 @@ def line(stage: str, status: str = "ok", **figures: Any) -> dict[str, Any]:
         "figures": figures,
         "commit": "abc",
         "device": "a GPU",
+        "seconds": 1.0,
+        "why": "",
+        "notes": [],
+        "machine": {"versions": {"torch": "2"}},
         "time": "2026-01-01T00:00:00Z",
     }
 
@@ -296,3 +300,26 @@ def test_compiled_kernels_are_found_where_they_are_unpacked(
     assert machine.unpack_compiled(tmp_path / "triton.tgz")
     listed = json.loads((there / "KERNEL" / "__grp__k.json").read_text())["child_paths"]
     assert listed == {name: str(there / "KERNEL" / name) for name in ("k.json", "k.cubin")}
+
+
+def test_the_page_says_what_was_measured_and_what_was_not(
+    gpu: SimpleNamespace, tmp_path: Path
+) -> None:
+    import xml.etree.ElementTree as xml
+
+    from page import page
+
+    assert "Nothing has been measured yet" in page([])
+    figures = {"base 128 tokens, MFU": 0.3, "base 128 tokens, <forward>, MFU": 0.5}
+    found = [line("encode", **figures), {**line("loss", "failed"), "why": "a <b>"}]
+    text = page(found, [tmp_path / "mining.csv"])
+    assert "a GPU, abc" in text and "1 missed" in text and "15 not measured" in text
+    assert "a &lt;b&gt;" in text and "<b>" not in text and "<forward>" not in text
+    drawings = [part.partition("</svg>")[0] for part in text.split("<svg")[1:]]
+    assert len(drawings) == 2  # the goals, and utilisation
+    for drawing in drawings:
+        xml.fromstring(f"<svg{drawing}</svg>")
+    head = "part,device,group,what,data,Q,N,D,k,filters,against,x_floor,x_floor_cpu,exact"
+    row = "gpu,a GPU,search,whet,random,10,1000,768,64,on,,1.3,,yes"
+    (tmp_path / "mining.csv").write_text(f"{head}\n{row}\n")
+    assert page(found, [tmp_path / "mining.csv"]).count("<svg") == 3

@@ -1,5 +1,5 @@
 # make demo and make test do all the set-up on a machine with Python 3.11 to 3.13: the first call installs
-# into .venv, later calls find it done. For a GPU: make setup TORCH_INDEX= EXTRAS=gpu,dev
+# into .venv, later calls find it done. For a GPU: make setup TORCH_INDEX= EXTRAS=gpu,dev, then make gpu
 
 TORCH ?= torch==2.13.0
 # CPU builds, tried first: the plain Linux package brings gigabytes of CUDA. Empty: the plain package.
@@ -14,13 +14,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/installed
 DOCS := .venv/docs-installed
 
-.PHONY: help setup demo test test-slow test-nightly lint options docs clean
+.PHONY: help setup demo test test-slow test-nightly gpu lint options docs clean
 
 help:
 	@echo "make demo       make a model better on a small real data set (examples/nl2bash), under 10 minutes"
 	@echo "make test       all quick tests"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make test-nightly  slow tests of faults, of Ray clusters, and mutated files"
+	@echo "make gpu        on a CUDA GPU: is it right there, and how fast? 8 minutes per call; ARGS=--rehearse needs none"
 	@echo "make lint       ruff, mypy, import rules, spelling"
 	@echo "make docs       the site of docs/ and of the docstrings, into site/"
 	@echo "make options    write the lists of options again: docs/options.md, tests/house/options.txt"
@@ -40,6 +41,10 @@ test-slow: $(STAMP)
 
 test-nightly: $(STAMP)
 	$(BIN)/python -m pytest -m nightly
+
+# stages, --seconds 3600, --again, --page, --rehearse: ARGS="..."
+gpu: $(STAMP)
+	$(BIN)/python benchmarks/gpu/run.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

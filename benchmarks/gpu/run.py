@@ -39,7 +39,8 @@ def main() -> None:
     except ValueError as error:
         raise SystemExit(str(error)) from None
     if options.list:
-        print("\n".join(f"{one.group:<8} {one.name:<26} {one.seconds:4.0f} s" for one in STAGES))
+        for one in STAGES:
+            print(f"{one.group:<8} {one.name.replace(' ', '-'):<27} {one.seconds:4.0f} s")
     elif options.rehearse:
         rehearse(stages, options)
     elif options.page:

@@ -80,7 +80,7 @@ STAGES = (
     Stage("kernel tests", "outside:kernel_tests", 300, "right"),
     Stage("mining inside", "mining:inside", 90, "mining"),
     Stage("mining table", "outside:mining_table", 420, "mining"),
-    Stage("mining table, more", "outside:mining_table_more", 200, "mining"),
+    Stage("mining table more", "outside:mining_table_more", 200, "mining"),
     Stage("encode", "encoding:alone", 240, "speed"),
     Stage("encode beside others", "encoding:beside_others", 300, "speed"),
     Stage("train", "steps:steps", 240, "speed"),
@@ -95,15 +95,15 @@ GROUPS = tuple(dict.fromkeys(stage.group for stage in STAGES))
 
 
 def chosen(words: Iterable[str]) -> list[Stage]:
-    """The stages of these groups and names, in their order; all for none. ValueError for a word
-    that is neither.
+    """The stages of these groups and names, in their order; all for none. A name may have dashes in
+    place of blanks. ValueError for a word that is neither.
 
-    >>> [stage.name for stage in chosen(["loss", "ceilings"])]
-    ['ceilings', 'loss']
+    >>> [stage.name for stage in chosen(["loss", "fit-is-right"])]
+    ['fit is right', 'loss']
     """
-    asked = list(words)
+    asked = [word.replace("-", " ") for word in words]
     unknown = set(asked) - set(GROUPS) - {stage.name for stage in STAGES}
     if unknown:
-        names = ", ".join((*GROUPS, *(f'"{stage.name}"' for stage in STAGES)))
+        names = ", ".join((*GROUPS, *(stage.name.replace(" ", "-") for stage in STAGES)))
         raise ValueError(f"No stage {', '.join(sorted(unknown))}. There are: {names}.")
     return [stage for stage in STAGES if not asked or stage.group in asked or stage.name in asked]

@@ -151,6 +151,15 @@ def test_what_is_counted(gpu):
     assert "test_pretend_cuda.py" in gpu.report()
 
 
+def test_a_generator_of_the_device_draws_for_it(gpu):
+    first, second = (torch.Generator(device="cuda").manual_seed(3) for _ in range(2))
+    assert first.device.type == "cuda" and torch.Generator().device.type == "cpu"
+    drawn = torch.rand(5, device="cuda", generator=first)
+    assert drawn.device.type == "cuda"
+    assert torch.equal(drawn.cpu(), torch.rand(5, device="cuda", generator=second).cpu())
+    assert torch.randint(9, (4,), device="cuda", generator=first).device.type == "cuda"
+
+
 def test_inference_mode_is_a_context_and_a_decorator(gpu):
     given = torch.ones(2, device="cuda", requires_grad=True)
     with torch.inference_mode():

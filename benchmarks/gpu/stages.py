@@ -54,11 +54,6 @@ class Here:
         """Say what a reader should know, a case that was left out, say."""
         self.tell("note", what)
 
-    def needs_gpu(self) -> None:
-        """Leave the stage out of a rehearsal: what it does needs a real device."""
-        if self.rehearsed:
-            raise LeftOut("needs a real GPU")
-
     def needs(self, *modules: str) -> None:
         """Leave the stage out where a package is missing."""
         lacking = [name for name in modules if find_spec(name) is None]

@@ -49,8 +49,11 @@ class Worker:
         self.process = spawn.Process(target=work, args=arguments)
         self.process.start()
         theirs.close()
-        kind, self.facts = self.heard(time.monotonic() + START_S)
-        assert kind == "facts"
+        try:
+            _, self.facts = self.heard(time.monotonic() + START_S)
+        except Lost:
+            self.end()
+            raise
 
     def heard(self, until: float) -> tuple[str, Any]:
         """What it tells next; Lost when it is over time or dead."""
@@ -97,12 +100,14 @@ class Battery:
     worker: Worker | None = None
     began: float = field(default_factory=time.monotonic)
     late: list[str] = field(default_factory=list)  # stages that there was no time for
+    known: dict[str, Any] = field(default_factory=dict)  # the facts as they were told last
 
     def facts(self) -> dict[str, Any]:
         """Of the machine; starts the process where there is none. Lost where it does not come."""
         if self.worker is None:
             self.worker = Worker(self.settings)
-        return self.worker.facts
+            self.known = self.worker.facts
+        return self.known
 
     def left(self) -> float:
         """Seconds until the end of the call."""
@@ -133,18 +138,16 @@ class Battery:
         line: Line = {"stage": stage.name, "figures": {}, "wrong": [], "notes": []}
         try:
             line |= {"status": "failed", "why": "interrupted"}  # unless it ends in another way
-            facts = self.facts()
+            self.facts()
             line["status"], line["why"] = self._done(stage, line)
         except Lost as why:
             line["status"], line["why"] = "failed", str(why)
-            facts = self.worker.facts if self.worker else {}
         except KeyboardInterrupt:
-            self._finish(line, began, self.worker.facts if self.worker else {})
-            self.keep(line)
+            self.keep(self._finish(line, began))
             raise
         if line["status"] == "failed":
             self.end()
-        return self._finish(line, began, facts)
+        return self._finish(line, began)
 
     def _done(self, stage: Stage, line: Line) -> tuple[str, str]:
         assert self.worker is not None
@@ -160,10 +163,10 @@ class Battery:
             else:
                 line["wrong" if kind == "wrong" else "notes"].append(told)
 
-    def _finish(self, line: Line, began: float, facts: dict[str, Any]) -> Line:
+    def _finish(self, line: Line, began: float) -> Line:
         line["seconds"] = round(time.monotonic() - began, 1)
-        line |= {"commit": self.settings.commit, "device": facts.get("device", "unknown")}
-        line["machine"] = {name: value for name, value in facts.items() if name != "device"}
+        line |= {"commit": self.settings.commit, "device": self.known.get("device", "unknown")}
+        line["machine"] = {name: value for name, value in self.known.items() if name != "device"}
         line["time"] = now()
         self.say(told(line))
         return line

@@ -136,7 +136,10 @@ def beside_others(here: Here) -> None:
         }
         for attention in attentions:
             for batch in BATCHES[: 1 if here.rehearsed else None]:
-                ways[f"{attention} {batch}"] = _theirs(folder, attention, batch, texts)
+                try:
+                    ways[f"{attention} {batch}"] = _theirs(folder, attention, batch, texts)
+                except (ImportError, ValueError) as error:  # a model that has not this attention
+                    here.note(f"{attention} is left out: {str(error)[:120]}")
         _compare(here, f"{shape} {tokens} tokens", ways, count)
 
 

@@ -27,7 +27,7 @@ def on_path() -> None:
     sys.path[:] = [*first, *between, *last]
     before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     kept = [path for path in before if path and path not in (*first, *last)]
-    # not this folder: a module of it could hide one that a test imports
+    # not the benchmarks' folders: a module there could hide one that a test imports
     os.environ["PYTHONPATH"] = os.pathsep.join([*first[1:], *kept, *last[1:]])
 
 

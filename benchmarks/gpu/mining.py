@@ -130,6 +130,6 @@ def _profile(here: Here, search: timing.Run, dimension: int) -> None:
     table = events.table(sort_by="self_device_time_total", row_limit=30)
     (here.out / f"mining_profile_{dimension}.txt").write_text(table)
     busy = sum(event.self_device_time_total for event in events) / 1e6
-    launches = sum(event.count for event in events if event.key == "cudaLaunchKernel")
+    launches = sum(event.count for event in events if "LaunchKernel" in event.key)
     here.figure(f"D={dimension}, device busy", busy / seconds)
     here.figure(f"D={dimension}, launches", launches)

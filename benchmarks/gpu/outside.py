@@ -28,7 +28,9 @@ ENDING = 20.0  # seconds that a program is given less than its stage, to be told
 
 
 def _run(here: Here, command: list[str], log: str) -> tuple[int, list[str]]:
-    """Exit code (-9: stopped, over its time) and the lines it printed, which are in a file, too."""
+    """Exit code and the lines it printed, which are in a file, too. TimeoutError where it had to be
+    stopped.
+    """
     path = here.out / log
     with path.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
@@ -42,7 +44,7 @@ def _run(here: Here, command: list[str], log: str) -> tuple[int, list[str]]:
                 process.wait(ENDING / 2)
             except subprocess.TimeoutExpired:
                 process.kill()
-            code = -9
+            raise TimeoutError(f"over its {here.seconds:.0f} s: see {log}") from None
     return code, path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
@@ -131,13 +133,16 @@ def _table(here: Here, groups: list[str], name: str) -> None:
     minutes = (here.seconds - 3 * ENDING) / 60  # a case that has begun is ended
     command = [sys.executable, "benchmarks/mine/run.py", "--only", "gpu"]
     command += ["--results", str(results), "--minutes", f"{minutes:.2f}", "--groups", *groups]
-    code, said = _run(here, command, results.with_suffix(".log").name)
-    take_table(here, results)
+    log = results.with_suffix(".log").name
+    try:
+        code, said = _run(here, command, log)
+    finally:
+        take_table(here, results)  # rows are there as soon as they are measured
     for line in said:
         if "left out" in line or "out of time" in line:
             here.note(line[:200])
-    if code:
-        here.wrong(f"exit code {code}: see {results.with_suffix('.log').name}")
+    if code:  # a group failed; what is wrong stands in the rows
+        raise RuntimeError(f"exit code {code}: see {log}")
 
 
 def _rehearsed(groups: list[str], results: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from mining import GEARS, WINDOWS, Shape
 from stages import Here
 
-CHECKED = 60  # queries of a search that the oracle answers: it looks at every score in float64
+CHECKED = 32  # queries of a search that the oracle answers: it looks at every score in float64
 # Length of the difference of two unit vectors. A format of 8 or 11 bits loses 0.4 or 0.05 % each
 # time it rounds, and some dozen such errors add up over the layers.
 VECTORS_APART = {"bf16": 0.05, "fp16": 0.01, "fp32": 1e-4}

@@ -28,6 +28,8 @@ from battery import Battery, Line, Lost, Settings
 from goals import counts, judged, shown
 from stages import STAGES, Stage, chosen
 
+from whet_launch.options.environment import prepare_for_torch
+
 OUT = os.environ.get("OUT")
 
 
@@ -123,7 +125,7 @@ def prepare(scratch: Path) -> None:
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     os.environ["WHET_CACHE"] = str(scratch / "cache")  # vectors found there would be no measurement
     os.environ.setdefault("TRITON_CACHE_DIR", str(folders.CARRIED / "triton"))
-    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    prepare_for_torch(os.environ)  # as whet's own processes have it
 
 
 def battery_of(

@@ -233,6 +233,24 @@ def test_a_stage_gets_its_line_however_it_ends(gpu: SimpleNamespace, play: Any) 
     assert json.loads(json.dumps(found)) == found
 
 
+def test_a_device_that_does_not_come_back_is_still_named(
+    gpu: SimpleNamespace, play: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failure the next process may not find the device: each stage has its line."""
+    begin = Played.__init__
+
+    def once(self: Any, settings: Any) -> None:
+        begin(self, settings)
+        if Played.started > 1:
+            raise gpu.battery.Lost("the process died, with exit code 1")
+
+    monkeypatch.setattr(Played, "__init__", once)
+    lost = gpu.battery.Lost("over its time")
+    found, _ = play({"ceilings": [lost], "mining is right": [], "loss": []})
+    assert [(one["status"], one["device"]) for one in found] == [("failed", "a GPU")] * 3
+    assert found[2]["why"] == "the process died, with exit code 1"
+
+
 def test_no_stage_is_begun_that_may_not_end_in_time(play: Any) -> None:
     script = {name: [("end", ("ok", ""))] for name in ("ceilings", "mining table", "loss")}
     found, late = play(script, seconds=100.0)

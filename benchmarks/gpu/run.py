@@ -169,9 +169,12 @@ def what_next(newest: dict[str, Line], late: list[str], out: Path) -> list[str]:
         rows.append(f"What they printed is in {out / 'gpu.log'}.")
     if late:
         rows.append(f"No time was left for {', '.join(late)}. The same command goes on with them.")
-    elif not bad:
-        rows.append(f"All that can be done here is done. The page: {out / 'gpu.html'}")
-    return rows
+    others = [one.name for one in STAGES if one.name not in newest and one.name not in late]
+    if others:
+        rows.append(f"Not asked for yet: {', '.join(others)}. `make gpu` does them.")
+    if not (bad or late or others):
+        rows.append("All that can be done here is done.")
+    return [*rows, f"The page: {out / 'gpu.html'}"]
 
 
 def no_device(out: Path, why: str) -> str:

@@ -153,6 +153,21 @@ def test_a_call_goes_on_with_what_has_no_good_line(gpu: SimpleNamespace) -> None
         gpu.stages.chosen(["mistake"])
 
 
+def test_a_call_says_what_to_do_next(gpu: SimpleNamespace, tmp_path: Path) -> None:
+    done = {stage.name: line(stage.name) for stage in gpu.stages.STAGES}
+
+    def told(newest: dict[str, Any], late: list[str]) -> str:
+        return "\n".join(gpu.run.what_next(newest, late, tmp_path))
+
+    assert "All that can be done here is done." in told(done, [])
+    some = {name: one for name, one in done.items() if name not in ("loss", "encode")}
+    text = told(some, ["encode"])
+    assert "No time was left for encode." in text and "Not asked for yet: loss." in text
+    assert "All that" not in text
+    failed = {**done, "loss": {**line("loss", "failed"), "why": "over its time"}}
+    assert "loss: failed. over its time" in told(failed, []) and "gpu.log" in told(failed, [])
+
+
 def test_lines_are_in_every_copy_and_a_cut_one_is_left_out(
     gpu: SimpleNamespace, tmp_path: Path
 ) -> None:

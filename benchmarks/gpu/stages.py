@@ -82,7 +82,7 @@ STAGES = (
     Stage("loss", "losses:speed", 60, "speed"),
     Stage("memory", "memory:peaks", 90, "speed"),
     Stage("demo", "fits:demo", 240, "fits"),
-    Stage("refresh beside", "fits:continuous", 120, "fits"),
+    Stage("refresh beside", "fits:continuous", 180, "fits"),
     Stage("fsdp", "fits:fsdp", 120, "fits"),
     Stage("zero offload", "fits:zero_offload", 180, "fits"),
 )

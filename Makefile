@@ -44,7 +44,7 @@ test-nightly: $(STAMP)
 
 # stages, --seconds 3600, --again, --page, --rehearse: ARGS="..."
 gpu: $(STAMP)
-	$(BIN)/python benchmarks/gpu/run.py $(ARGS)
+	$(BIN)/python benchmarks/gpu/make_gpu.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -60,7 +60,8 @@ class Worker:
         try:
             if not self.line.poll(max(0.0, until - time.monotonic())):
                 raise Lost("over its time")
-            return self.line.recv()
+            news: tuple[str, Any] = self.line.recv()
+            return news
         except (EOFError, ConnectionError):
             self.process.join(10)
             raise Lost(f"the process died, {_how(self.process.exitcode)}") from None

@@ -105,7 +105,8 @@ def _forward(here: Here, case: str, encoder: Any, tokens: int) -> None:
     def run(full: bool) -> Callable[[], torch.Tensor]:
         def once() -> torch.Tensor:
             with torch.inference_mode():
-                return half(ids, mask, full=full)
+                vector_BD: torch.Tensor = half(ids, mask, full=full)
+                return vector_BD
 
         return once
 

@@ -14,7 +14,7 @@ import made
 import mining
 import torch
 from stages import Here
-from steps import Case, config_of, parts_of
+from training_steps import Case, config_of, parts_of
 
 
 def peaks(here: Here) -> None:

@@ -153,7 +153,7 @@ def _rehearsed(groups: list[str], results: Path) -> None:
 
         bench: Any = gpu.Bench
 
-        class Small(bench):
+        class Small(bench):  # type: ignore[misc]  # of a module that is found when it runs
             """A few queries and rows; after the first problem there is no time left."""
 
             def size(self, large: int) -> int:

@@ -78,7 +78,7 @@ STAGES = (
     Stage("mining table more", "outside:mining_table_more", 200, "mining"),
     Stage("encode", "encoding:alone", 240, "speed"),
     Stage("encode beside others", "encoding:beside_others", 300, "speed"),
-    Stage("train", "steps:steps", 240, "speed"),
+    Stage("train", "training_steps:steps", 240, "speed"),
     Stage("loss", "losses:speed", 60, "speed"),
     Stage("memory", "memory:peaks", 90, "speed"),
     Stage("demo", "fits:demo", 240, "fits"),

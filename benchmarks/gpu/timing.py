@@ -57,7 +57,7 @@ def on_device(run: Run, here: Here, *, times: int = 9) -> float:
         end.record()
         torch.cuda.synchronize()
         found.append(start.elapsed_time(end) / 1e3)
-    return statistics.median(found)
+    return float(statistics.median(found))
 
 
 def by_clock(run: Run, here: Here, *, times: int = 3) -> float:
@@ -72,7 +72,7 @@ def by_clock(run: Run, here: Here, *, times: int = 3) -> float:
         run()
         torch.cuda.synchronize()
         found.append(time.perf_counter() - began)
-    return statistics.median(found)
+    return float(statistics.median(found))
 
 
 def forward_flops(encoder: Any, lengths: list[int]) -> float:

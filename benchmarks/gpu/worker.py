@@ -92,6 +92,6 @@ def pretended_device() -> Iterator[Any]:
     from whet_kernels.topk.gpu import search
 
     # The interpreter takes memory of the host; here it is given what claims to be a device's.
-    search.INTERPRET = False
+    search.INTERPRET = False  # type: ignore[attr-defined]
     with pretend_cuda() as device:
         yield device

@@ -5,6 +5,8 @@ whether goals are judged right.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,8 +28,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     import battery
     import goals
     import lines
+    import make_gpu as run
     import outside
-    import run
     import stages
 
     return SimpleNamespace(
@@ -340,7 +342,7 @@ def test_the_page_says_what_was_measured_and_what_was_not(
 ) -> None:
     import xml.etree.ElementTree as xml
 
-    from page import page
+    from gpu_page import page
 
     assert "Nothing has been measured yet" in page([])
     figures = {"base 128 tokens, MFU": 0.3, "base 128 tokens, <forward>, MFU": 0.5}
@@ -356,3 +358,15 @@ def test_the_page_says_what_was_measured_and_what_was_not(
     row = "gpu,a GPU,search,whet,random,10,1000,768,64,on,,1.3,,yes"
     (tmp_path / "mining.csv").write_text(f"{head}\n{row}\n")
     assert page(found, [tmp_path / "mining.csv"]).count("<svg") == 3
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.timeout(1200)
+def test_the_whole_battery_is_rehearsed() -> None:
+    """Whole fits in Triton's interpreter take minutes."""
+    script = Path(__file__).parents[2] / "benchmarks/gpu/make_gpu.py"
+    done = subprocess.run(
+        [sys.executable, "-B", str(script), "--rehearse"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -8,13 +8,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 ELSEWHERE = {"mine/run.py": "tests/mine/test_mine_benchmark.py"}  # which also reads its results
-LONG = {"gpu/run.py": 900}  # seconds, where it is not TIME: whole fits in Triton's interpreter
 TIME = 250
 WRITTEN = (".jsonl", ".json", ".csv", ".md", ".svg")
 
@@ -72,10 +70,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shared")
 
 
-def _each() -> list[Any]:
-    """The scripts run here, each with its time."""
-    marks = {name: pytest.mark.timeout(LONG.get(name, TIME) + 50) for name in SCRIPTS}
-    return [pytest.param(name, marks=marks[name]) for name in SCRIPTS if name not in ELSEWHERE]
+def _each() -> list[str]:
+    """The scripts run here."""
+    return [name for name in SCRIPTS if name not in ELSEWHERE]
 
 
 @pytest.mark.slow
@@ -102,7 +99,7 @@ def _run(script: str, shared: Path, folder: Path) -> tuple[int, str]:
         start_new_session=True,
     )
     try:
-        said, _ = process.communicate(timeout=LONG.get(script, TIME))
+        said, _ = process.communicate(timeout=TIME)
         return process.returncode, said
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)

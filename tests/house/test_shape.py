@@ -47,7 +47,7 @@ def _overrides_a_library(source: Source, node: ast.FunctionDef | ast.AsyncFuncti
 
 def _is_kernel(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Triton knows no keyword-only arguments, and a kernel takes a pointer for every tensor."""
-    return any(ast.unparse(decorator) == "triton.jit" for decorator in node.decorator_list)
+    return any(ast.unparse(mark).startswith("triton.jit") for mark in node.decorator_list)
 
 
 @each_file

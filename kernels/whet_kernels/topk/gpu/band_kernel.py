@@ -162,10 +162,9 @@ def _band_kernel(
     at_N = tile * BN + tl.arange(0, BN)
     score_MN = _product(query_ptr, row_ptr, at_M, at_N, DEPTH, BK, WHOLE)
     if WHOLE:
-        scale_M = tl.load(query_scale_ptr + at_M)
         # int32 sums are exact: the three roundings here are all there are (`score_error`).
         score_MN = score_MN.to(tl.float32) * tl.load(row_scale_ptr + at_N)[None, :]
-        score_MN = score_MN * scale_M[:, None]
+        score_MN *= tl.load(query_scale_ptr + at_M)[:, None]
     # Padded rows are zero vectors: their score 0 could lie in a band, so they are masked by place.
     real_1N = (at_N < ROWS)[None, :]
     high_M1 = tl.load(high_ptr + at_M)[:, None]
@@ -184,8 +183,7 @@ def _band_kernel(
             over_MGB = packed_hits(score_MN > tl.load(floor_high_ptr + at_M)[:, None], BINS)
             from_MGB = packed_hits(score_MN >= tl.load(floor_low_ptr + at_M)[:, None], BINS)
             _count(floor_ptr, at_M, over_MGB & real_1GB)
-            # Rows too near to the floor to tell are counted apart: another pass decides them if
-            # need be.
+            # Too near to the floor to tell: another pass decides them if need be.
             _count(near_ptr, at_M, from_MGB & ~over_MGB & real_1GB)
     WORDS: tl.constexpr = BN // 32
     out_MW = tl.reshape(out_MW, (BM, WORDS))

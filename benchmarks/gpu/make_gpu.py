@@ -1,11 +1,11 @@
 """Is Whet right on a GPU, and how fast is it there? All checks and measurements, by one command.
 
-    python benchmarks/gpu/run.py                # goes on with what this commit and device lack
-    python benchmarks/gpu/run.py right mining   # some groups or stages: --list names them
-    python benchmarks/gpu/run.py --again loss   # once more
-    python benchmarks/gpu/run.py --page         # the page of what there is; nothing is measured
-    python benchmarks/gpu/run.py --rehearse     # no GPU: tiny shapes on a pretended one
-    python benchmarks/gpu/run.py --quick        # the same
+    python benchmarks/gpu/make_gpu.py                # goes on with what this commit and device lack
+    python benchmarks/gpu/make_gpu.py right mining   # some groups or stages: --list names them
+    python benchmarks/gpu/make_gpu.py --again loss   # once more
+    python benchmarks/gpu/make_gpu.py --page         # the page of what there is, measuring nothing
+    python benchmarks/gpu/make_gpu.py --rehearse     # no GPU: tiny shapes on a pretended one
+    python benchmarks/gpu/make_gpu.py --quick        # the same of the stages that take seconds
 
 Correctness comes first. A stage that could not end within --seconds is not begun, so a call ends in
 time; call again for the rest. Each stage adds a line to records/gpu.jsonl, and in $OUT where that
@@ -24,13 +24,17 @@ from pathlib import Path
 import folders
 import lines
 import tiny
-from battery import Battery, Line, Lost, Settings
+from battery import Battery, Lost, Settings
 from goals import counts, judged, shown
 from stages import STAGES, Stage, chosen
 
 from whet_launch.options.environment import prepare_for_torch
 
 OUT = os.environ.get("OUT")
+QUICK = {
+    *("ceilings", "mining is right", "loss is right", "cached gradients are right"),
+    *("vectors are right", "encode", "loss"),
+}
 
 
 def main() -> None:
@@ -43,6 +47,9 @@ def main() -> None:
     if options.list:
         for one in STAGES:
             print(f"{one.group:<8} {one.name.replace(' ', '-'):<27} {one.seconds:4.0f} s")
+    elif options.quick:
+        options.rehearse = True
+        rehearse([one for one in stages if one.name in QUICK], options)
     elif options.rehearse:
         rehearse(stages, options)
     elif options.page:
@@ -62,7 +69,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--records", type=Path, default=lines.RECORDS.path, metavar="FILE")
     parser.add_argument("--page", action="store_true", help="write the page of the records")
     parser.add_argument("--rehearse", action="store_true", help="tiny, on a pretended GPU")
-    parser.add_argument("--quick", action="store_true", dest="rehearse", help="the same")
+    parser.add_argument("--quick", action="store_true", help="the same of stages of seconds")
     return parser.parse_args()
 
 
@@ -138,7 +145,7 @@ def battery_of(
     return Battery(settings, kept.keep, lambda words: print(words, flush=True))
 
 
-def lacking(stages: list[Stage], known: dict[str, Line]) -> list[Stage]:
+def lacking(stages: list[Stage], known: dict[str, lines.Line]) -> list[Stage]:
     """Those without a good line; those never tried first, so that one that fails each time does
     not take the time of the others.
     """
@@ -146,7 +153,7 @@ def lacking(stages: list[Stage], known: dict[str, Line]) -> list[Stage]:
     return sorted(open_ones, key=lambda one: one.name in known)
 
 
-def report(found: list[Line], commit: str, device: str, *, judge: bool = True) -> None:
+def report(found: list[lines.Line], commit: str, device: str, *, judge: bool = True) -> None:
     """The tables of stages and of goals; figures of a rehearsal meet none."""
     newest = lines.newest(found, commit, device)
     print(f"\n{device}, {commit}\n")
@@ -160,7 +167,7 @@ def report(found: list[Line], commit: str, device: str, *, judge: bool = True) -
     print(f"\n{told}")
 
 
-def what_next(newest: dict[str, Line], late: list[str], out: Path) -> list[str]:
+def what_next(newest: dict[str, lines.Line], late: list[str], out: Path) -> list[str]:
     """What to do after this call."""
     rows = [""]
     bad = [line for line in newest.values() if line["status"] in ("failed", "wrong")]
@@ -188,7 +195,7 @@ def no_device(out: Path, why: str) -> str:
 
 def write_page(kept: lines.Lines, folder: Path) -> Path:
     """The page of all records, with the plot of the mining table where its rows are."""
-    from page import page
+    from gpu_page import page
 
     target = folder / "gpu.html"
     target.write_text(page(kept.all(), [folder / "mining.csv"]), encoding="utf-8")

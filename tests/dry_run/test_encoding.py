@@ -68,3 +68,21 @@ def test_a_table_is_tokenised_beside_the_gpu(
     assert all(name.startswith("tokenizer") for name in threads), threads
     wanted_ND = encode_texts(encoder, corpus.texts(np.arange(120)), "document", config)
     assert np.abs(embeddings.vectors - wanted_ND).max() < 1e-6
+
+
+def test_a_cross_encoder_scores_in_16_bits(tiny_model: Path, tmp_path: Path) -> None:
+    """As a CPU does, to their rounding."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from whet.mining.crossencoder import CrossEncoder
+
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1)
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    pairs = TEXTS[:9], TEXTS[9:18]
+    cpu_M = CrossEncoder(str(tmp_path)).scores(*pairs)
+    with pretend_cuda() as gpu:
+        half_M = CrossEncoder(str(tmp_path)).scores(*pairs)
+        kinds = {kind for _, kind in gpu.attention}
+    assert kinds and all("float32" not in kind.split(",")[0] for kind in kinds), kinds
+    assert 0 < np.abs(half_M - cpu_M).max() < 0.01

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from whet.config import MiningConfig, ModelConfig
+from whet.config import EncodeConfig, MiningConfig, ModelConfig
 from whet.errors import ConfigError
 from whet.mining.propose import Rescore
 from whet.model.folder import find_folder
@@ -42,8 +42,9 @@ class CrossEncoder:
         """Load it from a folder or a Hugging Face name, as `Encoder.load` does; code of its own it
         never runs. Raises ConfigError and EnvironmentRefused as that does.
         """
-        import torch
         from transformers import AutoModelForSequenceClassification
+
+        from whet.processes.devices import choose_device, choose_precision
 
         folder = find_folder(ModelConfig(name=name), "mining.cross_encoder")
         self._model: Any = load_transformer(folder, AutoModelForSequenceClassification)
@@ -60,7 +61,10 @@ class CrossEncoder:
                 f"mining.cross_encoder={printable(name)} has {outputs} outputs, a reranker has 1 "
                 "or 2. Give another."
             )
-        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        encode = EncodeConfig(device=device)
+        self._device = choose_device(encode)
+        # In 32 bits a GPU would do a tenth of the pairs per second.
+        self._precision = choose_precision(encode, self._device)
         self._model.to(self._device).eval()
         with library_errors(folder):
             settings = getattr(self._model.config, "sentence_transformers", None) or {}
@@ -75,6 +79,8 @@ class CrossEncoder:
         """Float32 [M] of the pairs (queries[m], documents[m]), in batches of like length."""
         import torch
 
+        from whet.processes.devices import casting
+
         encoded = self._tokenizer(
             queries, documents, truncation="longest_first", max_length=self._max_length
         )
@@ -87,7 +93,7 @@ class CrossEncoder:
             order = order[len(batch) :]
             inputs = {name: [values[int(m)] for m in batch] for name, values in encoded.items()}
             padded = self._tokenizer.pad(inputs, return_tensors="pt").to(self._device)
-            with torch.inference_mode():
+            with torch.inference_mode(), casting(self._device, self._precision):
                 logits_BO = self._model(**padded).logits.float()
             score_M[batch] = self._activate(logits_BO).cpu().numpy()
         return score_M

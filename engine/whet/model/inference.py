@@ -17,7 +17,7 @@ from whet.config import EncodeConfig
 from whet.errors import ConfigError
 from whet.model.loading import check_known
 from whet.printable import printable
-from whet.processes.devices import PRECISIONS, choose_device, choose_precision
+from whet.processes.devices import PRECISIONS, casting, choose_device, choose_precision
 
 if TYPE_CHECKING:
     from whet.model.encoder import Encoder
@@ -110,13 +110,11 @@ def _as_precise(
     A GPU gets the weights in 16 bits: to cast them in every forward, and to carry what lies between
     the products in 32 bits, would cost it as much as the products. A CPU casts.
     """
-    if precision == "fp32":
-        yield encoder.forward_tokens
-    elif device.type == "cuda":
+    if device.type == "cuda" and precision != "fp32":
         yield encoder.in_16_bits(PRECISIONS[precision]).forward_tokens
-    else:
-        with torch.autocast(device.type, dtype=PRECISIONS[precision]):
-            yield encoder.forward_tokens
+        return
+    with casting(device, precision):
+        yield encoder.forward_tokens
 
 
 def _gathered(

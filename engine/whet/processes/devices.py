@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -42,6 +44,18 @@ def choose_precision(config: EncodeConfig, device: torch.device) -> str:
     if device.type != "cuda":
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def casting(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """A block whose products are in bf16 or fp16 where `precision` says so, by torch's autocast.
+
+    >>> with casting(torch.device("cpu"), "bf16"):
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    torch.bfloat16
+    """
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=PRECISIONS[precision])
 
 
 def training_device(config: TrainerConfig) -> torch.device:

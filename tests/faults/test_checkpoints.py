@@ -113,12 +113,18 @@ def test_a_checkpoint_that_lacks_something_is_refused(driver, copied, key):
 
 @SLOW
 @pytest.mark.parametrize(
-    "options", [{"trainer": {"batch_size": 8}}, {"seed": 1}, {"trainer": {"max_steps": 9}}]
+    ("options", "key"),
+    [
+        ({"trainer": {"batch_size": 8}}, "trainer.batch_size=16"),
+        ({"seed": 1}, "seed=0"),
+        ({"trainer": {"max_steps": 9}}, "trainer.max_steps=6"),
+    ],
 )
-def test_other_options_would_lose_examples_and_are_refused(driver, copied, options):
+def test_other_options_would_lose_examples_and_are_refused(driver, copied, options, key):
     ended = driver.fit(copied, options=options)
     assert ended.codes == [1], ended.said
-    assert "pairs would be lost or repeated" in ended.said and "Traceback" not in ended.said
+    assert f"was begun with {key}, and its config.yaml says" in ended.said
+    assert "Traceback" not in ended.said
 
 
 @SLOW

@@ -50,7 +50,6 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --explicit-package-bases --cache-dir .mypy_cache/conftest tests/*/conftest.py
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 

@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 
 Lines = Mapping[str, Mapping[str, Any]]  # the newest line of each stage
 
-FLOOR = "mining table"
-
 
 class Goal(NamedTuple):
     """A bound on a figure of a stage; `why` says what the figure is."""

@@ -1,4 +1,4 @@
-"""What a GPU machine without network lacks, packed into .gpu/, which run.py puts on the path.
+"""What a GPU machine without network lacks, packed into .gpu/, which make_gpu.py puts on the path.
 
     python benchmarks/gpu/pack.py                # the packages, for Python 3.12 on Linux x86_64
     python benchmarks/gpu/pack.py --python 3.11

@@ -83,7 +83,7 @@ class Contrastive(L.LightningModule):
         limit = self.config.trainer.gradient_clip_val
         norm = self.strategy.gradient_norm(self, limit or float("inf"))
         # Before the step, so that a bad gradient never reaches the weights. It is the one time in a
-        # step that the host waits for a GPU.
+        # step that we have the host wait for a GPU.
         self.last_loss = self._finite_loss(step, loss, norm, batch)
         optimizer.step()
         # DeepSpeed knows the norm only after its step, so it is looked at again.

@@ -17,6 +17,7 @@ from whet.progress import track
 from whet.types import CorpusShard, Embeddings
 from whet_kernels.topk.window import Exclude, TopK, Window, window_of
 
+FEW_PRODUCTS = 1 << 36  # fewer multiplications are through before compiled code is loaded
 LONG = 1 << 39  # multiplications: three seconds on two cores
 
 

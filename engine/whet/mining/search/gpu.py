@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from whet.mining.search.backend import Answer, Backend, Task
-
-# Multiplications that take a CPU about a second. To compile its kernels for a new dimension takes
-# the GPU's search longer than that.
-LEAST_PRODUCTS = 1 << 36
+from whet.mining.search.backend import FEW_PRODUCTS, Answer, Backend, Task
 
 
 def _missing() -> str:
@@ -23,8 +19,9 @@ def _suits(task: Task, k: int) -> tuple[bool, str]:
     missing = _missing()
     if missing:
         return False, missing.replace(" and", ",")
-    if len(task.query_QD) * task.corpus_ND.size < LEAST_PRODUCTS:
-        return False, "a search so large that its kernels are worth compiling"
+    rows = len(task.corpus_ND)
+    if rows * task.query_QD.size < FEW_PRODUCTS:
+        return False, f"{len(task.query_QD):,} queries times {rows:,} documents are few"
     return True, "there is a GPU"
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Literal
 
-from whet.mining.search.backend import Answer, Backend, Task, progress
+from whet.mining.search.backend import FEW_PRODUCTS, Answer, Backend, Task, progress
 from whet_kernels.topk.search import mine_topk
 
 FEW_ROWS = 8192  # a smaller corpus is searched before int8 pays for its preparation
-FEW_PRODUCTS = 1 << 36  # fewer multiplications are through before numba is loaded
 WORTH_INT8 = 1.5  # times the float32 rate
 
 

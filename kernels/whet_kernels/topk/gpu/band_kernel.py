@@ -236,7 +236,7 @@ def _tuned(tiles: list[BandTile]) -> Any:
     )(_band_kernel)
 
 
-@functools.cache
+@functools.cache  # also by `count_above`: with counts another tile may be the fastest
 def _kernel(*, whole: bool, best: bool, count_above: bool, count_floor: bool) -> Any:
     tiles = tiles_for(whole=whole, count_floor=count_floor)
     return _tuned(tiles[:1] if best else tiles)  # of a sample: not worth the trials

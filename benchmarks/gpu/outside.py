@@ -149,9 +149,9 @@ def _rehearsed(groups: list[str], results: Path) -> None:
     """The first problem of each group in this process, as the device is pretended in no other."""
     sys.path.insert(1, str(MINE))
     try:
-        gpu, gpu_rows, measure = map(_module, ("gpu", "gpu_rows", "measure"))
+        gpu_bench, gpu_rows, measure = map(_module, ("gpu_bench", "gpu_rows", "measure"))
 
-        bench: Any = gpu.Bench
+        bench: Any = gpu_bench.Bench
 
         class Small(bench):  # type: ignore[misc]  # of a module that is found when it runs
             """A few queries and rows; after the first problem there is no time left."""
@@ -162,7 +162,7 @@ def _rehearsed(groups: list[str], results: Path) -> None:
             def late(self, what: str) -> bool:
                 return bool(measure.read(self.results.path)) and what[0] != "k"
 
-        gpu_rows.made = lambda kind, queries, rows, _: gpu.made(kind, queries, rows, NARROW)
+        gpu_rows.made = lambda kind, queries, rows, _: gpu_bench.made(kind, queries, rows, NARROW)
         for name in groups:
             kept = measure.Results(results.with_suffix(f".{name}.csv"), measure.machine(True))
             gpu_rows.GROUPS[name](Small(1, True, kept, 0.0))

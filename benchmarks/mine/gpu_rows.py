@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 import numpy as np
 from cases import Problem, with_ceiling
-from gpu import (
+from gpu_bench import (
     INT8,
     WHET,
     WIDE,

@@ -108,12 +108,12 @@ def measure_cpu(options: argparse.Namespace, results: Results) -> list[str]:
 
 def measure_gpu(options: argparse.Namespace, results: Results) -> list[str]:
     """The GPU rows, until the minutes are spent; returns the groups that failed."""
-    import gpu
+    import gpu_bench
     import gpu_rows
 
     began = time.monotonic()
     rounds = options.rounds or (1 if options.quick else 5)
-    bench = gpu.Bench(rounds, options.quick, results, began + 60 * options.minutes)
+    bench = gpu_bench.Bench(rounds, options.quick, results, began + 60 * options.minutes)
     return each(gpu_rows.GROUPS, options, lambda run: run(bench))
 
 

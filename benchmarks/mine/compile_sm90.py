@@ -33,6 +33,9 @@ from whet_kernels.topk.gpu import (
     band_kernel as band_bits,
 )
 from whet_kernels.topk.gpu import (
+    edges,
+)
+from whet_kernels.topk.gpu import (
     exact as band_exact,
 )
 from whet_kernels.topk.gpu import (
@@ -46,9 +49,9 @@ COUNTED: tuple[tuple[bool, bool], ...] = (
     (False, False),
 )  # above the ceiling, at the floor
 INT32 = {"out_ptr", "above_ptr", "floor_ptr", "near_ptr", "word_ptr", "row_ptr", "count_ptr"}
-INT32 |= {"found_ptr", "kept_ptr", "place_ptr"}
+INT32 |= {"found_ptr", "kept_ptr", "place_ptr", "lost_ptr"}
 INT64 = {"offset_ptr", "excluded_ptr", "kept_row_ptr"}
-FLOAT64 = {"norm_ptr", "error_ptr"}
+FLOAT64 = {"norm_ptr", "error_ptr", "lost_norm_ptr", "largest_ptr"}
 
 
 def _signature(kernel: Any, constants: dict[str, Any], types: dict[str, str]) -> dict[str, str]:
@@ -133,6 +136,8 @@ def _others(quick: bool) -> Iterator[tuple[str, Any]]:
         types = {"low_ptr": POINTERS[gear]}
         kernel = band_rows._round_rows
         yield f"round rows {gear}", compiled(kernel, constants, types, warps=4, stages=3)
+    constants = {"ROUNDING": 2.0**-22, "UNDERFLOW": 2.0**-125, "EACH": edges.EACH}
+    yield "edges", compiled(edges._write_edges, constants, {}, warps=4, stages=3)
     constants = {"BINS": 4, "ROWS": band_rows.LISTED, "CHUNK": 256}
     yield "list rows", compiled(band_rows._list_rows, constants, {}, warps=4, stages=3)
     for places, pairs in ((512, 8), (1024, 4), (4096, 1))[: 1 if quick else None]:

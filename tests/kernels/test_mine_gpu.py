@@ -25,8 +25,14 @@ from whet_kernels.topk.gpu.band_kernel import (
     best_of_bins,
     padding,
 )
-from whet_kernels.topk.gpu.exact import SlabHits, fold_places, pair_scores_torch, score_rows
-from whet_kernels.topk.gpu.one_pass import score_error
+from whet_kernels.topk.gpu.edges import Edges, float32_at_most
+from whet_kernels.topk.gpu.exact import (
+    DeviceLimits,
+    SlabHits,
+    fold_places,
+    pair_scores_torch,
+    score_rows,
+)
 from whet_kernels.topk.gpu.rounding import list_rows, room_for_rounded, round_rows
 from whet_kernels.topk.gpu.scan import order_keys
 from whet_kernels.topk.gpu.search import GpuTiling, mine_topk_gpu
@@ -244,6 +250,7 @@ def test_without_exact_counts_only_the_floor_count_may_be_off():
     assert (found.below_Q >= expected.below_Q - 60).all()
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_vectors_that_are_not_finite_are_named(bad):
     good = np.ones((300, 5), np.float32)
@@ -282,6 +289,17 @@ def rounded(vectors_SD, gear):
     return round_rows(vector_SD, gear, room_for_rounded(*vectors_SD.shape, gear, DEVICE))
 
 
+def edges_of(query, rows, dimension, least_B=None, ceiling_B=None, floor_B=None):
+    """The edges of queries for rows, without a window unless one is given."""
+    every_B = torch.zeros(len(query.low_SP), device=DEVICE)
+    ceiling_B = every_B + torch.inf if ceiling_B is None else ceiling_B
+    floor_B = every_B - torch.inf if floor_B is None else floor_B
+    none = torch.zeros(0, dtype=torch.int64, device=DEVICE)
+    edges = Edges(query, DeviceLimits(ceiling_B, floor_B, none, none, 0), dimension)
+    edges.update(rows, floor_B if least_B is None else least_B)
+    return edges
+
+
 def first_pass_scores(query, rows):
     """The product the kernel compares, from the smallest edge that lets a row through."""
     low = query.low_SP.double() @ rows.low_SP.double().T
@@ -301,7 +319,7 @@ def test_the_error_bound_holds(gear, kind):
     )
     exact_QN = np.stack([fold_sum(corpus.astype("d") * q.astype("d")).astype("f") for q in query])
     low_query, low_rows = rounded(query, gear), rounded(corpus, gear)
-    error_B = score_error(low_query, low_rows, 123)
+    error_B = edges_of(low_query, low_rows, 123).error_B
     apart = (
         first_pass_scores(low_query, low_rows)[:9, :60].cpu() - torch.from_numpy(exact_QN)
     ).abs()
@@ -315,6 +333,41 @@ def test_the_error_bound_holds(gear, kind):
         bins, span = padding().bins, padding().span
         bit = word[:9, row // span * bins + row % bins] >> (row % span // bins)
         assert (bit & 1).all()
+
+
+def test_edges_are_the_float32_next_to_the_float64_bounds():
+    """Of bounds of every size, infinite, zero and subnormal ones too: not a number further."""
+    rng = np.random.default_rng(0)
+    query, rows = (rounded(vectors(rng, "unit", n, 31), "bf16") for n in (300, 60))
+    count = len(query.low_SP)
+    odd = [0.0, -0.0, np.inf, -np.inf, 1e-45, -1e-45, 3e38, -3e38, 1e-38, 1.0]
+    some = [*odd, *(rng.standard_normal(500) * 10.0 ** rng.integers(-44, 38, 500))]
+    least_B, ceiling_B, floor_B = (
+        torch.from_numpy(rng.choice(some, count).astype(np.float32)).to(DEVICE) for _ in range(3)
+    )
+    for scale in (1.0, 1e-20, 1e-42, 0.0):  # the last: a bound that is a float32 itself
+        small = query._replace(norm_S=query.norm_S * scale, error_S=query.error_S * scale)
+        edges = edges_of(small, rows, 31, least_B, ceiling_B, floor_B)
+        least, error_B = least_B.maximum(floor_B).minimum(ceiling_B).double(), edges.error_B
+        bounds = (least - error_B, -ceiling_B.double() - error_B)
+        bounds += (floor_B.double() - error_B, -floor_B.double() - error_B)
+        for edge_B, bound_B, sign in zip(edges.band, bounds, (1, -1, 1, -1), strict=True):
+            assert torch.equal(edge_B * sign, float32_at_most(bound_B))
+    assert edges.error_B.unique().numel() == 1  # nothing but what may be lost to underflow
+
+
+def test_the_largest_norms_are_kept_and_what_is_not_finite_counts_as_infinity():
+    rng = np.random.default_rng(0)
+    some = vectors(rng, "any norm", 200, 31)
+    room = room_for_rounded(200, 31, "fp16", DEVICE)
+    for part in (some[:100], some[100:]):
+        round_rows(torch.from_numpy(part).to(DEVICE), "fp16", room)
+    norm = np.linalg.norm(some.astype(np.float64), axis=1).max()
+    assert norm <= float(room.largest_2[0]) <= norm * (1 + 1e-11)
+    assert (room.norm_S[100:] == 0).all() and (room.low_SP[100:] == 0).all()
+    some[7, 3] = np.nan
+    round_rows(torch.from_numpy(some).to(DEVICE), "fp16", room)
+    assert room.largest_2.tolist() == [np.inf, np.inf]
 
 
 @pytest.mark.parametrize("gear", GEARS)
@@ -334,7 +387,7 @@ def test_words_equal_their_reference_twin(gear):
     assert torch.equal(counted.above_B, 2 * (scores > 7.5).sum(1))
     assert torch.equal(counted.floor_B, 2 * (scores > 2.5).sum(1))
     assert torch.equal(counted.near_B, 2 * ((scores >= -1.5) & (scores <= 2.5)).sum(1))
-    best_BW = best_of_bins(query, rows, 200, band)
+    best_BW = best_of_bins(query, rows, 200, band.high_B)
     inside = torch.where(scores <= 7.5, scores, -torch.inf)
     bins = inside.reshape(count, -1, 32, padding().bins)
     torch.testing.assert_close(best_BW, bins.amax(2).flatten(1), rtol=1e-6, atol=0)
@@ -361,7 +414,7 @@ def test_exact_scores_equal_the_fold(dimension):
         torch.empty(3, 8, device=DEVICE),
         torch.full((3,), 8, dtype=torch.int32, device=DEVICE),
     )
-    score_rows(q, x, found.row_BF, found.count_B, found.score_BF)
+    score_rows(q, x, found)
     kernel = found.score_BF.flatten().cpu().numpy()
     assert twin.tobytes() == expected.tobytes()
     assert kernel.tobytes() == expected.tobytes()

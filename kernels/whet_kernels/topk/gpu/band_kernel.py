@@ -53,6 +53,7 @@ class Rounded(NamedTuple):
     scale_S: torch.Tensor  # float32; low * scale is the vector, nearly
     norm_S: torch.Tensor  # float64 norms of the vectors
     error_S: torch.Tensor  # float64 norms of vector - low * scale
+    largest_2: torch.Tensor  # float64, the largest of these norms and of these errors
 
 
 class Band(NamedTuple):
@@ -275,11 +276,12 @@ def band_words(
     return out_BW
 
 
-def best_of_bins(query: Rounded, rows: Rounded, count: int, band: Band) -> torch.Tensor:
-    """The largest score up to the band's upper edge in each bin of 32 rows, -inf without one,
-    float32 [B, W].
+def best_of_bins(query: Rounded, rows: Rounded, count: int, high_B: torch.Tensor) -> torch.Tensor:
+    """The largest score up to `high_B` (float32) in each bin of 32 rows, -inf without one, float32
+    [B, W].
     """
     out_BW = _out(query, rows, torch.float32)
+    band = Band(high_B, high_B, high_B, high_B)
     _launch(query, rows, count, band, counts=None, out_BW=out_BW)
     return out_BW
 

@@ -1,7 +1,7 @@
 """Around a pass of the search on a GPU: the first bound before it, the exact counts after it.
 
-Shape suffixes: B queries of a block, S rows of a slab, W bins, E exclusions, M pairs, k results per
-query.
+Shape suffixes: B queries of a block, S rows of a slab, W bins, C hints per query, E exclusions,
+M pairs, k results per query.
 """
 
 from __future__ import annotations
@@ -10,16 +10,10 @@ import numpy as np
 import torch
 
 from whet_kernels.topk.exact import slices
-from whet_kernels.topk.gpu.band_kernel import WORD, Band, Rounded, best_of_bins
+from whet_kernels.topk.gpu.band_kernel import WORD, Rounded, best_of_bins
+from whet_kernels.topk.gpu.edges import float32_at_most
 from whet_kernels.topk.gpu.exact import pair_scores_torch
-from whet_kernels.topk.gpu.one_pass import (
-    SORTED,
-    GpuBlock,
-    Pass,
-    PassResult,
-    float32_at_most,
-    score_error,
-)
+from whet_kernels.topk.gpu.one_pass import SORTED, GpuBlock, Pass, PassResult
 from whet_kernels.topk.gpu.rounding import room_for_rounded, round_rows
 from whet_kernels.topk.gpu.slabs import rows_on
 from whet_kernels.topk.window import Exclude, TopK, Window
@@ -46,6 +40,7 @@ def first_bound(block: GpuBlock) -> torch.Tensor:
     best_BW = none_B[:, None]
     slab_room = room_for_rounded(job.cut.rows, block.query_BD.shape[1], job.gear, job.device)
     for slab in job.slabs(step):
+        slab_room.largest_2.zero_()
         rows = round_rows(slab.vector_SD, job.gear, slab_room)
         new_BW = _clear_best(block, rows, len(slab.vector_SD))
         best_BW = torch.cat([best_BW, new_BW], 1)
@@ -59,10 +54,10 @@ def first_bound(block: GpuBlock) -> torch.Tensor:
 
 def _clear_best(block: GpuBlock, rows: Rounded, count: int) -> torch.Tensor:
     """Lower bounds of the best exact score in each bin, -inf if it may be outside the window."""
-    error_B = score_error(block.rounded, rows, block.query_BD.shape[1])
-    highest_B = float32_at_most(block.limits.ceiling_B.double() - error_B)
-    band = Band(highest_B, highest_B, highest_B, highest_B)
-    best_BW = best_of_bins(block.rounded, rows, count, band)[: block.count]
+    # From infinity on nothing is in the band but what may be outside of the ceiling.
+    low_B = block.edges.update(rows, torch.full_like(block.limits.ceiling_B, torch.inf)).low_B
+    error_B = block.edges.error_B
+    best_BW = best_of_bins(block.rounded, rows, count, low_B)[: block.count]
     for part in slices(block.count, max(1, SORTED // best_BW.shape[1])):  # few in float64 at a time
         bound_BW = float32_at_most(best_BW[part].double() - error_B[: block.count][part, None])
         floor_B1 = block.limits.floor_B[: block.count][part, None]

@@ -98,16 +98,16 @@ def _score_rows(
     PAIRS: tl.constexpr,
     SPLIT: tl.constexpr,
 ):
-    """Exact scores of some of the rows found for one query."""
+    """Exact scores of the rows found for one query, some at a time."""
     query = tl.program_id(0).to(tl.int64)
-    at_M = tl.program_id(1) * PAIRS + tl.arange(0, PAIRS)
     count = tl.minimum(tl.load(count_ptr + query), ROOM)
     J: tl.constexpr = 1 << FOLDS
-    if tl.program_id(1) * PAIRS < count:
+    place_J = tl.load(place_ptr + tl.arange(0, J))
+    there_J = place_J >= 0
+    query_J = tl.load(query_ptr + query * D + place_J, there_J, 0.0).to(tl.float64)
+    for start in range(0, count, PAIRS):
+        at_M = start + tl.arange(0, PAIRS)
         row_M = tl.load(row_ptr + query * ROOM + at_M, at_M < count, 0).to(tl.int64)
-        place_J = tl.load(place_ptr + tl.arange(0, J))
-        there_J = place_J >= 0
-        query_J = tl.load(query_ptr + query * D + place_J, there_J, 0.0).to(tl.float64)
         there_MJ = (at_M < count)[:, None] & there_J[None, :]
         at_MJ = row_M[:, None] * SLAB_STRIDE + place_J[None, :]
         # 0.0 times -1.0 where there is no product: Triton makes 0.0 of a literal -0.0
@@ -119,17 +119,20 @@ def _score_rows(
         tl.store(score_ptr + query * ROOM + at_M, score_M, at_M < count)
 
 
-def score_rows(
-    query_BD: torch.Tensor,
-    slab_SD: torch.Tensor,
-    row_BF: torch.Tensor,
-    count_B: torch.Tensor,
-    score_BF: torch.Tensor,
-) -> None:
-    """Exact scores of the first `count_B` of each query's rows of the slab, into `score_BF`."""
+class SlabHits(NamedTuple):
+    """What a slab gave each query: rows counted from the slab's first, int32, and exact scores."""
+
+    row_BF: torch.Tensor
+    score_BF: torch.Tensor
+    count_B: torch.Tensor  # int32; more than there is room for, where the room ended
+
+
+def score_rows(query_BD: torch.Tensor, slab_SD: torch.Tensor, hits: SlabHits) -> None:
+    """Exact scores of each query's hits, float32, into them."""
+    row_BF, score_BF, count_B = hits
     place_J = _places_on(query_BD.shape[1], query_BD.device)
     pairs = min(max(1, TERMS // len(place_J)), triton.next_power_of_2(row_BF.shape[1]))
-    _score_rows[(len(row_BF), triton.cdiv(row_BF.shape[1], pairs))](
+    _score_rows[(len(row_BF),)](
         query_BD,
         slab_SD,
         place_J,
@@ -172,6 +175,7 @@ def _admit_rows(
     kept_score_ptr,
     kept_ptr,
     above_ptr,
+    lost_ptr,
     FIRST,
     FOUND_ROOM,
     KEPT_ROOM,
@@ -181,7 +185,8 @@ def _admit_rows(
     """Append one query's admissible rows to those it keeps, and count those above the ceiling."""
     query = tl.program_id(0).to(tl.int64)
     # The count goes on where the room ended (the query is then lost); rows beyond it do not exist.
-    hits = tl.minimum(tl.load(found_ptr + query), FOUND_ROOM)
+    found = tl.load(found_ptr + query)
+    hits = tl.minimum(found, FOUND_ROOM)
     kept = tl.load(kept_ptr + query)
     above = tl.load(above_ptr + query)
     ceiling = tl.load(ceiling_ptr + query)
@@ -202,9 +207,11 @@ def _admit_rows(
         tl.store(kept_row_ptr + at_C, row_F, keep_F & (place_F < KEPT_ROOM))
         tl.store(kept_score_ptr + at_C, score_F, keep_F & (place_F < KEPT_ROOM))
         kept += tl.sum(keep_F.to(tl.int32))
-    # Also past the room: by it `_keep_best` sees that rows were lost.
+    # Also past the room: by it `keep_best` sees that rows were lost.
     tl.store(kept_ptr + query, kept)
     tl.store(above_ptr + query, above)
+    if found > FOUND_ROOM:
+        tl.store(lost_ptr + query, 1)
 
 
 def halvings(longest: int) -> int:
@@ -228,14 +235,6 @@ class DeviceLimits(NamedTuple):
     longest: int  # exclusions of one query, at most
 
 
-class SlabHits(NamedTuple):
-    """What a slab gave each query: rows counted from the slab's first, int32, and exact scores."""
-
-    row_BF: torch.Tensor
-    score_BF: torch.Tensor
-    count_B: torch.Tensor  # int32; more than there is room for, where the room ended
-
-
 class CandidateRows(NamedTuple):
     """The candidates of each query: rows of the corpus, int64, exact scores, and how many."""
 
@@ -243,6 +242,7 @@ class CandidateRows(NamedTuple):
     score_BC: torch.Tensor
     count_B: torch.Tensor  # int32; more than there is room for, where the room ended
     above_B: torch.Tensor  # int32; rows found that score above the ceiling, excluded or not
+    lost_B: torch.Tensor  # int32; 1 where there was no room for a row found
 
 
 def admit_rows(

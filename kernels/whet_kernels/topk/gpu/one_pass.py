@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from whet_kernels.topk.exact import (
-    FLOAT32_ROUNDING,
-    FLOAT32_UNDERFLOW,
-    LARGEST_SCORE,
-    VectorError,
-    slices,
-)
-from whet_kernels.topk.gpu.band_kernel import WORD, Band, Counts, Rounded, band_words
+from whet_kernels.topk.exact import LARGEST_SCORE, VectorError, slices
+from whet_kernels.topk.gpu.band_kernel import WORD, Counts, Rounded, band_words
+from whet_kernels.topk.gpu.edges import Edges
 from whet_kernels.topk.gpu.exact import (
     CandidateRows,
     DeviceLimits,
@@ -109,6 +105,7 @@ class GpuBlock:
         )
         self.has_ceiling = bool((window.ceiling_Q < np.inf).any())
         self.has_floor = bool((window.floor_Q > -np.inf).any())
+        self.edges = Edges(self.rounded, self.limits, self.query_BD.shape[1])
 
     @classmethod
     def of(cls, job: GpuSearch, chosen: np.ndarray) -> GpuBlock:
@@ -119,44 +116,6 @@ class GpuBlock:
         """On the device, and as long as the padded queries."""
         value_B = value_B.to(self.job.device)
         return torch.nn.functional.pad(value_B, (0, self.padded - self.count), value=fill)
-
-
-def score_error(query: Rounded, rows: Rounded, dimension: int) -> torch.Tensor:
-    """Bound of |first pass's score - exact score| over the rows, float64 [B].
-
-    With q = q' + dq and x = x' + dx, |qx - q'x'| <= |q||dx| + |dq||x'| and |x'| <= |x| + |dx|, the
-    norms of dq and dx as measured. To it come the roundings of the product: tensor cores may cut
-    off rather than round, and each of D terms and D sums then costs 2^-23 of |q'||x'|, which bounds
-    every partial sum (gamma_n, Higham, eq. 3.4, with u = 2^-23 and n = 2 D); int8 sums are exact,
-    and three roundings follow, which that covers. Two more are for the exact score's own rounding.
-    """
-    largest, lost = rows.norm_S.max(), rows.error_S.max()
-    n = 2 * (dimension + 2) * 2 * FLOAT32_ROUNDING
-    product_B = (query.norm_S + query.error_S) * (largest + lost)
-    error_B = query.norm_S * lost + query.error_S * (largest + lost) + n / (1 - n) * product_B
-    return error_B * (1 + 2.0**-40) + (dimension + 1) * FLOAT32_UNDERFLOW
-
-
-def float32_at_most(bound_B: torch.Tensor) -> torch.Tensor:
-    """Float32 at the float64 bound or below."""
-    near_B = bound_B.float()
-    under_B = torch.nextafter(near_B, torch.full_like(near_B, -torch.inf))
-    return torch.where(near_B.double() > bound_B, under_B, near_B)
-
-
-def band_of(low_B: torch.Tensor, limits: DeviceLimits, error_B: torch.Tensor) -> Band:
-    """The band that no product leaves whose exact score is from `low_B` and the floor to the
-    ceiling.
-    """
-    # not above the ceiling, also where the floor is: rows near the ceiling are counted exactly
-    least_B = torch.maximum(low_B, limits.floor_B).minimum(limits.ceiling_B).double()
-    ceiling_B, floor_B = limits.ceiling_B.double(), limits.floor_B.double()
-    return Band(
-        float32_at_most(least_B - error_B),
-        -float32_at_most(-(ceiling_B + error_B)),
-        float32_at_most(floor_B - error_B),
-        -float32_at_most(-(floor_B + error_B)),
-    )
 
 
 class PassResult(NamedTuple):
@@ -188,67 +147,62 @@ class Pass:
         self.kept = CandidateRows(
             torch.zeros(count, cut.kept, dtype=torch.int64, device=device),
             torch.zeros(count, cut.kept, device=device),
-            torch.zeros(count, dtype=torch.int32, device=device),
-            torch.zeros(count, dtype=torch.int32, device=device),
+            *torch.zeros(3, count, dtype=torch.int32, device=device),
         )
         self.counts = Counts.zeros(block.padded, device, with_floor=block.has_floor)
-        self.lost_B = torch.zeros(count, dtype=torch.bool, device=device)
-        self.norm = torch.zeros((), dtype=torch.float64, device=device)
-        self.norm_row = torch.zeros((), dtype=torch.int64, device=device)
+        slabs = -(-len(job.corpus_ND) // cut.rows)
+        self.largest_N2 = torch.zeros(slabs, 2, dtype=torch.float64, device=device)
 
     def run(self) -> PassResult:
         """See every row; the kept are cut to the best whenever the rows seen have doubled, after
         which about k more are to be expected.
         """
         for number, slab in enumerate(self.block.job.slabs(), 1):
-            self._see(slab)
+            self._see(slab, self.slab._replace(largest_2=self.largest_N2[number - 1]))
             if number & (number - 1) == 0:
                 self._keep_best()
         self._keep_best()
         self._check()
         return self._outcome()
 
-    def _see(self, slab: Slab) -> None:
-        block, query_BD, limits = self.block, self.block.query_BD, self.block.limits
-        rows = round_rows(slab.vector_SD, block.job.gear, self.slab)
-        self._watch(slab, rows)
-        error_B = score_error(block.rounded, rows, query_BD.shape[1])
-        band = band_of(self.low_B, limits, error_B)
+    def _see(self, slab: Slab, room: Rounded) -> None:
+        block = self.block
+        rows = round_rows(slab.vector_SD, block.job.gear, room)
+        band = block.edges.update(rows, self.low_B)
         counts = self.counts if block.has_ceiling or block.has_floor else None
         word_BW = band_words(block.rounded, rows, len(slab.vector_SD), band, counts)
         list_rows(word_BW, self.hits.row_BF, self.hits.count_B)
-        self.lost_B |= self.hits.count_B > self.hits.row_BF.shape[1]
-        self.lost_B |= ~error_B[: block.count].isfinite()
-        score_rows(query_BD, slab.vector_SD, *self.hits[:1], *self.hits[2:], self.hits.score_BF)
-        admit_rows(self.hits, slab.first, self.low_B, limits, self.kept)
-
-    def _watch(self, slab: Slab, rows: Rounded) -> None:
-        """Remember the largest norm and its row: the first that is not finite, if there is one."""
-        norm_S = rows.norm_S[: len(slab.vector_SD)].nan_to_num(torch.inf, posinf=torch.inf)
-        norm, row = norm_S.max(0)
-        row = torch.where(norm.isinf(), norm_S.isinf().int().argmax(), row)
-        larger = norm > self.norm
-        self.norm = torch.where(larger, norm, self.norm)
-        self.norm_row = torch.where(larger, row + slab.first, self.norm_row)
+        score_rows(block.query_BD, slab.vector_SD, self.hits)
+        admit_rows(self.hits, slab.first, self.low_B, block.limits, self.kept)
 
     def _check(self) -> None:
         """Refuse vectors that no exact score can be made from."""
         query_B = self.block.rounded.norm_S[: self.block.count]
         bad_B = (~query_B.isfinite()).nonzero()
-        norm, row = float(self.norm), int(self.norm_row)
         if len(bad_B):
             query = int(self.block.chosen[int(bad_B[0])])
             raise VectorError("query", query, "the vector holds NaN or infinity")
+        norm_N = self.largest_N2[:, 0].cpu()
+        norm = float(norm_N.max()) if len(norm_N) else 0.0
+        if norm * float(query_B.max()) <= LARGEST_SCORE:
+            return
+        row = self._first_of_norm(norm, int(norm_N.argmax()))
         if norm == float("inf"):
             raise VectorError("corpus", row, "the vector holds NaN or infinity")
-        if norm * float(query_B.max()) > LARGEST_SCORE:
-            raise VectorError("corpus", row, f"norm {norm:.3g} overflows a float32 score")
+        raise VectorError("corpus", row, f"norm {norm:.3g} overflows a float32 score")
+
+    def _first_of_norm(self, norm: float, number: int) -> int:
+        """The first row of a norm, infinity for what is not finite, in a slab by its number."""
+        slab = next(islice(self.block.job.slabs(), number, None))
+        rows = round_rows(slab.vector_SD, self.block.job.gear, self.slab)
+        norm_S = rows.norm_S[: len(slab.vector_SD)].nan_to_num(torch.inf, posinf=torch.inf)
+        return slab.first + int((norm_S == norm).int().argmax())
 
     def _keep_best(self) -> None:
         """Cut the kept to the k best, best first; the worst of k lifts the bound."""
-        self.lost_B |= self.kept.count_B > self.kept.row_BC.shape[1]
+        self.kept.lost_B.logical_or_(self.kept.count_B > self.kept.row_BC.shape[1])
         for part in slices(self.block.count, max(1, SORTED // self.kept.row_BC.shape[1])):
-            row_BC, score_BC, count_B, _ = (held[part] for held in self.kept)
+            row_BC, score_BC, count_B = (held[part] for held in self.kept[:3])
             there_BC = torch.arange(row_BC.shape[1], device=row_BC.device) < count_B[:, None]
             key_BC = torch.where(there_BC, order_keys(score_BC, row_BC), NONE)
             best_Bk = key_BC.topk(self.k, dim=1).indices
@@ -267,14 +221,17 @@ class Pass:
         there_Bk = torch.arange(self.k, device=self.low_B.device) < self.kept.count_B[:, None]
         last_B = self.last_B()
         # What scores under the bound was dropped unseen: a k-th under it may not be the k-th.
-        certain_B = ~self.lost_B & (last_B >= self.low_B[: self.block.count])
+        # No band holds what overflows the first pass's format: its error is infinite.
+        error_B = self.block.rounded.error_S[: self.block.count] + self.largest_N2[:, 1].sum()
+        lost_B = (self.kept.lost_B > 0) | ~error_B.isfinite()
+        certain_B = ~lost_B & (last_B >= self.low_B[: self.block.count])
         above_B, floor_B, near_B = (each[: self.block.count] for each in self.counts[:3])
         outcome = PassResult(
             torch.where(there_Bk, self.kept.score_BC[:, : self.k], torch.nan),
             torch.where(there_Bk, self.kept.row_BC[:, : self.k], -1),
             last_B,
             certain_B,
-            self.lost_B,
+            lost_B,
             above_B.long() + self.kept.above_B,
             floor_B.long(),
             near_B.long(),

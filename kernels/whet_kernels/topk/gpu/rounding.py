@@ -35,6 +35,23 @@ def _lowered(part_RD, scale_R, GEAR: tl.constexpr):
     return low_RD
 
 
+@triton.jit
+def _norm(square_RD):
+    """The root of the sum of squares, and a little: D * 2^-53 and the root, for any D in memory."""
+    norm_R = tl.sqrt(tl.sum(square_RD, axis=1))
+    return norm_R + norm_R * 2.0**-40
+
+
+@triton.jit
+def _keep_largest(largest_ptr, norm_R):
+    """The largest of the norms so far; NaN counts as infinity. The bits of numbers that are not
+    negative are ordered as the numbers are.
+    """
+    largest = tl.max(tl.where(norm_R == norm_R, norm_R, float("inf")), axis=0)
+    at = largest_ptr.to(tl.pointer_type(tl.int64))
+    tl.atomic_max(at, largest.to(tl.int64, bitcast=True), sem="relaxed")
+
+
 @triton.jit(do_not_specialize=["COUNT"])  # the last slab's number of rows is no kernel of its own
 def _round_rows(
     vector_ptr,
@@ -42,7 +59,9 @@ def _round_rows(
     scale_ptr,
     norm_ptr,
     error_ptr,
+    largest_ptr,
     COUNT,
+    PADDED_COUNT,
     STRIDE,
     D,
     PADDED,
@@ -50,9 +69,9 @@ def _round_rows(
     ROWS: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """Vectors to the low format, and the sums of squares of each and of what it lost."""
+    """Vectors to the low format, zeros beyond them, and the norms of each and of what it lost."""
     at_R = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    there_R = at_R < COUNT
+    there_R, padded_R = at_R < COUNT, at_R < PADDED_COUNT
     row_R1 = at_R.to(tl.int64)[:, None]
     scale_R = tl.full((ROWS,), 1.0, tl.float32)
     if GEAR == "int8":
@@ -73,15 +92,18 @@ def _round_rows(
         there_RD = there_R[:, None] & (at_1D < D)
         part_RD = tl.load(vector_ptr + row_R1 * STRIDE + at_1D, there_RD, 0.0).to(tl.float32)
         low_RD = _lowered(part_RD, scale_R, GEAR)
-        tl.store(low_ptr + row_R1 * PADDED + at_1D, low_RD, there_R[:, None] & (at_1D < PADDED))
+        tl.store(low_ptr + row_R1 * PADDED + at_1D, low_RD, padded_R[:, None] & (at_1D < PADDED))
         # What rounding cost is measured, not bounded: that makes the band as narrow as it can be.
         exact_RD = part_RD.to(tl.float64)
         back_RD = low_RD.to(tl.float32).to(tl.float64) * scale_R.to(tl.float64)[:, None]
         norm_RD += exact_RD * exact_RD
         error_RD += (exact_RD - back_RD) * (exact_RD - back_RD)
-    tl.store(scale_ptr + at_R, scale_R, there_R)
-    tl.store(norm_ptr + at_R, tl.sum(norm_RD, axis=1), there_R)
-    tl.store(error_ptr + at_R, tl.sum(error_RD, axis=1), there_R)
+    norm_R, error_R = _norm(norm_RD), _norm(error_RD)
+    tl.store(scale_ptr + at_R, scale_R, padded_R)
+    tl.store(norm_ptr + at_R, norm_R, padded_R)
+    tl.store(error_ptr + at_R, error_R, padded_R)
+    _keep_largest(largest_ptr, norm_R)
+    _keep_largest(largest_ptr + 1, error_R)
 
 
 def low_dtype(gear: str) -> torch.dtype:
@@ -93,25 +115,23 @@ def low_dtype(gear: str) -> torch.dtype:
 
 def round_rows(vector_SD: torch.Tensor, gear: str, out: Rounded) -> Rounded:
     """Write vectors, of any float format, into `out` in the format of the gear, with upper bounds
-    of their norms and of the norms of what was lost, NaN where a vector holds NaN or infinity.
+    of their norms and of the norms of what was lost, NaN where a vector holds NaN or infinity. The
+    largest of both are those since `largest_2` was zero, and infinity there.
     """
     rows, dimension = vector_SD.shape
-    out.low_SP[rows:] = 0
-    out.norm_S[rows:], out.error_S[rows:] = 0, 0
-    if rows:
-        _round_rows[(triton.cdiv(rows, ROWS),)](
-            vector_SD,
-            *out,
-            rows,
-            vector_SD.stride(0),
-            dimension,
-            out.low_SP.shape[1],
-            GEAR=gear,
-            ROWS=ROWS,
-            CHUNK=min(CHUNK, triton.next_power_of_2(dimension)),
-        )
-    for square_S in (out.norm_S, out.error_S):
-        square_S.sqrt_().mul_(1 + 2.0**-40)  # D * 2^-53 and the root, for any D in memory
+    padded = len(out.low_SP)
+    _round_rows[(triton.cdiv(padded, ROWS),)](
+        vector_SD,
+        *out,
+        rows,
+        padded,
+        vector_SD.stride(0),
+        dimension,
+        out.low_SP.shape[1],
+        GEAR=gear,
+        ROWS=ROWS,
+        CHUNK=min(CHUNK, triton.next_power_of_2(dimension)),
+    )
     return out
 
 
@@ -125,6 +145,7 @@ def room_for_rounded(rows: int, dimension: int, gear: str, device: torch.device)
         torch.ones(high, device=device),
         torch.zeros(high, dtype=torch.float64, device=device),
         torch.zeros(high, dtype=torch.float64, device=device),
+        torch.zeros(2, dtype=torch.float64, device=device),
     )
 
 

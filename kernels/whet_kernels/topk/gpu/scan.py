@@ -21,7 +21,7 @@ from whet_kernels.topk.gpu.exact import pair_scores_torch
 from whet_kernels.topk.gpu.slabs import DeviceVectors, slabs_of
 from whet_kernels.topk.window import Window
 
-SCAN_QUERIES = 64
+SCAN_QUERIES = 256  # at a time: 8 MiB a float64 array of their scores, some of which are alive
 TILE_NUMBERS = 1 << 21  # float64 numbers of a tile of rows: 16 MiB
 NONE = torch.iinfo(torch.int64).min
 

@@ -25,6 +25,7 @@ from whet_kernels.topk.gpu.band_kernel import (
     best_of_bins,
     padding,
 )
+from whet_kernels.topk.gpu.bounds import hinted_bound
 from whet_kernels.topk.gpu.edges import Edges, float32_at_most
 from whet_kernels.topk.gpu.exact import (
     DeviceLimits,
@@ -33,11 +34,12 @@ from whet_kernels.topk.gpu.exact import (
     pair_scores_torch,
     score_rows,
 )
+from whet_kernels.topk.gpu.one_pass import GpuBlock, GpuSearch
 from whet_kernels.topk.gpu.rounding import list_rows, room_for_rounded, round_rows
 from whet_kernels.topk.gpu.scan import order_keys
 from whet_kernels.topk.gpu.search import GpuTiling, mine_topk_gpu
 from whet_kernels.topk.reference import mine_topk_reference
-from whet_kernels.topk.window import window_of
+from whet_kernels.topk.window import reached_by_hints, window_of
 
 pytestmark = [
     pytest.mark.kernel,
@@ -368,6 +370,23 @@ def test_the_largest_norms_are_kept_and_what_is_not_finite_counts_as_infinity():
     some[7, 3] = np.nan
     round_rows(torch.from_numpy(some).to(DEVICE), "fp16", room)
     assert room.largest_2.tolist() == [np.inf, np.inf]
+
+
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32), k=st.integers(1, 6))
+def test_hints_reach_what_they_reach_on_a_cpu(seed, k):
+    """Hints may be doubled, missing, excluded, outside of the window, or no rows of the corpus."""
+    rng = np.random.default_rng(seed)
+    query, corpus = (vectors(rng, "ties", n, 17) for n in (5, 40))
+    scores = pair_scores(query, corpus, *np.divmod(np.arange(200), 40))
+    window = window_of(5, 40, **a_window(rng, scores, 5, 40))
+    hint_QC = rng.integers(-1, 45, (5, 9))
+    there = torch.from_numpy(corpus).to(DEVICE)
+    job = GpuSearch(query, there, k, window, "fp16", SMALL, DEVICE, True)
+    reached_Q = hinted_bound(GpuBlock.of(job, np.arange(5)), hint_QC).cpu().numpy()
+    assert np.array_equal(reached_Q, reached_by_hints(query, corpus, k, window, hint_QC))
+    found = mine_topk_gpu(query, there, k, window, hint_QC=hint_QC, tiling=SMALL)
+    assert_same(found, mine_topk_reference(query, corpus, k, window))
 
 
 @pytest.mark.parametrize("gear", GEARS)

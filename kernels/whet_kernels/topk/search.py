@@ -66,14 +66,13 @@ def _on_gpu(
 ) -> TopK:
     from whet_kernels.topk.gpu.search import mine_topk_gpu
 
-    sure_Q: np.ndarray | None = None
-    if isinstance(corpus_ND, np.ndarray):
-        # on the CPU, where the rows of the hints are, before the corpus is copied
+    if isinstance(corpus_ND, np.ndarray) and not fits_on_gpu(corpus_ND):
+        # on the CPU, where the rows of the hints are
         reached_Q = reached_by_hints(np.asarray(query_QD), corpus_ND, k, window, hint_QC)
-        sure_Q = reached_Q.astype(np.float32)
-        if fits_on_gpu(corpus_ND):
-            corpus_ND = torch.from_numpy(np.ascontiguousarray(corpus_ND)).cuda()
-    return mine_topk_gpu(query_QD, corpus_ND, k, window, warm_lo_Q=sure_Q)
+        return mine_topk_gpu(query_QD, corpus_ND, k, window, warm_lo_Q=reached_Q.astype("f"))
+    if isinstance(corpus_ND, np.ndarray):
+        corpus_ND = torch.from_numpy(np.ascontiguousarray(corpus_ND)).cuda()
+    return mine_topk_gpu(query_QD, corpus_ND, k, window, hint_QC=hint_QC)
 
 
 def fits_on_gpu(corpus_ND: np.ndarray) -> bool:

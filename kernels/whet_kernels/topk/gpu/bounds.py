@@ -12,7 +12,13 @@ import torch
 from whet_kernels.topk.exact import slices
 from whet_kernels.topk.gpu.band_kernel import WORD, Rounded, best_of_bins
 from whet_kernels.topk.gpu.edges import float32_at_most
-from whet_kernels.topk.gpu.exact import pair_scores_torch
+from whet_kernels.topk.gpu.exact import (
+    CandidateRows,
+    SlabHits,
+    admit_rows,
+    pair_scores_torch,
+    score_rows,
+)
 from whet_kernels.topk.gpu.one_pass import SORTED, GpuBlock, Pass, PassResult
 from whet_kernels.topk.gpu.rounding import room_for_rounded, round_rows
 from whet_kernels.topk.gpu.slabs import rows_on
@@ -63,6 +69,27 @@ def _clear_best(block: GpuBlock, rows: Rounded, count: int) -> torch.Tensor:
         floor_B1 = block.limits.floor_B[: block.count][part, None]
         best_BW[part] = torch.where(bound_BW >= floor_B1, bound_BW, -torch.inf)
     return best_BW
+
+
+def hinted_bound(block: GpuBlock, hint_BC: np.ndarray) -> torch.Tensor:
+    """The k-th best score of each query's hints that are allowed, float32 [B], -inf where there are
+    fewer: `reached_by_hints` on the device, which must hold the corpus as a tensor.
+    """
+    job, k = block.job, block.job.k
+    corpus_ND = job.corpus_ND
+    if hint_BC.shape[1] < k or not isinstance(corpus_ND, torch.Tensor):
+        return torch.full((block.count,), -torch.inf, device=job.device)
+    row_BC = torch.from_numpy(np.ascontiguousarray(hint_BC)).to(job.device)
+    row_BC = torch.where(row_BC < len(corpus_ND), row_BC, -1).sort(dim=1, descending=True).values
+    row_BC[:, 1:][row_BC[:, 1:] == row_BC[:, :-1]] = -1  # a row counts once
+    row_BC = row_BC.sort(dim=1, descending=True).values.int()
+    there_B = (row_BC >= 0).sum(1).int()
+    hits = SlabHits(row_BC, torch.empty(row_BC.shape, device=job.device), there_B)
+    score_rows(block.query_BD, corpus_ND, hits)
+    score_BC = torch.full_like(hits.score_BF, -torch.inf)
+    kept = CandidateRows(row_BC.long(), score_BC, *torch.zeros_like(there_B).repeat(3, 1))
+    admit_rows(hits, 0, torch.full_like(score_BC[:, 0], -torch.inf), block.limits, kept)
+    return score_BC.topk(k, dim=1).values[:, -1]
 
 
 def _sampled_exclusions(window: Window, step: int) -> np.ndarray:

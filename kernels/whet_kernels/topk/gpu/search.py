@@ -18,7 +18,7 @@ The vectors' first pass is in band_kernel.py, exact scores in exact.py, a whole 
 bounds and counts around it in bounds.py.
 
 Shape suffixes: Q queries, B queries of a block, N corpus rows, S rows of a slab, D dimensions,
-k results per query.
+C hints per query, k results per query.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import torch
 
 from whet_kernels.topk.exact import slices
 from whet_kernels.topk.gpu.band_kernel import INTERPRET
-from whet_kernels.topk.gpu.bounds import first_bound, write_results
+from whet_kernels.topk.gpu.bounds import first_bound, hinted_bound, write_results
 from whet_kernels.topk.gpu.one_pass import GpuBlock, GpuSearch, GpuTiling, Pass
 from whet_kernels.topk.gpu.rounding import room_for_rounded, round_rows
 from whet_kernels.topk.gpu.scan import exact_scan
@@ -48,6 +48,7 @@ def mine_topk_gpu(
     *,
     first_pass: Gear = "auto",
     warm_lo_Q: np.ndarray | None = None,
+    hint_QC: np.ndarray | None = None,
     exact_counts: bool = True,
     tiling: GpuTiling | None = None,
 ) -> TopK:
@@ -59,8 +60,10 @@ def mine_topk_gpu(
     to 4096. `first_pass` is the format of the products: "auto" is fp16 where the vectors' range
     allows it, else bf16; int8 multiplies twice as fast and has more rows to score exactly.
     `warm_lo_Q`, float32 [Q], may hold guesses of the k-th scores, -inf for none: a good one saves
-    time, a wrong one costs a second pass. Without `exact_counts`, `below_Q` takes rows within the
-    first pass's error of the floor as not below it; the rest of the result is exact all the same.
+    time, a wrong one costs a second pass. `hint_QC`, int64, -1 for none, are rows that may be among
+    the results; they help where the corpus lies on the device. Without `exact_counts`, `below_Q`
+    takes rows within the first pass's error of the floor as not below it; the rest of the result is
+    exact all the same.
     Raises RuntimeError without a GPU, ValueError for other types or tensors on two devices,
     VectorError for NaN, infinity or overflow.
     """
@@ -74,7 +77,8 @@ def mine_topk_gpu(
     job = GpuSearch(query_QD, corpus_ND, k, window, gear, cut, device, exact_counts)
     warm_Q = np.full(len(query_QD), -np.inf, np.float32) if warm_lo_Q is None else warm_lo_Q
     for span in slices(len(query_QD), cut.queries):
-        _mine_block(job, np.arange(span.start, span.stop), warm_Q[span], result)
+        hint_BC = None if hint_QC is None else hint_QC[span]
+        _mine_block(job, np.arange(span.start, span.stop), warm_Q[span], hint_BC, result)
     return result
 
 
@@ -104,12 +108,20 @@ def _gear(query_QD: DeviceVectors, corpus_ND: DeviceVectors, device: torch.devic
     return "fp16"
 
 
-def _mine_block(job: GpuSearch, chosen: np.ndarray, warm_B: np.ndarray, result: TopK) -> None:
+def _mine_block(
+    job: GpuSearch,
+    chosen: np.ndarray,
+    warm_B: np.ndarray,
+    hint_BC: np.ndarray | None,
+    result: TopK,
+) -> None:
     """Results of a block: a pass, another for what is not certain, a scan for what still is not."""
     block = GpuBlock.of(job, chosen)
     low_B = first_bound(block)
     warm = torch.from_numpy(np.minimum(np.asarray(warm_B, np.float32), block.window.ceiling_Q))
     low_B = torch.maximum(low_B, warm.to(job.device))
+    if hint_BC is not None:
+        low_B = torch.maximum(low_B, hinted_bound(block, hint_BC))
     for _ in range(2):
         outcome = Pass(block, low_B, job.k).run()
         left = ~outcome.certain_B

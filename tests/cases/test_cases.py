@@ -12,7 +12,14 @@ import pytest
 NO_CASES = ("harness", "test_cases", "test_page_cases")
 ALL = sorted(path for path in Path(__file__).parent.glob("*.py") if path.stem not in NO_CASES)
 OF_THE_PAGE = [path for path in ALL if path.stem.startswith("page_")]  # test_page_cases.py
-CASES = [path for path in ALL if path not in OF_THE_PAGE]
+# a command for each of many model folders, over a minute each: tests/model/test_broken_folders.py
+# asks the same of the loader in seconds
+LONG = ("model_broken_files", "model_missing_weights", "model_nan")
+CASES = [
+    pytest.param(path, marks=[pytest.mark.nightly] if path.stem in LONG else [], id=path.stem)
+    for path in ALL
+    if path not in OF_THE_PAGE
+]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +28,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
+@pytest.mark.parametrize("case", CASES)
 def test_all_is_as_it_must_be(case: Path, shared: Path) -> None:
     run_case(case, shared)
 

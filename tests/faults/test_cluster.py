@@ -52,6 +52,16 @@ def nodes() -> Iterator[Nodes]:
         both.shutdown()
 
 
+@pytest.fixture
+def beside(nodes: Nodes) -> Iterator[Cluster]:
+    """A second Ray on this machine, of somebody else."""
+    other = Cluster()
+    try:
+        yield other
+    finally:
+        other.shutdown()
+
+
 @pytest.fixture(scope="module")
 def fit(tiny_data: Path, tiny_model: Path) -> list[str]:
     return [
@@ -136,8 +146,11 @@ def test_killed_ray_worker(struck):
     assert "all start again from the last checkpoint" in err
 
 
+@pytest.mark.usefixtures("beside")
 def test_killed_controller(struck, nodes):
-    """The actor that runs Ray Train."""
+    """The actor that runs Ray Train, whose workers must be given back, on a machine that more than
+    one Ray uses.
+    """
 
     def strike(run: Path) -> None:
         (controller,) = of_cluster(nodes, "TrainController")

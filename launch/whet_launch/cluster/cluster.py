@@ -63,6 +63,9 @@ def connected(launch: LaunchConfig) -> Iterator[Any]:
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
         }
+    else:
+        # Ray Train's own actors ask "the" Ray of their machine, and give up where there are two.
+        options["runtime_env"] = {"env_vars": {"RAY_ADDRESS": address}}
     try:
         ray.init(address or "local", **options)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:

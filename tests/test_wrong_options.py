@@ -115,3 +115,14 @@ def test_a_strategy_that_cannot_be_is_refused_before_any_work(strategy, message)
     config = FitConfig(strategy=strategy, launch=LaunchConfig(num_workers=2))
     with pytest.raises(ConfigError, match=message):
         check_fit(config)
+
+
+def test_a_disk_offload_that_cannot_be_compiled_is_refused_before_any_work(monkeypatch, tmp_path):
+    """DeepSpeed would say so in a traceback, after the mining."""
+    builders = pytest.importorskip("deepspeed.ops.op_builder")
+    monkeypatch.setattr(builders.AsyncIOBuilder, "is_compatible", lambda self, verbose=False: False)
+    strategy = StrategyConfig(name="deepspeed", stage=3, offload="nvme", nvme_path=str(tmp_path))
+    with pytest.raises(
+        whet.EnvironmentRefused, match="nvme needs libaio-dev and a C\\+\\+ compiler"
+    ):
+        check_fit(FitConfig(strategy=strategy))

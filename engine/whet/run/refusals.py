@@ -22,6 +22,10 @@ def check_fit(config: FitConfig) -> None:
     """Refuse options that contradict each other or this machine, before anything is loaded."""
     check_options(config)
     check_strategy(config.strategy, max(config.launch.num_workers, world().size))
+    if config.strategy.name == "deepspeed" and config.strategy.offload == "nvme":
+        from whet.training.strategies.deepspeed import check_disk_offload
+
+        check_disk_offload()
     check_measures(config.evaluate.measures, config.evaluate.depth)
     if config.mining.num_negatives:
         check_policy(config.mining)

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from torch import Tensor, nn
 
+from whet.errors import EnvironmentRefused
 from whet.processes.world import from_leader, world
 from whet.progress import say
 from whet.training.strategies.single import Strategy, gathered_state, process_group_backend
@@ -81,6 +82,28 @@ class DeepSpeed(Strategy):
         self.lightning.config["checkpoint"] = {"load_universal": True}
         say(f"Dividing the checkpoint of {processes} processes over {world().size}.")
         return target
+
+
+def check_disk_offload() -> None:
+    """Refuse to keep parts on a disk (EnvironmentRefused) where DeepSpeed has not got its compiled
+    operation for that, and lacks what it needs to compile it.
+    """
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    from deepspeed.git_version_info import installed_ops
+    from deepspeed.ops.op_builder import AsyncIOBuilder
+    from torch.utils.cpp_extension import is_ninja_available
+
+    if installed_ops.get(AsyncIOBuilder.NAME):
+        return
+    lacks = [] if AsyncIOBuilder().is_compatible() else ["libaio-dev and a C++ compiler"]
+    lacks += [] if is_ninja_available() else ["ninja"]
+    if lacks:
+        raise EnvironmentRefused(
+            f"strategy.offload=nvme needs {' and '.join(lacks)}: DeepSpeed compiles async_io with "
+            "them. Install them, or choose strategy=deepspeed_stage_3_offload, which keeps the "
+            "same in the CPUs' memory."
+        )
 
 
 class DeepSpeedAnywhere(DeepSpeedStrategy):

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from pretend_cuda import Gpu
 
 from whet.mining.search import choose_search_backend
 from whet.mining.search.backend import Task, search_task
-from whet_kernels.topk.gpu.one_pass import GpuTiling
-from whet_kernels.topk.gpu.search import mine_topk_gpu
-from whet_kernels.topk.reference import mine_topk_reference
-from whet_kernels.topk.window import window_of
-
-QUERIES, ROWS_A_SLAB = 8, 128
-LAUNCHES_A_SLAB = 6  # round, edges, band, list, score, admit
 
 
 def task_of(queries: int, rows: int) -> Task:
@@ -30,24 +22,3 @@ def test_a_small_search_is_not_worth_compiling_for(gpu: Gpu, queries: int, on_gp
     backend, why = choose_search_backend("auto", task_of(queries, 1 << 20), 10)
     assert (backend.name == "gpu") == on_gpu
     assert on_gpu or "not gpu: " in why
-
-
-def test_a_slab_costs_six_launches_and_no_wait(gpu: Gpu) -> None:
-    """From 5 to 7 slabs nothing else is added: the kept are cut to the best after 4 and 8."""
-    rng = np.random.default_rng(0)
-    query_QD = rng.standard_normal((QUERIES, 32)).astype(np.float32)
-    corpus_ND = rng.standard_normal((7 * ROWS_A_SLAB, 32)).astype(np.float32)
-    # No sample is looked at: it is too small to prove a bound, and one is given.
-    cut = GpuTiling(queries=64, rows=ROWS_A_SLAB, hits=64, kept=96, sample=8)
-    ceiling_Q = mine_topk_reference(query_QD, corpus_ND, 3).scores_Qk[:, 2].copy()
-    # The first moves what is kept from then on.
-    for slabs, name in ((1, "before"), (5, "5 slabs"), (7, "7 slabs")):
-        part = corpus_ND[: slabs * ROWS_A_SLAB]
-        window = window_of(QUERIES, len(part), ceiling_Q=ceiling_Q)
-        expected = mine_topk_reference(query_QD, part, 9, window)
-        there, warm_Q = torch.from_numpy(part).cuda(), expected.scores_Qk[:, 8]
-        with gpu.during(name):
-            found = mine_topk_gpu(query_QD, there, 9, window, tiling=cut, warm_lo_Q=warm_Q)
-        assert np.array_equal(found.rows_Qk, expected.rows_Qk)
-    assert gpu.launches("7 slabs") - gpu.launches("5 slabs") <= 2 * LAUNCHES_A_SLAB, gpu.launched
-    assert gpu.waits("7 slabs") == gpu.waits("5 slabs"), gpu.report()

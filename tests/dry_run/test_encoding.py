@@ -5,39 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
+from device_checks import TEXTS, check_cross_encoder, check_encoding, cross_encoder_of
 from pretend_cuda import Gpu, pretend_cuda
 
 from whet.config import EncodeConfig
 from whet.encoding.table import encode_table
+from whet.mining.crossencoder import CrossEncoder
 from whet.model.encoder import Encoder
 from whet.model.inference import encode_texts
 
-TEXTS = [" ".join(["bace", "difo", "guka", "lemi"] * (1 + row % 5)) for row in range(60)]
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+def test_vectors_are_those_of_a_cpu_and_the_host_waits_once(
+    gpu: Gpu, tiny_model: Path, pooling: str
+) -> None:
+    """To the rounding of 16 bits."""
+    check_encoding(gpu, tiny_model, pooling)
 
 
-def test_vectors_are_those_of_a_cpu(tiny_model: Path) -> None:
-    """To the rounding of 16 bits; to that of float32 where it is asked for."""
+def test_in_32_bits_only_the_order_of_sums_differs(gpu: Gpu, tiny_model: Path) -> None:
     encoder = Encoder.load(str(tiny_model))
-    cpu_ND = encode_texts(encoder, TEXTS, "document", EncodeConfig())
-    with pretend_cuda():
-        half_ND = encode_texts(encoder, TEXTS, "document", EncodeConfig(batch_tokens=64))
-        full = EncodeConfig(precision="fp32", batch_tokens=64)
-        full_ND = encode_texts(encoder, TEXTS, "document", full)
-        encoder.to("cpu")
-    assert np.abs(full_ND - cpu_ND).max() < 1e-6
-    assert 1e-6 < np.abs(half_ND - cpu_ND).max() < 0.02
-    assert np.abs(np.linalg.norm(half_ND, axis=1) - 1).max() < 1e-6  # the length is not rounded
-
-
-def test_the_host_waits_once_and_attention_is_in_16_bits(gpu: Gpu, tiny_model: Path) -> None:
-    """15 batches; the only wait is for the results."""
-    encoder = Encoder.load(str(tiny_model)).to("cuda")
-    encode_texts(encoder, TEXTS, "document", EncodeConfig())  # looks at the weights once
-    with gpu.during("encode"):
-        encode_texts(encoder, TEXTS, "document", EncodeConfig(batch_tokens=64))
-    assert gpu.waits("encode") <= 1, gpu.report()
-    kinds = {kind for phase, kind in gpu.attention if phase == "encode"}
-    assert kinds and all("bfloat16" in kind for kind in kinds), kinds
+    found_ND, wanted_ND = (
+        encode_texts(encoder, TEXTS, "document", EncodeConfig(precision="fp32", device=device))
+        for device in ("cuda", "cpu")
+    )
+    assert np.abs(found_ND - wanted_ND).max() < 1e-6
 
 
 def test_a_table_is_tokenised_beside_the_gpu(
@@ -70,19 +63,12 @@ def test_a_table_is_tokenised_beside_the_gpu(
     assert np.abs(embeddings.vectors - wanted_ND).max() < 1e-6
 
 
-def test_a_cross_encoder_scores_in_16_bits(tiny_model: Path, tmp_path: Path) -> None:
-    """As a CPU does, to their rounding."""
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+@pytest.fixture(scope="module")
+def cross_encoder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cross_encoder_of(tiny_model, tmp_path_factory.mktemp("cross"))
 
-    from whet.mining.crossencoder import CrossEncoder
 
-    model = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1)
-    model.save_pretrained(tmp_path)
-    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
-    pairs = TEXTS[:9], TEXTS[9:18]
-    cpu_M = CrossEncoder(str(tmp_path)).scores(*pairs)
+def test_a_cross_encoder_scores_in_16_bits(cross_encoder: Path) -> None:
+    wanted_M = CrossEncoder(str(cross_encoder)).scores(TEXTS[:9], TEXTS[9:18])
     with pretend_cuda() as gpu:
-        half_M = CrossEncoder(str(tmp_path)).scores(*pairs)
-        kinds = {kind for _, kind in gpu.attention}
-    assert kinds and all("float32" not in kind.split(",")[0] for kind in kinds), kinds
-    assert 0 < np.abs(half_M - cpu_M).max() < 0.01
+        check_cross_encoder(gpu, cross_encoder, wanted_M)

@@ -90,6 +90,15 @@ def test_training(gpu):
     )
 
 
+def test_a_module_goes_to_the_device_and_back(gpu):
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    for device in ("cuda", "cpu", "cuda"):
+        module.to(device)
+        parts = [*module.parameters(), *module.buffers()]
+        assert {part.device.type for part in parts} == {device}
+        assert isinstance(module[0].weight, torch.nn.Parameter)
+
+
 def test_numbers_are_those_of_the_host(gpu):
     there, here = torch.rand(3, 4, device="cuda"), None
     here = there.cpu()
@@ -148,6 +157,10 @@ def test_what_is_counted(gpu):
         y = pinned.to("cuda", non_blocking=True)
         (y * 2 + 1).relu()
     assert (gpu.waits("free"), gpu.launches("free")) == (0, 3)
+    with gpu.during("wide"):
+        x.double().sum()
+        x.sum()
+    assert (gpu.wide("wide"), gpu.wide("free")) == (2, 0)
     assert "test_pretend_cuda.py" in gpu.report()
 
 

@@ -117,7 +117,8 @@ class Encoder(nn.Module):
 
     def with_matrix(self, matrix_DD: Tensor) -> Encoder:
         """Multiply each pooled vector by a matrix: vector_BD @ matrix_DD.T."""
-        self.matrix = nn.Linear(self.dimension, self.dimension, bias=False)
+        size = self.dimension
+        self.matrix = nn.Linear(size, size, bias=False, device=self.device)
         self.matrix.weight.data.copy_(matrix_DD)
         return self
 

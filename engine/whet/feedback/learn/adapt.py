@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from whet.feedback.learn.lessons import Pool
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
 from whet.model.pooling import to_unit_length
+from whet.processes.devices import sent
 
 TEMPERATURE = 0.05  # divides similarities before the softmax
 MATRIX_STEPS, MATRIX_RATE, MATRIX_DECAY = 150, 1e-3, 0.3
@@ -91,12 +93,14 @@ def train_encoder(
     optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.0)
     tokens = encoder.tokenize(queries, "query")
     steps = encoder_steps(len(queries))
+    # The documents, which are many, are sent to the encoder's device once; a step's part is small.
+    pool = replace(pool, vectors_PD=sent(pool.vectors_PD, encoder.device))
     encoder.eval()  # so few examples need every bit of signal: no dropout
     for step, batch in enumerate(_batches(len(queries), steps, seed)):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / WARM) * (1 - step / steps)
         vector_BD = _forward(encoder, [tokens[i] for i in batch])
-        loss = judged_losses(vector_BD, pool.take(batch)).mean()
+        loss = judged_losses(vector_BD, pool.take(batch).to(encoder.device)).mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -115,7 +119,8 @@ def _forward(encoder: Encoder, tokens: list[list[int]]) -> Tensor:
     """
     chunks = list(token_batches([len(ids) for ids in tokens], CHUNK_TOKENS))
     parts = [encoder.forward_tokens([tokens[row] for row in rows]) for rows in chunks]
-    return torch.cat(parts)[torch.from_numpy(np.argsort(np.concatenate(chunks)))]
+    place_B = torch.from_numpy(np.argsort(np.concatenate(chunks)))
+    return torch.cat(parts)[sent(place_B, encoder.device)]
 
 
 def layers_of(encoder: Encoder) -> dict[str, torch.nn.Parameter]:
@@ -139,7 +144,7 @@ def put(encoder: Encoder, weights: Weights) -> None:
         for name, weight in weights.items():
             if name == "matrix":
                 first = encoder.matrix.weight if encoder.matrix is not None else None
-                encoder.with_matrix(weight if first is None else weight @ first)
+                encoder.with_matrix(weight if first is None else weight.to(first.device) @ first)
             else:
                 own[name].copy_(weight)
 

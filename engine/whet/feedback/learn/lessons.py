@@ -7,7 +7,7 @@ Shape suffixes: F judged queries, N documents of the corpus, P documents of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from whet.evaluation.hybrid import highest
 from whet.evaluation.lexical import Words
 from whet.feedback.events.judgments import Judged
 from whet.mining.miner import mine
+from whet.processes.devices import sent
 from whet.types import Embeddings, Positives
 
 HARD = 64  # hard negatives per query that the miner adds to the pool; as many by words
@@ -115,6 +116,11 @@ class Pool:
     def weighted(self, weight: float) -> Pool:
         """The pool with its words times a weight."""
         return replace(self, words_FP=weight * self.words_FP)
+
+    def to(self, device: torch.device) -> Pool:
+        """The same on a device."""
+        parts: list[Tensor] = [getattr(self, part.name) for part in fields(self)]
+        return Pool(*(part if part.device == device else sent(part, device) for part in parts))
 
     def take(self, places: np.ndarray) -> Pool:
         """The pool for some of the queries."""

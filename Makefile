@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/installed
 DOCS := .venv/docs-installed
 
-.PHONY: help setup demo test test-slow test-nightly gpu lint options docs clean
+.PHONY: help setup demo test test-slow test-nightly gpu device-lines lint options docs clean
 
 help:
 	@echo "make demo       make a model better on a small real data set (examples/nl2bash), under 10 minutes"
@@ -22,6 +22,7 @@ help:
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make test-nightly  slow tests of faults, of Ray clusters, and mutated files"
 	@echo "make gpu        on a CUDA GPU: is it right there, and how fast? 8 minutes per call; ARGS=--rehearse needs none"
+	@echo "make device-lines  which lines that depend on a device the dry run on a pretended GPU reaches"
 	@echo "make lint       ruff, mypy, import rules, spelling"
 	@echo "make docs       the site of docs/ and of the docstrings, into site/"
 	@echo "make options    write the lists of options again: docs/options.md, tests/house/options.txt"
@@ -45,6 +46,9 @@ test-nightly: $(STAMP)
 # stages, --seconds 3600, --again, --page, --rehearse: ARGS="..."
 gpu: $(STAMP)
 	$(BIN)/python benchmarks/gpu/make_gpu.py $(ARGS)
+
+device-lines: $(STAMP)
+	$(BIN)/python tests/dry_run/device_lines.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pretend_cuda import Gpu
+from pretend_cuda import Gpu, pretend_cuda
 
 from whet.config import EncodeConfig, TrainerConfig
 from whet.errors import EnvironmentRefused
@@ -78,3 +78,40 @@ def test_columns_beyond_the_documents_are_refused_on_either_device(gpu: Gpu) -> 
         column_B = torch.tensor([0, 9], device=device)
         with pytest.raises((ValueError, RuntimeError), match="must lie in 0 to 1"):
             fused_info_nce(vector_BD, vector_BD, column_B, known, temperature=1.0)
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_the_fused_loss_is_the_same_on_both_devices(backend: str) -> None:
+    """Triton's kernels run in its interpreter for either."""
+    vector_BD = torch.nn.functional.normalize(torch.randn(3, 8), dim=1)
+    listed = torch.tensor([0, 1, 2, 3]), torch.tensor([0, 1, 2])
+
+    def loss(device: str) -> float:
+        query_BD, doc_CD = vector_BD.to(device), vector_BD.flip(0).to(device)
+        column_B, *known = (part.to(device) for part in (torch.arange(3), *listed))
+        found = fused_info_nce(
+            query_BD, doc_CD, column_B, tuple(known), temperature=0.1, backend=backend
+        )
+        return float(found)
+
+    here = loss("cpu")
+    with pretend_cuda():
+        assert loss("cuda") == pytest.approx(here, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["float64", "host"])
+def test_kernels_of_the_loss_refuse_what_they_cannot_take(
+    gpu: Gpu, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    from whet_kernels.infonce import triton_kernels
+
+    monkeypatch.setattr(triton_kernels, "INTERPRETING", False)
+    vector_RD = torch.ones(2, 4) if kind == "host" else torch.ones(2, 4).cuda().double()
+    with pytest.raises(ValueError, match=r"Choose backend=torch"):
+        triton_kernels.prepare(vector_RD)
+
+
+def test_without_a_gpu_the_interpreter_searches_on_the_host() -> None:
+    vector_ND = torch.eye(4).numpy()
+    found = mine_topk_gpu(vector_ND[:1], vector_ND, 1, window_of(1, 4))
+    assert found.rows_Qk.tolist() == [[0]]

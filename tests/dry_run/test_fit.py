@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gpu_training import config_of
+from gpu_training import Place, config_of
 from pretend_cuda import Gpu, pretend_cuda
 
 from whet.config import FitConfig, RefreshConfig
@@ -90,15 +90,18 @@ def test_a_fit_that_was_stopped_ends_as_one_that_was_not(
     assert ours.fingerprint() == theirs.fingerprint()
 
 
-def test_a_plan_counts_the_memory_of_the_gpu(
-    gpu: Gpu, tiny_model: Path, tiny_data: Path, tmp_path: Path
-) -> None:
-    config = config_of(tiny_model, tiny_data, batch_size=8, max_steps=STEPS)
-    data = load_dataset(str(tiny_data))
+@pytest.mark.parametrize("accelerator", ["gpu", "cpu"])
+def test_a_plan_counts_the_memory_of_the_device(gpu: Gpu, place: Place, accelerator: str) -> None:
+    config = config_of(
+        place.model, place.data, batch_size=8, max_steps=STEPS, accelerator=accelerator
+    )
+    data = load_dataset(config.data.path)
     train, judged = splits_of(data, config)
     split = Split(train, judged, positives_of(train, data.queries, data.corpus))
-    encoder = Encoder.load(config.model)
-    plan = make.make_plan(data, split, encoder, config, load_s=0.0)
-    assert plan.machine.has_gpu and plan.machine.device_bytes > 130 << 30
-    assert "GPU" in plan_text(plan)
-    assert plan.to_dict()["device_hours"] > 0
+    plan = make.make_plan(data, split, Encoder.load(config.model), config, load_s=0.0)
+    assert plan.machine.has_gpu == (accelerator == "gpu")
+    assert ("GPU-hours" in plan_text(plan)) == plan.machine.has_gpu
+    parts = plan.footprints[plan.chosen].device
+    assert ("step or search" in parts) != plan.machine.has_gpu  # one memory, or two
+    if plan.machine.has_gpu:
+        assert plan.machine.device_bytes > 130 << 30

@@ -57,13 +57,14 @@ def test_queries_that_no_pass_settles_are_scanned(gpu: Gpu) -> None:
     check_search(tiling=TIGHT)
 
 
+@pytest.mark.parametrize("fits", [True, False])
 def test_a_corpus_too_large_for_the_gpu_is_streamed(
-    gpu: Gpu, monkeypatch: pytest.MonkeyPatch
+    gpu: Gpu, monkeypatch: pytest.MonkeyPatch, fits: bool
 ) -> None:
-    monkeypatch.setattr(topk, "SHARE", 0.0)
-    found = windowed_search(TASK, 5, "gpu")
-    check_same(found.top, 5)
-    assert "streamed" in found.why
+    monkeypatch.setattr(topk, "SHARE", float(fits))
+    found = windowed_search(TASK, 1, "gpu")  # one result: a sample gives the first bound
+    check_same(found.top, 1)
+    assert ("streamed" in found.why) != fits
 
 
 def test_auto_goes_where_the_corpus_lies(gpu: Gpu) -> None:

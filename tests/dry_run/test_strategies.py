@@ -6,25 +6,28 @@ fake group, of many processes in one, does for what asks for no number of anothe
 buffers are made in C++, which lays them on the host: its copies are no news of a GPU, so the waits
 of its steps have no budget here.
 
-DeepSpeed does not run here. It lays parameters into buffers of its own by setting their `data`,
+DeepSpeed does not train here. It lays parameters into buffers of its own by setting their `data`,
 which no wrapper tensor lets it. It is tested on CPUs, by several processes (tests/world).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.distributed as dist
 from gpu_training import Place, Steps, check_steps, check_types, check_waits, config_of
-from pretend_cuda import Gpu
+from pretend_cuda import Gpu, pretend_cuda
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from whet.config import StrategyConfig
 from whet.processes import world as worlds
 from whet.training.exchange import all_vectors, own_gradient
+from whet.training.strategies import strategy_of
+from whet.training.strategies.deepspeed import SMALL_BUCKET
 from whet.training.strategies.single import process_group_backend
 
 
@@ -32,7 +35,8 @@ from whet.training.strategies.single import process_group_backend
 def group_of_one() -> Iterator[None]:
     """A process group of this process."""
     dist.init_process_group("gloo", rank=0, world_size=1, store=dist.HashStore())
-    yield
+    with worlds.joined():
+        yield
     dist.destroy_process_group()
 
 
@@ -75,3 +79,42 @@ def test_vectors_are_exchanged_on_the_device(gpu: Gpu, monkeypatch: pytest.Monke
         assert not gpu.waits("exchange"), gpu.report()
     finally:
         dist.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cuda", "cpu"])
+def test_deepspeed_is_told_of_a_device_that_is_no_gpu(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Lightning's checks of CUDA's devices are left out for a CPU, and made for a GPU."""
+    import deepspeed  # noqa: F401 (before CUDA is pretended: it makes tables of its functions)
+    from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
+
+    called: list[str] = []
+    for owner, name in [
+        (DDPStrategy, "setup_environment"),
+        (DeepSpeedStrategy, "setup_environment"),
+        (DeepSpeedStrategy, "setup_distributed"),
+        (DeepSpeedStrategy, "_init_deepspeed_distributed"),
+        (DeepSpeedStrategy, "set_world_ranks"),
+    ]:
+        told = f"{owner.__name__}.{name}"
+        monkeypatch.setattr(owner, name, lambda self, told=told: called.append(told))
+    with pretend_cuda() if kind == "cuda" else nullcontext():
+        strategy = strategy_of(StrategyConfig(name="deepspeed"), 1.0)
+        device = torch.device(kind, 0)
+        strategy.lightning.parallel_devices = [device if kind == "cuda" else torch.device("cpu")]
+        monkeypatch.setattr(type(strategy.lightning), "local_rank", 0)
+        strategy.lightning.setup_environment()
+        strategy.lightning.setup_distributed()
+        assert strategy.lightning.root_device == device
+        assert strategy.gradient_norm(torch.nn.Linear(1, 1), 1.0).device.type == kind
+    small = strategy.lightning.config["zero_optimization"]["reduce_bucket_size"] == SMALL_BUCKET
+    assert small == (kind == "cpu")
+    if kind == "cuda":
+        assert called == [
+            f"DeepSpeedStrategy.setup_{what}" for what in ("environment", "distributed")
+        ]
+    else:
+        assert "DeepSpeedStrategy.setup_distributed" not in called
+        assert called[0] == "DDPStrategy.setup_environment"

@@ -9,7 +9,8 @@ Three ways take turns, so that all meet the same noise: `dense` (all similaritie
 autograd), `fused` (by tiles; Triton kernels on CUDA, torch elsewhere), and `floor`, the matrix
 products of the fused one alone: forward, again for the backward, and one for each gradient. Ratios
 are taken round by round. Peak memory is beyond the vectors and their gradients' own; on a CPU it
-is that of a process of its own (Linux). `dense` is left out where it would take over 20 GiB. Rows
+is that of a process of its own (Linux). Vectors are float32; on CUDA the fused products are in
+bfloat16, as training has them. `dense` is left out where it would take over 20 GiB. Rows
 go to records/fused_infonce.jsonl.
 """
 
@@ -93,12 +94,16 @@ def kept(row: dict[str, Any]) -> None:
 
 
 def vectors(pairs: int, dims: int, device: str) -> Vectors:
-    """Unit vectors, bfloat16 on CUDA; every document close to its query, as in training."""
+    """Unit vectors, float32; every document close to its query, as in training."""
     torch.manual_seed(0)
     query = F.normalize(torch.randn(pairs, dims, device=device), dim=1)
     doc = F.normalize(query + torch.randn(pairs, dims, device=device) / dims**0.5, dim=1)
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    return query.to(dtype).requires_grad_(), doc.to(dtype).requires_grad_()
+    return query.requires_grad_(), doc.requires_grad_()
+
+
+def products(query: Tensor) -> torch.dtype:
+    """The type in which training multiplies vectors there."""
+    return torch.bfloat16 if query.is_cuda else torch.float32
 
 
 def targets(pairs: int, device: torch.device) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -120,13 +125,20 @@ def fused(query: Tensor, doc: Tensor, symmetric: bool) -> None:
     """By tiles."""
     column, known = targets(len(query), query.device)
     fused_info_nce(
-        query, doc, column, known, temperature=TEMPERATURE, symmetric=symmetric
+        query,
+        doc,
+        column,
+        known,
+        temperature=TEMPERATURE,
+        symmetric=symmetric,
+        products=products(query),
     ).backward()
 
 
 @torch.no_grad()
 def floor(query: Tensor, doc: Tensor, symmetric: bool) -> None:
-    """The matrix products of `fused` and nothing else."""
+    """The matrix products of `fused` and nothing else, after its one rounding of the vectors."""
+    query, doc = query.to(products(query)), doc.to(products(query))
     tile = FLOOR_TILE[query.device.type]
     for rows in slices_in_steps(len(query), tile[0]):
         for columns in slices_in_steps(len(doc), tile[1]):
@@ -229,7 +241,7 @@ def spread(values: Any) -> dict[str, float]:
 
 def circumstances(query: Tensor) -> dict[str, Any]:
     """What a figure depends on."""
-    backend, _ = choose_loss_backend("auto", query.device, query.dtype)
+    backend, _ = choose_loss_backend("auto", query.device, products(query))
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         cwd=Path(__file__).parent,
@@ -243,6 +255,7 @@ def circumstances(query: Tensor) -> dict[str, Any]:
         "torch": torch.__version__,
         "backend": backend,
         "dtype": str(query.dtype).removeprefix("torch."),
+        "products": str(products(query)).removeprefix("torch."),
         "threads": torch.get_num_threads(),
     }
     if backend == "triton":
@@ -269,7 +282,7 @@ def sweep(dims: int, pairs: int = 16_384) -> None:
     from whet_kernels.infonce import triton_kernels as kernels
     from whet_kernels.infonce.mask import mask_cells
 
-    query, doc = (vector.detach() for vector in vectors(pairs, dims, "cuda"))
+    query, doc = (vector.detach().bfloat16() for vector in vectors(pairs, dims, "cuda"))
     column, known = targets(pairs, query.device)
     cells, level = mask_cells(column, known, pairs), torch.zeros(pairs, device="cuda")
     for blocks in (

@@ -141,13 +141,13 @@ def _calls() -> Iterator[tuple[str, timing.Run]]:
                     mining.found_on_gpu(given, at[1])
 
                 yield f"search {dimension} {gear} {ceiling} {floor}", search
-    for dtype in (torch.bfloat16, torch.float32):
+    for products in (torch.bfloat16, torch.float32):
         for symmetric in (False, True):
 
-            def loss(of: torch.dtype = dtype, both: bool = symmetric) -> None:
-                losses.once(losses.vectors(4096, 768, of), symmetric=both)
+            def loss(of: torch.dtype = products, both: bool = symmetric) -> None:
+                losses.once(losses.vectors(4096, 768), of, symmetric=both)
 
-            yield f"loss {dtype} {symmetric}", loss
+            yield f"loss {products} {symmetric}", loss
 
 
 def pack_compiled(out: Path) -> int:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ def peaks(here: Here) -> None:
     """MiB beyond what was there before; for training, all that the process holds."""
     _search(here)
     for pairs in (48,) if here.rehearsed else (16_384, 65_536):
-        for dtype in (torch.bfloat16, torch.float32):
-            given = losses.vectors(pairs, 32 if here.rehearsed else 768, dtype)
-            losses.once(given)
-            name = f"loss, {pairs:,} pairs, {str(dtype).removeprefix('torch.')}"
-            here.figure(f"{name}, MiB", _beyond(lambda given=given: losses.once(given)))  # type: ignore[misc]
-            del given
+        for products in (torch.bfloat16, torch.float32):
+            once = partial(losses.once, losses.vectors(pairs, 32 if here.rehearsed else 768))
+            once(products)
+            name = f"loss, {pairs:,} pairs, {str(products).removeprefix('torch.')}"
+            here.figure(f"{name}, MiB", _beyond(partial(once, products)))
+            del once
     _encode(here)
     _train(here)
 

@@ -79,8 +79,8 @@ def small_calls(shape: Shape = CHECKED, pairs: int = 150) -> None:
     for gear in mining.GEARS:
         given = mining.problem(shape, ceiling=True, floor=True)
         mining.found_on_gpu(given, gear)
-    for dtype in (torch.bfloat16, torch.float32):
-        losses.once(losses.vectors(pairs, shape.dimension, dtype), symmetric=True)
+    for products in (torch.bfloat16, torch.float32):
+        losses.once(losses.vectors(pairs, shape.dimension), products, symmetric=True)
     torch.cuda.synchronize()
 
 

@@ -171,6 +171,25 @@ def test_awkward_shape_in_every_type(dtype, tolerance, backend, symmetric):
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_products_in_bfloat16_of_float32_vectors(backend, symmetric):
+    """The loss is exactly that of the rounded vectors, its gradients are float32 and not rounded
+    to 8 bits; against the vectors as they were, a logit is off by some 0.05 / sqrt(D). 123
+    dimensions, so that the kernels fill up the rows and must cut the gradients again.
+    """
+    query, doc, column, lists = case = problem(17, *AWKWARD)
+    found = run(backend, case, symmetric=symmetric, products=torch.bfloat16)
+    rounded = (query.bfloat16().float(), doc.bfloat16().float(), column, lists)
+    exact = wanted(rounded, symmetric=symmetric)
+    assert float(found[0]) == pytest.approx(float(exact[0]), rel=FINE)
+    # On a GPU the weights that similarities become have 8 bits, but not what they add up to.
+    assert_close(found, exact, 1e-2 if CUDA else FINE)
+    assert_close(found, wanted(case, symmetric=symmetric), 1e-2)
+    logit, kept = query @ doc.T / 0.05, rounded[0] @ rounded[1].T / 0.05
+    assert float((logit - kept).std()) == pytest.approx(0.05 / 123**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
 def test_reference_equals_the_oracle(symmetric):
     query, doc, column, lists = case = problem(4, *AWKWARD, dtype=torch.float64)
     found = differentiated(

@@ -14,7 +14,8 @@ from torch import Tensor
 from whet.errors import ConfigError
 from whet.model.pooling import to_unit_length
 from whet.processes.devices import sent
-from whet_kernels.infonce.fused import dense_mask, fused_info_nce, info_nce_reference
+from whet_kernels.infonce.fused import fused_info_nce, info_nce_reference
+from whet_kernels.infonce.mask import dense_mask
 
 # Similarities (pairs x documents) from which "auto" does not hold them all: 64 MiB in float32, and
 # the plain loss keeps about six such matrices. Below, it is the faster one and the memory is small.
@@ -58,6 +59,7 @@ def info_nce(
     temperature: float,
     symmetric: bool = False,
     fused: str = "auto",
+    products: torch.dtype | None = None,
 ) -> Tensor:
     """Mean over pairs of -log( e^(s+/t) / (e^(s+/t) + sum over negatives of e^(s-/t)) ), a scalar.
 
@@ -65,17 +67,16 @@ def info_nce(
     2004.04906, section 3.2). A query's other known positives leave the sum. With `symmetric` the
     mean of it and of the same with each positive against all queries, leaving out queries the
     document is also relevant to. `fused` (auto, always, never): the same tile by tile, without the
-    B x C similarities in memory; auto where there are over 2^24 of them.
+    B x C similarities in memory; auto where there are over 2^24 of them. Tiles multiply in the
+    type `products` (None: the vectors' own).
     """
-    by_tiles = uses_tiles(fused, query_BD.shape[0] * doc_CD.shape[0])
-    return (fused_info_nce if by_tiles else info_nce_reference)(
-        query_BD,
-        doc_CD,
-        targets.column_B,
-        (targets.offsets_B1, targets.columns_M),
-        temperature=temperature,
-        symmetric=symmetric,
-    )
+    known = targets.offsets_B1, targets.columns_M
+    given = query_BD, doc_CD, targets.column_B, known
+    if uses_tiles(fused, query_BD.shape[0] * doc_CD.shape[0]):
+        return fused_info_nce(
+            *given, temperature=temperature, symmetric=symmetric, products=products
+        )
+    return info_nce_reference(*given, temperature=temperature, symmetric=symmetric)
 
 
 def uses_tiles(fused: str, similarities: int) -> bool:
@@ -96,6 +97,7 @@ def matryoshka_info_nce(
     temperature: float,
     symmetric: bool = False,
     fused: str = "auto",
+    products: torch.dtype | None = None,
 ) -> Tensor:
     """InfoNCE averaged over the whole vectors and their prefixes of the given lengths, each made
     unit length.
@@ -112,7 +114,13 @@ def matryoshka_info_nce(
 
     def of(query: Tensor, doc: Tensor) -> Tensor:
         return info_nce(
-            query, doc, targets, temperature=temperature, symmetric=symmetric, fused=fused
+            query,
+            doc,
+            targets,
+            temperature=temperature,
+            symmetric=symmetric,
+            fused=fused,
+            products=products,
         )
 
     total = of(query_BD, doc_CD)

@@ -87,6 +87,19 @@ def training_precision(config: TrainerConfig) -> str:
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
 
 
+def loss_products(config: TrainerConfig) -> torch.dtype:
+    """The type in which the loss by tiles multiplies vectors: on a GPU that of the other products
+    of a step. The vectors of a bf16 step are no better than bf16, and float32 products would cost
+    more than all else of a large batch. A CPU gains nothing by it.
+
+    >>> loss_products(TrainerConfig(accelerator="cpu"))
+    torch.float32
+    """
+    on_gpu = training_device(config).type == "cuda"
+    narrow = on_gpu and training_precision(config).startswith("bf16")
+    return torch.bfloat16 if narrow else torch.float32
+
+
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor of the host on a device. On its way to a GPU nobody waits for it: from memory that
     is not pinned the host would, at every copy, for all that the GPU has to do before.

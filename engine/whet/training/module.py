@@ -19,7 +19,7 @@ from whet.loss.gradcache import cached_step
 from whet.loss.infonce import Targets, matryoshka_info_nce, uses_tiles
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
-from whet.processes.devices import sent
+from whet.processes.devices import loss_products, sent
 from whet.processes.host import host_bytes
 from whet.processes.world import world
 from whet.progress import say
@@ -66,6 +66,7 @@ class Contrastive(L.LightningModule):
             steps=self.total_steps,
             workers=config.trainer.num_workers,
         )
+        self.products = loss_products(config.trainer)
         self.last_loss = float("nan")
         self.tiles_reported = False
         self.sharded = False
@@ -151,6 +152,7 @@ class Contrastive(L.LightningModule):
             temperature=self.config.loss.temperature,
             symmetric=self.config.loss.symmetric,
             fused=self.config.loss.fused,
+            products=self.products,
         )
 
     def _tell_of_tiles(self, similarities: int, vector_UD: Tensor) -> None:
@@ -158,7 +160,11 @@ class Contrastive(L.LightningModule):
         if self.tiles_reported or not uses_tiles(self.config.loss.fused, similarities):
             return
         backend, why = choose_loss_backend("auto", vector_UD.device, vector_UD.dtype)
-        say(f"The loss goes by tiles of the {similarities:,} similarities ({backend}: {why}).")
+        kind = str(self.products).removeprefix("torch.")
+        say(
+            f"The loss goes by tiles of the {similarities:,} similarities, products in {kind} "
+            f"({backend}: {why})."
+        )
         self.tiles_reported = True
 
     def _cached(self, tokens: int) -> bool:

@@ -35,7 +35,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from whet_kernels.infonce.mask import Cells, cells_by_tile, mask_cells
+from whet_kernels.infonce.mask import Cells, cells_by_tile, dense_mask, mask_cells
 
 Known = tuple[Tensor, Tensor]
 
@@ -73,23 +73,6 @@ def info_nce_reference(
     )
 
 
-def dense_mask(known: Known, columns: int) -> Tensor:
-    """The listed positives (offsets [B + 1], columns [M]) as a bool matrix [B, columns].
-
-    >>> dense_mask((torch.tensor([0, 1, 1]), torch.tensor([2])), columns=3)
-    tensor([[False, False,  True],
-            [False, False, False]])
-    """
-    offsets_B1, columns_M = known
-    pairs = len(offsets_B1) - 1
-    row_M = torch.repeat_interleave(
-        torch.arange(pairs, device=columns_M.device), offsets_B1.diff(), output_size=len(columns_M)
-    )
-    known_BC = torch.zeros(pairs, columns, dtype=torch.bool, device=columns_M.device)
-    known_BC[row_M, columns_M] = True
-    return known_BC
-
-
 def fused_info_nce(
     query_BD: Tensor,
     doc_CD: Tensor,
@@ -98,6 +81,7 @@ def fused_info_nce(
     *,
     temperature: float,
     symmetric: bool = False,
+    products: torch.dtype | None = None,
     backend: str = "auto",
     tile: tuple[int, int] | None = None,
 ) -> Tensor:
@@ -107,13 +91,16 @@ def fused_info_nce(
     `column_B` is each pair's own document. `known` lists every known positive of each pair's query,
     CSR: offsets [B + 1] and columns [M], in any order, repeats allowed, the own one listed or not;
     none of them is a negative. `symmetric` takes the mean with each positive against all queries
-    that do not know it. `backend` is auto, triton or torch (see `choose_loss_backend`). `tile` is
-    how many pairs and documents are handled at a time (None: by device); the result differs by
-    rounding only. Differentiable once, with respect to the vectors. ValueError for what does not
-    fit.
+    that do not know it. `products` is the type that vectors are rounded to where they are
+    multiplied (None: their own): the loss is then that of the rounded vectors, and gradients keep
+    the vectors' own type. In bfloat16, at temperature 0.05, a logit of unit vectors is off by some
+    0.05 / sqrt(D). `backend` is auto, triton or torch (see `choose_loss_backend`). `tile` is how
+    many pairs and documents are handled at a time (None: by device); the result differs by rounding
+    only. Differentiable once, with respect to the vectors. ValueError for what does not fit.
     """
     _check(query_BD, doc_CD, column_B, known, temperature)
-    name, _ = choose_loss_backend(backend, query_BD.device, query_BD.dtype)
+    products = products or query_BD.dtype
+    name, _ = choose_loss_backend(backend, query_BD.device, products)
     kernels: Any = _TorchKernels()
     if name == "triton":
         from whet_kernels.infonce import triton_kernels as kernels
@@ -125,10 +112,11 @@ def fused_info_nce(
         1.0 / temperature,
         symmetric,
         kernels,
-        tile or _tile(query_BD),
+        products,
+        tile or _tile(device, products),
     )
     apply: Callable[..., Tensor] = _FusedInfoNCE.apply
-    return apply(kernels.prepare(query_BD), kernels.prepare(doc_CD), problem)
+    return apply(query_BD, doc_CD, problem)
 
 
 def choose_loss_backend(asked: str, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
@@ -159,6 +147,7 @@ class _Problem:
     scale: float
     symmetric: bool
     kernels: Any
+    products: torch.dtype
     tile: tuple[int, int]
 
 
@@ -175,10 +164,17 @@ class _Weights:
 
 
 class _FusedInfoNCE(torch.autograd.Function):
-    """Keeps vectors and a number or two per row; the similarities are made twice instead."""
+    """Keeps vectors and a number or two per row; the similarities are made twice instead.
+
+    The vectors are rounded in here: outside, autograd would round their gradients, too.
+    """
 
     @staticmethod
     def forward(ctx: Any, query_BD: Tensor, doc_CD: Tensor, problem: _Problem) -> Tensor:
+        ctx.dims, ctx.dtype = query_BD.shape[1], query_BD.dtype
+        query_BD, doc_CD = (
+            problem.kernels.prepare(vector.to(problem.products)) for vector in (query_BD, doc_CD)
+        )
         own_B = _own_logits(query_BD, doc_CD, problem)
         rest_B = problem.kernels.negatives(
             query_BD, doc_CD, problem.cells, problem.scale, problem.tile
@@ -199,8 +195,9 @@ class _FusedInfoNCE(torch.autograd.Function):
         problem: _Problem = ctx.problem
         grads = _gradients(query_BD, doc_CD, problem, ctx.weights, ctx.needs_input_grad[:2])
         factor = grad * (problem.scale / len(query_BD) * (0.5 if problem.symmetric else 1.0))
+        # What `prepare` filled up has no gradient to give.
         query_grad, doc_grad = (
-            None if g is None else g.mul_(factor).to(query_BD.dtype) for g in grads
+            None if g is None else g[:, : ctx.dims].mul_(factor).to(ctx.dtype) for g in grads
         )
         return query_grad, doc_grad, None
 
@@ -346,10 +343,10 @@ def _wide(vector_RD: Tensor) -> torch.dtype:
     return torch.float64 if vector_RD.dtype == torch.float64 else torch.float32
 
 
-def _tile(query_BD: Tensor) -> tuple[int, int]:
-    if query_BD.device.type == "cpu":
+def _tile(device: torch.device, products: torch.dtype) -> tuple[int, int]:
+    if device.type == "cpu":
         return CPU_TILE
-    return CUDA_TILE_ROWS, CUDA_TILE_BYTES // (CUDA_TILE_ROWS * query_BD.element_size())
+    return CUDA_TILE_ROWS, CUDA_TILE_BYTES // (CUDA_TILE_ROWS * products.itemsize)
 
 
 def slices_in_steps(length: int, step: int) -> Iterator[slice]:

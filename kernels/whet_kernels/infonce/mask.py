@@ -1,4 +1,4 @@
-"""The sparse mask of the fused loss: the cells of B x C that are no negatives, found by tile.
+"""The mask of the loss: the cells of B x C that are no negatives, dense, or sparse and by tile.
 
 A batch of 65,536 has 4 billion cells and a few known positives per row: only those are held.
 
@@ -59,6 +59,23 @@ def mask_cells(column_B: Tensor, known: tuple[Tensor, Tensor], columns: int) -> 
     row_M = torch.repeat_interleave(row_B, offsets_B1.diff(), output_size=len(columns_M))
     key_X = torch.cat([row_M * columns + columns_M, row_B * columns + column_B]).unique()
     return Cells(key_X, (len(column_B), columns))
+
+
+def dense_mask(known: tuple[Tensor, Tensor], columns: int) -> Tensor:
+    """The listed positives (offsets [B + 1], columns [M]) as a bool matrix [B, columns].
+
+    >>> dense_mask((torch.tensor([0, 1, 1]), torch.tensor([2])), columns=3)
+    tensor([[False, False,  True],
+            [False, False, False]])
+    """
+    offsets_B1, columns_M = known
+    pairs = len(offsets_B1) - 1
+    row_M = torch.repeat_interleave(
+        torch.arange(pairs, device=columns_M.device), offsets_B1.diff(), output_size=len(columns_M)
+    )
+    known_BC = torch.zeros(pairs, columns, dtype=torch.bool, device=columns_M.device)
+    known_BC[row_M, columns_M] = True
+    return known_BC
 
 
 class TileCells(NamedTuple):

@@ -24,7 +24,7 @@ from whet.errors import WhetError
 from whet.model.encoder import Encoder
 from whet.training.batches.examples import Examples
 from whet.training.batches.order import Order, total_steps
-from whet.training.module import Contrastive, step_seed, tokens_that_fit
+from whet.training.module import Contrastive, chunk_tokens, step_seed, tokens_that_fit
 from whet.training.strategies import Strategy
 from whet.training.trainer import Ticks, quietly, trainer_of
 
@@ -248,9 +248,10 @@ def test_the_tokens_that_fit_fill_three_tenths_of_the_memory(
 ) -> None:
     """2 layers of 32 numbers, 68 bytes each: 4,352 bytes a token."""
     monkeypatch.setattr("whet.training.module.host_bytes", lambda: 4352 * 1000)
-    encoder = parts[2]
-    assert tokens_that_fit(encoder) == 300
     module = module_of(parts, Keeping(CLIP))
+    for precision in ("32-true", "bf16-mixed"):  # what fits decides what earlier runs computed
+        assert tokens_that_fit(parts[2], torch.device("cpu"), precision) == 300
+        assert chunk_tokens(parts[2], torch.device("cpu"), precision) == 512
     assert [module._cached(tokens) for tokens in (300, 301)] == [False, True]
     module.config.loss = replace(module.config.loss, cache_tokens=9)
     assert [module._cached(tokens) for tokens in (9, 10)] == [False, True]

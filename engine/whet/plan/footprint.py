@@ -14,7 +14,8 @@ from whet.config import FitConfig, StrategyConfig
 from whet.encoding.table import MEMORY_BYTES
 from whet.model.encoder import Encoder
 from whet.plan.workload import Workload
-from whet.training.module import BYTES_A_UNIT, CHUNK_TOKENS, tokens_that_fit
+from whet.processes.devices import training_device, training_precision
+from whet.training.module import BYTES_A_UNIT, chunk_tokens, tokens_that_fit
 
 FLOAT = 4
 BUCKET = {"cpu": 5_000_000, "cuda": 200_000_000}  # elements DeepSpeed reduces at once
@@ -50,7 +51,7 @@ class Shape:
             trained=sum(p.numel() for p in encoder.parameters() if p.requires_grad),
             unit=max(layer, sum(sizes) - layer * count),
             dimension=encoder.dimension,
-            unit_bytes=count * settings.hidden_size * BYTES_A_UNIT,
+            unit_bytes=count * settings.hidden_size * BYTES_A_UNIT["32-true"],
         )
 
 
@@ -116,14 +117,14 @@ def setting_of(
     encoder: Encoder, config: FitConfig, work: Workload, *, base: float, gpu: bool
 ) -> Setting:
     """The setting of a job on devices like this machine's."""
-    default = CHUNK_TOKENS["cuda" if gpu else "cpu"]
-    chunk = config.loss.chunk_tokens or default
+    here = training_device(config.trainer), training_precision(config.trainer)
+    chunk = config.loss.chunk_tokens or chunk_tokens(encoder, *here)
     processes = config.launch.num_workers
     whole = work.step.tokens / processes
     # Decided as the training decides it (`Contrastive._cached`).
     cached = config.loss.cache == "always" or (
         config.loss.cache == "auto"
-        and whole > (config.loss.cache_tokens or tokens_that_fit(encoder))
+        and whole > (config.loss.cache_tokens or tokens_that_fit(encoder, *here))
     )
     return Setting(
         shape=Shape.of(encoder),
@@ -232,7 +233,8 @@ def _state(
 
 
 def _activations(setting: Setting) -> float:
-    formula = setting.shape.unit_bytes / (2 if setting.half else 1)
+    less = BYTES_A_UNIT["bf16-mixed"] / BYTES_A_UNIT["32-true"] if setting.half else 1.0
+    formula = setting.shape.unit_bytes * less
     return (setting.token_bytes or formula) * setting.live_tokens
 
 

@@ -19,7 +19,7 @@ from whet.loss.gradcache import cached_step
 from whet.loss.infonce import Targets, matryoshka_info_nce, uses_tiles
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
-from whet.processes.devices import loss_products, sent
+from whet.processes.devices import loss_products, sent, training_precision
 from whet.processes.host import host_bytes
 from whet.processes.world import world
 from whet.progress import say
@@ -30,12 +30,22 @@ from whet.training.exchange import all_vectors, most, own_gradient
 from whet.training.strategies import Strategy
 from whet_kernels.infonce.fused import choose_loss_backend
 
-MEMORY_SHARE = 0.3  # of the device, for the activations of one backward
-BYTES_A_UNIT = (
-    68  # activations per token, layer and hidden unit in float32 (Korthikanti et al., 2205.05198)
-)
-# A CPU's caches hold no more: a step took 1.1 times as long at 2,048, 2.6 times at 16,384.
-CHUNK_TOKENS = {"cpu": 512, "cuda": 16_384}
+MEMORY_SHARE = 0.3  # of the device, for the activations of one backward; a GPU gives at least that
+# Of a GPU, for activations, weights, gradients and optimizer together: the loss, a bucket of
+# gradients, the libraries and what fragments take the rest.
+GPU_SHARE = 0.85
+STATE_BYTES, CAST_BYTES = 12, 2  # a trained weight beside itself; its copy that autocast keeps
+# Activations per token, layer and hidden unit of a BERT, by the precision of the step. Float32:
+# Korthikanti et al., arXiv 2205.05198. In bf16 most of it halves; sums before a norm stay float32,
+# and each of three products casts the layer's input for itself.
+BYTES_A_UNIT = {"32-true": 68, "bf16-mixed": 42}
+# Where attention keeps its matrices (eager), more per token, head and token of its text.
+BYTES_A_PAIR = {"32-true": 9, "bf16-mixed": 7}
+BERT_LAYER = 12  # weights of its matrices over the square of the hidden size
+# A CPU's caches hold no more: a step took 1.1 times as long at 2,048, 2.6 times at 16,384. A GPU
+# needs work for longer than the host takes to tell it what: 65,536 where memory is large.
+CPU_CHUNK, GPU_CHUNK, LARGE_GPU_CHUNK = 512, 16_384, 65_536  # tokens
+LARGE_GPU = 75 << 30  # bytes; cards of 80 GB have 79 GiB
 
 
 class Contrastive(L.LightningModule):
@@ -66,6 +76,7 @@ class Contrastive(L.LightningModule):
             steps=self.total_steps,
             workers=config.trainer.num_workers,
         )
+        self.precision = training_precision(config.trainer)
         self.products = loss_products(config.trainer)
         self.last_loss = float("nan")
         self.tiles_reported = False
@@ -138,9 +149,10 @@ class Contrastive(L.LightningModule):
         )
 
     def _chunks(self, batch: Batch) -> list[np.ndarray]:
-        default = CHUNK_TOKENS.get(self.encoder.device.type, 16_384)
         lengths = [len(ids) for ids in batch.tokens]
-        return list(token_batches(lengths, self.config.loss.chunk_tokens or default))
+        asked = self.config.loss.chunk_tokens
+        tokens = asked or chunk_tokens(self.encoder, self.encoder.device, self.precision)
+        return list(token_batches(lengths, tokens))
 
     def _loss(self, vector_UD: Tensor, queries: int, query_B: Tensor, targets: Targets) -> Tensor:
         self._tell_of_tiles(len(query_B) * (len(vector_UD) - queries), vector_UD)
@@ -171,7 +183,9 @@ class Contrastive(L.LightningModule):
         mode = self.config.loss.cache
         if mode in ("always", "never"):
             return mode == "always"
-        return tokens > (self.config.loss.cache_tokens or tokens_that_fit(self.encoder))
+        asked = self.config.loss.cache_tokens
+        fitting = asked or tokens_that_fit(self.encoder, self.encoder.device, self.precision)
+        return tokens > fitting
 
     def on_fit_end(self) -> None:
         """The last step is done (Lightning calls this)."""
@@ -218,14 +232,56 @@ def step_seed(seed: int, step: int, rank: int = 0) -> int:
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
 
 
-def tokens_that_fit(encoder: Encoder) -> int:
-    """How many tokens' activations fit in a third of the device's memory (its size, not what is
-    free now).
+def tokens_that_fit(encoder: Encoder, device: torch.device, precision: str) -> int:
+    """How many tokens' activations fit in the device's memory (its size, not what is free now)
+    beside what training holds.
+    """
+    unit = token_bytes(encoder, device, precision)
+    if device.type != "cuda":
+        return int(host_bytes() * MEMORY_SHARE / unit)
+    total = torch.cuda.get_device_properties(device).total_memory
+    held = sum(_bytes_in_training(part) for part in encoder.parameters())
+    return int(max(GPU_SHARE * total - held, MEMORY_SHARE * total) / unit)
+
+
+def _bytes_in_training(part: torch.nn.Parameter) -> int:
+    each = part.element_size() + CAST_BYTES + STATE_BYTES * part.requires_grad
+    return math.prod(_whole_shape(part)) * each
+
+
+def _whole_shape(part: torch.nn.Parameter) -> tuple[int, ...]:
+    """Also of one that DeepSpeed has divided, which holds no numbers of its own."""
+    return tuple(getattr(part, "ds_shape", part.shape))
+
+
+def chunk_tokens(encoder: Encoder, device: torch.device, precision: str) -> int:
+    """How many tokens go through the model at once, with padding, where nobody says."""
+    if device.type != "cuda":
+        return CPU_CHUNK
+    large = torch.cuda.get_device_properties(device).total_memory >= LARGE_GPU
+    most = LARGE_GPU_CHUNK if large else GPU_CHUNK
+    return max(1, min(most, tokens_that_fit(encoder, device, precision)))
+
+
+def token_bytes(encoder: Encoder, device: torch.device, precision: str) -> int:
+    """Bytes of a token's activations that its backward needs. On a CPU as in float32, whatever the
+    precision: what fits there decides what earlier runs computed.
     """
     settings: Any = encoder.backbone.config
-    unit = settings.num_hidden_layers * settings.hidden_size * BYTES_A_UNIT
-    if encoder.device.type == "cuda":
-        total = torch.cuda.get_device_properties(encoder.device).total_memory
-    else:
-        total = host_bytes()
-    return int(total * MEMORY_SHARE / unit)
+    layers, hidden = settings.num_hidden_layers, settings.hidden_size
+    if device.type != "cuda":
+        return int(layers * hidden * BYTES_A_UNIT["32-true"])
+    shapes = [_whole_shape(part) for part in _layers_of(encoder).parameters()]
+    matrices = sum(math.prod(shape) for shape in shapes if len(shape) > 1)
+    # Activations grow with the matrices between which they lie: gated and wider layers have more.
+    wider = max(1.0, matrices / max(1, layers * BERT_LAYER * hidden**2))
+    pairs = 0
+    if getattr(settings, "_attn_implementation", None) == "eager":
+        pairs = BYTES_A_PAIR[precision] * settings.num_attention_heads * encoder.recipe.max_length
+    return int(layers * (hidden * BYTES_A_UNIT[precision] * wider + pairs))
+
+
+def _layers_of(encoder: Encoder) -> torch.nn.ModuleList:
+    """The transformer's layers: its longest list of modules."""
+    stacks = [part for part in encoder.modules() if isinstance(part, torch.nn.ModuleList)]
+    return max(stacks, key=len, default=torch.nn.ModuleList())

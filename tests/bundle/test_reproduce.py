@@ -52,7 +52,7 @@ def test_of_a_bundle_only_what_is_computed_is_taken(copied):
     config_of(statement)["trainer"]["num_workers"] = 1000
     again = reproduce._recipe(copied, statement, ReproduceConfig(str(copied)))
     assert again.launch == LaunchConfig(num_workers=1)
-    assert (again.output, again.resume, again.trainer.num_workers) == (None, None, 0)
+    assert (again.output, again.resume, again.trainer.num_workers) == (None, None, None)
 
 
 @pytest.mark.parametrize(

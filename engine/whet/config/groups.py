@@ -184,9 +184,10 @@ class TrainerConfig:
     deterministic: Optional[bool] = recorded_option(
         None, "same recipe, same bits; null: where a CPU trains"
     )
-    num_workers: int = option(
-        0,
-        "threads that make the next steps' batches; 0: each step makes its own",
+    num_workers: Optional[int] = option(
+        None,
+        "threads that make the next steps' batches; 0: each step makes its own; null: 2 where a "
+        "GPU trains, else 0",
         least=0,
     )
     checkpoint_every_steps: int = recorded_option(0, "0: by time alone", least=0)

@@ -19,7 +19,7 @@ from whet.loss.gradcache import cached_step
 from whet.loss.infonce import Targets, matryoshka_info_nce, uses_tiles
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
-from whet.processes.devices import loss_products, sent, training_precision
+from whet.processes.devices import batch_makers, loss_products, sent, training_precision
 from whet.processes.host import host_bytes
 from whet.processes.world import world
 from whet.progress import say
@@ -74,7 +74,7 @@ class Contrastive(L.LightningModule):
             encoder,
             order.step,
             steps=self.total_steps,
-            workers=config.trainer.num_workers,
+            workers=batch_makers(config.trainer),
         )
         self.precision = training_precision(config.trainer)
         self.products = loss_products(config.trainer)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whet.mining.miner import Mined
+from whet.mining.search.gpu import corpus_kept
 from whet.model.encoder import Encoder
 from whet.processes.world import from_leader
 from whet.refresh.probe import Probe
@@ -47,18 +48,21 @@ class Refresher:
 
     def first(self, encoder: Encoder) -> Mined:
         """The negatives of step 0, mined in the whole corpus."""
-        return self._written(All(self.job).find(self.kept, encoder, 0, None), encoder, 0)
+        with corpus_kept():
+            return self._written(All(self.job).find(self.kept, encoder, 0, None), encoder, 0)
 
     def start(self, encoder: Encoder) -> None:
         """Keep what later refreshes need of the model before training."""
         if self.scope is not None:
-            self.scope.start(self.kept, encoder)
+            with corpus_kept():
+                self.scope.start(self.kept, encoder)
 
     def again(self, encoder: Encoder, step: int, previous: Negatives | None) -> Fresh:
         """The negatives of a later step, in the run folder when this returns."""
         assert self.scope is not None
-        refreshed = self.scope.find(self.passing, encoder, step, previous)
-        mined = self._written(refreshed, encoder, step)
+        with corpus_kept():
+            refreshed = self.scope.find(self.passing, encoder, step, previous)
+            mined = self._written(refreshed, encoder, step)
         self.clear()
         return Fresh(mined, refreshed.encoded / len(self.job.data.corpus))
 

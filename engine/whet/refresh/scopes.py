@@ -18,6 +18,7 @@ from whet.mining.linear import fit_linear
 from whet.mining.miner import Mined
 from whet.mining.part import candidates_of, check_for_part, chosen_rows
 from whet.mining.rows import mine_rows
+from whet.mining.search.gpu import corpus_kept
 from whet.model.encoder import Encoder
 from whet.processes.world import concatenated
 from whet.progress import say
@@ -166,7 +167,9 @@ class Mapped(_Base):
         queries = vectors.queries(encoder, self.rows_Q)
         always = np.union1d(sample_S, self.positives.doc_rows_P)
         always = always if len(always) < self.limit else sample_S
-        rows_S = chosen_rows(self.candidates(queries, corpus), always, self.limit)
+        with corpus_kept():  # of vectors that change below
+            candidate_LC = self.candidates(queries, corpus)
+        rows_S = chosen_rows(candidate_LC, always, self.limit)
         own = own_rows(corpus, rows_S)
         corpus.vectors[places(corpus, own)] = vectors.documents(encoder, own).vectors
         mined = self.mine(queries, corpus, step, previous)

@@ -1,5 +1,6 @@
 """Encoders: what is read, what is written, and that every tool gets the same vectors from it."""
 
+import copy
 import json
 import shutil
 from dataclasses import replace
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from whet.config import EncodeConfig, ModelConfig
 from whet.errors import ConfigError, EnvironmentRefused
-from whet.model.encoder import Encoder
+from whet.model.encoder import Encoder, weights_unchanged
 from whet.model.inference import token_batches
 
 TEXTS = ["bace difo", "", "guka lemi nopu " * 20, "x", "rase tivo zu", "bace"]
@@ -83,6 +84,19 @@ def test_fingerprint_follows_every_weight(tiny_model):
     assert encoder.fingerprint() != before
     other = Encoder.load(ModelConfig(str(tiny_model), document_prompt="x"))
     assert other.fingerprint() != before
+
+
+def test_a_fingerprint_is_kept_while_weights_are_said_to_stay(tiny_model):
+    """For the block and its encoder alone; a block within another belongs to it."""
+    encoder = Encoder.load(str(tiny_model))
+    first = encoder.fingerprint()
+    with weights_unchanged():
+        assert encoder.fingerprint() == first
+        with weights_unchanged(), torch.no_grad():
+            next(encoder.parameters()).view(-1)[3] += 1e-6  # what must not be done
+        assert encoder.fingerprint() == first
+        assert copy.deepcopy(encoder).fingerprint() != first
+    assert encoder.fingerprint() != first
 
 
 def test_lora_trains_little_and_saves_merged(tiny_model, tmp_path):

@@ -132,3 +132,16 @@ def test_the_log_says_what_a_refresh_cost(tiny_data, tiny_model, tmp_path, scope
         assert row["refresh_scope"] == scope and row["refresh_age_steps"] == 3
         assert 0 < row["refresh_overlap"] <= 1
         assert row["refresh_encoded_share"] == 1 if scope == "all" else 0.6
+
+
+def test_weights_are_hashed_once_for_each_of_their_versions(
+    tiny_data, tiny_model, tmp_path, monkeypatch
+):
+    """Before training, at each refresh with its probe, and after it: a hash takes all weights to
+    the host.
+    """
+    hashed, count = [], Encoder._hashed
+    monkeypatch.setattr(Encoder, "_hashed", lambda self: hashed.append(count(self)) or hashed[-1])
+    _, mined = fitted(tiny_data, tiny_model, tmp_path / "run", policy="overlap", min_overlap=1.0)
+    assert mined == [0, 3, 6, 9]
+    assert len(hashed) == len(set(hashed)) == 5

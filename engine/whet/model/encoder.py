@@ -9,7 +9,9 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -35,6 +37,23 @@ from whet.model.pooling import POOLINGS, to_unit_length
 from whet.printable import printable
 from whet.processes.devices import sent
 from whet.storage.commit import commit_folder
+
+_prints: ContextVar[dict[nn.Module, str] | None] = ContextVar("prints", default=None)
+
+
+@contextmanager
+def weights_unchanged() -> Iterator[None]:
+    """In the block no encoder's weights or recipe change: each has its fingerprint made once, which
+    copies all weights to the host and hashes them.
+    """
+    if _prints.get() is not None:
+        yield
+        return
+    before = _prints.set({})
+    try:
+        yield
+    finally:
+        _prints.reset(before)
 
 
 class Encoder(nn.Module):
@@ -206,6 +225,14 @@ class Encoder(nn.Module):
         """A hash of all that decides a vector except the text: weights, tokenizer, pooling,
         prompts, length.
         """
+        known = _prints.get()
+        if known is None:
+            return self._hashed()
+        if self not in known:
+            known[self] = self._hashed()
+        return known[self]
+
+    def _hashed(self) -> str:
         digest = self._digest_of_texts()
         for name, tensor in sorted(self.state_dict().items()):
             if name.startswith("backbone.pooler."):  # decides no vector, and random where not saved

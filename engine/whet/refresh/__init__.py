@@ -12,7 +12,7 @@ from pathlib import Path
 
 from whet.mining.miner import Mined
 from whet.mining.search.gpu import corpus_kept
-from whet.model.encoder import Encoder
+from whet.model.encoder import Encoder, weights_unchanged
 from whet.processes.world import from_leader
 from whet.refresh.probe import Probe
 from whet.refresh.scopes import SCOPES, All, Refreshed
@@ -46,17 +46,20 @@ class Refresher:
         self.scope = None if config.policy == "off" else SCOPES[config.scope](job)
         self.probe = Probe(job) if config.policy == "overlap" else None
 
+    @weights_unchanged()
     def first(self, encoder: Encoder) -> Mined:
         """The negatives of step 0, mined in the whole corpus."""
         with corpus_kept():
             return self._written(All(self.job).find(self.kept, encoder, 0, None), encoder, 0)
 
+    @weights_unchanged()
     def start(self, encoder: Encoder) -> None:
         """Keep what later refreshes need of the model before training."""
         if self.scope is not None:
             with corpus_kept():
                 self.scope.start(self.kept, encoder)
 
+    @weights_unchanged()
     def again(self, encoder: Encoder, step: int, previous: Negatives | None) -> Fresh:
         """The negatives of a later step, in the run folder when this returns."""
         assert self.scope is not None
@@ -66,6 +69,7 @@ class Refresher:
         self.clear()
         return Fresh(mined, refreshed.encoded / len(self.job.data.corpus))
 
+    @weights_unchanged()
     def overlap_now(self, encoder: Encoder, step: int, current: Negatives) -> float:
         """How much of the negatives in use, mined at `step`, the model would choose again: of a
         sample, 0 to 1.

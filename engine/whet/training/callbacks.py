@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import lightning as L
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from whet.config import FitConfig, RefreshConfig
 from whet.config.recorded import deciding
 from whet.errors import INTERRUPTED, CheckpointError
+from whet.model.encoder import Encoder, weights_unchanged
 from whet.printable import printable
 from whet.processes.interrupts import Interrupts
 from whet.processes.world import from_leader, stacked, world
@@ -27,9 +28,6 @@ from whet.progress import say
 from whet.storage.checkpoints import keep_newest
 from whet.storage.commit import commit_together, sync, write_atomically
 from whet.types import Negatives
-
-if TYPE_CHECKING:
-    from whet.model.encoder import Encoder
 
 STATE = "state.ckpt"
 
@@ -171,8 +169,11 @@ class Refresh(L.Callback):
             return
         # All processes get here together: gathering sharded weights takes every one.
         encoder = self.whole()
-        if policy == "overlap" and self._still_good(encoder, step):
-            return
+        with weights_unchanged():
+            if policy != "overlap" or not self._still_good(encoder, step):
+                self._swap(module, encoder, step)
+
+    def _swap(self, module: Any, encoder: Encoder, step: int) -> None:
         age = step - self.in_use.mined_at
         swap = self.in_use.mine_again(step, encoder)
         module.examples.set_negatives(self.in_use.negatives)

@@ -15,11 +15,13 @@ from whet.data.table import TextTable
 from whet.encoding.store import embeddings_folder
 from whet.encoding.table import encode_table
 from whet.errors import DataError
+from whet.model.encoder import weights_unchanged
 from whet.model.towers import open_model, tell_vectors_alone
 from whet.printable import printable
 from whet.run.output import facts_of, whole_output
 
 
+@weights_unchanged()
 def encode_command(config: EncodeJobConfig, fill: Callable[[], None] = lambda: None) -> None:
     """`whet encode`: vectors.npy (float32 [N, D]) and ids.txt, row by row. `fill` may encode into
     the store, elsewhere, what it lacks.

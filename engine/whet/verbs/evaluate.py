@@ -20,7 +20,7 @@ from whet.evaluation.comparison import Comparison
 from whet.evaluation.judge import Evaluation, judge, judge_words
 from whet.evaluation.measures import check_measures
 from whet.evaluation.results import write_comparison, write_judged
-from whet.model.encoder import Encoder
+from whet.model.encoder import Encoder, weights_unchanged
 from whet.model.towers import Towers, open_model
 from whet.progress import say
 from whet.report.render import write_report
@@ -43,6 +43,7 @@ def evaluate_command(config: EvalConfig) -> None:
     say(f"Report: {folder / 'report.html'}")
 
 
+@weights_unchanged()
 def evaluate_job(config: EvalConfig) -> tuple[Path, Evaluation | Comparison]:
     """Judge a model, or two and compare them; the run folder, and what is in it.
 

@@ -21,7 +21,7 @@ from whet.errors import CheckpointError
 from whet.evaluation.comparison import Comparison
 from whet.evaluation.judge import Evaluation, judge
 from whet.evaluation.results import write_comparison, write_judged
-from whet.model.encoder import Encoder
+from whet.model.encoder import Encoder, weights_unchanged
 from whet.processes.heartbeat import watched
 from whet.processes.world import from_leader, together, world
 from whet.progress import say
@@ -122,28 +122,30 @@ def _stages(job: Job, miner: MakeMiner | None) -> Run:
 
     torch.manual_seed(job.config.seed)  # decides the start of a LoRA
     encoder = together(lambda: Encoder.load(job.config.model))
-    fingerprint = encoder.fingerprint()
-    from_leader(lambda: check_base(job, fingerprint))
-    from_leader(lambda: record_origin(job.folder, job.config, job.data, fingerprint))
-    forecast = _forecast(job, encoder) if world().leader else None
-    watch = Stopwatch(job.folder, _facts(job, fingerprint))
-    base = _judge(job, encoder, job.base_store, "base")
-    watch.stage("judge the base model")
-    refresher = Refresher(job)
-    first = _first_negatives(job, encoder, refresher)
-    if job.config.refresh.policy != "continuous":  # there another process mines
-        refresher.start(encoder)
-    watch.stage("mine")
+    with weights_unchanged():
+        fingerprint = encoder.fingerprint()
+        from_leader(lambda: check_base(job, fingerprint))
+        from_leader(lambda: record_origin(job.folder, job.config, job.data, fingerprint))
+        forecast = _forecast(job, encoder) if world().leader else None
+        watch = Stopwatch(job.folder, _facts(job, fingerprint))
+        base = _judge(job, encoder, job.base_store, "base")
+        watch.stage("judge the base model")
+        refresher = Refresher(job)
+        first = _first_negatives(job, encoder, refresher)
+        if job.config.refresh.policy != "continuous":  # there another process mines
+            refresher.start(encoder)
+        watch.stage("mine")
     step_done = forecast.step_done if forecast else lambda seconds: None
     encoder = _train(
         job, encoder, first, refresher, base=fingerprint, miner=miner, step_done=step_done
     )
     watch.stage("train")
-    tuned = _judge(job, encoder, job.scratch, "tuned")
-    watch.stage("judge the tuned model")
-    if forecast is not None:
-        forecast.close(watch.facts["seconds"])
-    return from_leader(lambda: _finish(job, encoder, fingerprint, base, tuned))
+    with weights_unchanged():
+        tuned = _judge(job, encoder, job.scratch, "tuned")
+        watch.stage("judge the tuned model")
+        if forecast is not None:
+            forecast.close(watch.facts["seconds"])
+        return from_leader(lambda: _finish(job, encoder, fingerprint, base, tuned))
 
 
 def _finish(

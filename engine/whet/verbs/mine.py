@@ -18,7 +18,7 @@ from whet.mining.miner import Mined
 from whet.mining.policy import check_policy
 from whet.mining.rows import mine_with
 from whet.mining.search import check_backend
-from whet.model.encoder import Encoder
+from whet.model.encoder import Encoder, weights_unchanged
 from whet.progress import say
 from whet.report.mining import write_mining_report
 from whet.report.render import write_report
@@ -30,6 +30,7 @@ from whet.types import Positives
 NEGATIVES = "negatives.parquet"
 
 
+@weights_unchanged()
 def mine_command(config: MineConfig) -> None:
     """`whet mine`: hard negatives of the train split, in the formats asked for, and their
     report.

@@ -61,11 +61,11 @@ def encode_table(
         def tokenized(block: np.ndarray) -> tuple[np.ndarray, list[list[int]]]:
             return block, encoder.tokenize(table.texts(rows[block]), kind)
 
-        with _beside(config) as pool:
+        with _beside(config) as pool, _written_behind(vectors, config) as write:
             for block, tokens in one_ahead(tokenized, blocks, pool):
                 names = _ids_of(table, rows[block])
                 new_ND = encode_tokens(encoder, tokens, config, advance, ids=names)
-                vectors.add(keys_N[block], new_ND)
+                write(keys_N[block], new_ND)
     # New vectors are read back from the store, too: a text given twice is encoded once.
     out_ND = room_for(len(rows), encoder.dimension, vectors.folder)
     for start in range(0, len(rows), BLOCK):
@@ -119,6 +119,34 @@ def _beside(config: EncodeConfig) -> Iterator[ThreadPoolExecutor | None]:
         return
     with ThreadPoolExecutor(1, "tokenizer") as pool:
         yield pool
+
+
+@contextmanager
+def _written_behind(
+    vectors: EmbeddingStore, config: EncodeConfig
+) -> Iterator[Callable[[np.ndarray, np.ndarray], None]]:
+    """`vectors.add` by a thread, in order, while a GPU encodes the next block: it syncs and hashes
+    for as long as a small model needs to encode. At the end all is on the disk.
+
+    One block waits at most. What a write raises is raised by the next one, or at the end; after an
+    error of the caller's, an interrupt say, what it has handed over is still written. A CPU encodes
+    for longer, and writes at once.
+    """
+    if choose_device(config).type == "cpu":
+        yield vectors.add
+        return
+    last: Future[None] | None = None
+    with ThreadPoolExecutor(1, "store") as pool:
+
+        def write(keys_N: np.ndarray, vector_ND: np.ndarray) -> None:
+            nonlocal last
+            if last is not None:
+                last.result()
+            last = pool.submit(vectors.add, keys_N, vector_ND)
+
+        yield write
+        if last is not None:
+            last.result()
 
 
 def one_ahead(

@@ -65,13 +65,23 @@ def test_what_is_offloaded_is_in_the_computers_memory_or_on_its_disk():
 
 @pytest.mark.parametrize(
     ("name", "megabytes"),
-    [("ddp", 60), ("deepspeed_stage_2", 60), ("fsdp", 30 + 4 * 30), ("deepspeed_stage_3", 150)],
+    [("ddp", 60), ("deepspeed_stage_2", 60), ("fsdp", 30 + 2 * 30), ("deepspeed_stage_3", 150)],
 )
 def test_bytes_sent_a_step(name, megabytes):
-    """Ring: 3/4 of what is gathered, twice that of what is summed; 2 chunks gather twice each."""
+    """Ring: 3/4 of what is gathered, twice that of what is summed; 2 chunks gather twice each, once
+    where fsdp keeps the weights of a small model for the backward.
+    """
     sent = of(name).sent
     assert sent["vectors"] == 0.75 * 200 * 100 * 4
     assert sum(sent.values()) - sent["vectors"] == megabytes * M
+
+
+def test_fsdp_gathers_a_large_model_again_and_in_16_bits_where_training_is():
+    large = replace(SHAPE, weights=600 * M)
+    sent = [of("fsdp", shape=large, half=half).sent["weights"] for half in (False, True)]
+    assert sent == [4 * 0.75 * 4 * 600 * M, 4 * 0.75 * 2 * 600 * M]
+    assert of("fsdp", shape=large).device["gathered"] == 2 * 4 * 2 * M
+    assert of("fsdp", half=True).device["gathered"] == 2 * 10 * M
 
 
 def test_one_process_sends_nothing():

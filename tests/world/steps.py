@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from whet.config import DataConfig, FitConfig, LossConfig, ModelConfig, StrategyConfig
@@ -59,6 +60,31 @@ def trained(
     assert whole.at_end is not None
     weights = {name: p.detach().cpu().numpy() for name, p in whole.at_end.named_parameters()}
     return weights, losses.values
+
+
+def gathers(
+    data: str, model: str, kept_whole: int, chunk_tokens: int
+) -> tuple[dict[str, np.ndarray], int]:
+    """Weights after a cached step under fsdp, and how often weights or vectors were gathered."""
+    from whet.training.strategies import fsdp
+
+    fsdp.KEPT_WHOLE = kept_whole  # type: ignore[attr-defined]
+    loss = {"cache": "always", "chunk_tokens": chunk_tokens}
+    with Gathers() as seen:
+        weights, _ = trained(data, model, {"name": "fsdp"}, loss, 1)
+    return weights, seen.count
+
+
+class Gathers(TorchDispatchMode):
+    """Counts what is gathered into one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += "allgather_base" in str(func)
+        return func(*args, **(kwargs or {}))
 
 
 class Losses(L.Callback):

@@ -54,3 +54,13 @@ def test_two_processes_equal_one(alone, tiny_data, tiny_model, strategy):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_processes_equal_one(alone, tiny_data, tiny_model, strategy, kind, processes):
     check(alone, tiny_data, tiny_model, strategy, processes, kind)
+
+
+def test_layers_of_a_small_model_are_gathered_less_often(tiny_data, tiny_model):
+    """Once a chunk instead of three times, for the same weights to the bit."""
+    arguments = str(tiny_data), str(tiny_model)
+    again, kept = (
+        in_processes(2, "steps", "gathers", *arguments, most, 24)[0] for most in (0, 1 << 30)
+    )
+    assert kept[1] < 0.6 * again[1]
+    assert all(np.array_equal(kept[0][name], wanted) for name, wanted in again[0].items())

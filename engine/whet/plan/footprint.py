@@ -16,6 +16,7 @@ from whet.model.encoder import Encoder
 from whet.plan.workload import Workload
 from whet.processes.devices import training_device, training_precision
 from whet.training.module import BYTES_A_UNIT, chunk_tokens, tokens_that_fit
+from whet.training.strategies.single import KEPT_WHOLE
 
 FLOAT = 4
 BUCKET = {"cpu": 5_000_000, "cuda": 200_000_000}  # elements DeepSpeed reduces at once
@@ -207,7 +208,8 @@ def _state(
     gathered = 0.0
     if label == "fsdp" or stage == 3:
         weights, gradients, optimizer = weights / w, gradients / w, optimizer / w
-        gathered = 2 * small * shape.unit  # the unit computed with, and the next
+        each = _gathered_bytes(setting)  # of the unit computed with, and the next, or of all
+        gathered = float(each * (shape.weights if _kept_whole(label, setting) else 2 * shape.unit))
     elif stage:
         optimizer /= w
         gradients = gradients / w if stage == 2 else gradients
@@ -256,10 +258,21 @@ def _sent(label: str, setting: Setting) -> dict[str, float]:
     vectors = share * setting.work.step.texts * shape.dimension * FLOAT
     if label == "fsdp" or label.startswith("deepspeed_stage_3"):
         # Every forward and backward of a chunk gathers the weights; a cached one runs twice.
-        gathers = setting.chunks * (3 if setting.cached else 2)
-        weights = gathers * share * small * shape.weights
+        passes = 1 if _kept_whole(label, setting) else 3 if setting.cached else 2
+        gathers = setting.chunks * passes
+        weights = gathers * share * _gathered_bytes(setting) * shape.weights
         return {"vectors": vectors, "weights": weights, "gradients": share * small * shape.trained}
     return {"vectors": vectors, "gradients": 2 * share * small * shape.trained}
+
+
+def _gathered_bytes(setting: Setting) -> int:
+    """Of a weight, as fsdp and DeepSpeed gather it: as it is multiplied."""
+    return 2 if setting.half else FLOAT
+
+
+def _kept_whole(label: str, setting: Setting) -> bool:
+    """Whether fsdp keeps what it gathered for a forward until the backward."""
+    return label == "fsdp" and _gathered_bytes(setting) * setting.shape.weights <= KEPT_WHOLE
 
 
 def calibrated(setting: Setting, grown_bytes: float, tokens: float) -> Setting:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 
-from whet.training.strategies.single import Strategy, gathered_state, process_group_backend
+from whet.training.strategies.single import (
+    KEPT_WHOLE,
+    Strategy,
+    gathered_state,
+    process_group_backend,
+)
 
 
 class Fsdp(Strategy):
@@ -20,15 +26,36 @@ class Fsdp(Strategy):
         )
 
     def shard(self, encoder: nn.Module, mesh: Any) -> None:
-        """Each transformer layer by itself, the rest as one."""
-        from torch.distributed.fsdp import fully_shard
+        """Each transformer layer by itself, the rest as one.
 
+        Where a GPU trains in bf16 the layers' weights are gathered in bf16, as their products take
+        them, and their gradients added up in float32; what makes one vector of token vectors stays
+        float32. Layers of a small model stay whole from the forward to the backward.
+        """
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+        narrow = self.lightning.root_device.type == "cuda" and (
+            self.lightning.precision_plugin.precision == "bf16-mixed"
+        )
+        policy = MixedPrecisionPolicy()
+        if narrow:
+            # Inputs keep their type: autocast says which operations are in bf16, norms are not.
+            policy = MixedPrecisionPolicy(
+                param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
+            )
         stacks = [module for module in encoder.modules() if isinstance(module, nn.ModuleList)]
         layers: Any = max(
             stacks, key=lambda stack: sum(p.numel() for p in stack.parameters()), default=[]
         )
+        weights = sum(p.numel() for layer in layers for p in layer.parameters())
+        large = weights * (2 if narrow else 4) > KEPT_WHOLE
         for layer in layers:
-            fully_shard(layer, mesh=mesh["data_parallel"])
+            fully_shard(
+                layer,
+                mesh=mesh["data_parallel"],
+                mp_policy=policy,
+                reshard_after_forward=large,
+            )
         fully_shard(encoder, mesh=mesh["data_parallel"])
 
     def gradient_norm(self, module: nn.Module, limit: float) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from whet.config import StrategyConfig
 
+KEPT_WHOLE = 1 << 30  # bytes of gathered layers; fsdp gathers more again for the backward
+
 
 class Strategy:
     """What training asks of a strategy. Here are the answers of a single process."""

@@ -145,9 +145,10 @@ def check_tuned_matrix(model: Path) -> None:
 
 
 def check_learning(model: Path) -> None:
-    """A step of the tuning of an encoder that has a matrix already, with judgments of the host."""
-    plain = Encoder.load(str(model)).to("cuda")
-    encoder = changed(plain, {"matrix": torch.eye(32)})
+    """Steps of tuning an encoder that was given a matrix twice, with judgments of the host."""
+    encoder = Encoder.load(str(model)).to("cuda")
+    for _ in range(2):
+        encoder = changed(encoder, {"matrix": torch.eye(32)})
     relevant_FP = torch.eye(3, 6, dtype=torch.bool)
     nothing_FP = torch.zeros_like(relevant_FP)
     pairs_M3 = torch.tensor([[0, 0, 1], [2, 2, 4]])

@@ -62,6 +62,7 @@ def test_a_tune_learns_what_it_learns_on_a_cpu(data: Dataset, tiny_model: Path) 
     assert np.abs(gpu_D - cpu_D).max() < 0.02
 
 
+@pytest.mark.slow
 def test_a_model_with_a_matrix_can_learn_another(gpu: Gpu, data: Dataset, tiny_model: Path) -> None:
     once = tuned(data, Encoder.load(str(tiny_model)), "matrix")
     twice = tuned(data, once.model, "matrix")

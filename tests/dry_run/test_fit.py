@@ -90,7 +90,7 @@ def test_a_fit_that_was_stopped_ends_as_one_that_was_not(
     assert ours.fingerprint() == theirs.fingerprint()
 
 
-@pytest.mark.parametrize("accelerator", ["gpu", "cpu"])
+@pytest.mark.parametrize("accelerator", ["gpu", pytest.param("cpu", marks=pytest.mark.slow)])
 def test_a_plan_counts_the_memory_of_the_device(gpu: Gpu, place: Place, accelerator: str) -> None:
     config = config_of(
         place.model, place.data, batch_size=8, max_steps=STEPS, accelerator=accelerator

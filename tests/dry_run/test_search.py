@@ -81,7 +81,7 @@ def test_a_tensor_of_the_host_is_streamed_as_an_array_is(gpu: Gpu) -> None:
     check_same(found, 5)
 
 
-@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("streamed", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_more_slabs_are_no_more_waits(gpu: Gpu, streamed: bool) -> None:
     check_slabs(gpu, streamed=streamed)
 

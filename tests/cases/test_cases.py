@@ -12,9 +12,9 @@ import pytest
 NO_CASES = ("harness", "test_cases", "test_page_cases")
 ALL = sorted(path for path in Path(__file__).parent.glob("*.py") if path.stem not in NO_CASES)
 OF_THE_PAGE = [path for path in ALL if path.stem.startswith("page_")]  # test_page_cases.py
-# a command for each of many model folders, over a minute each: tests/model/test_broken_folders.py
-# asks the same of the loader in seconds
-LONG = ("model_broken_files", "model_missing_weights", "model_nan")
+# many commands one after another, about a minute each: tests/model/test_broken_folders.py and
+# tests/e2e/test_killed_verbs.py ask the same
+LONG = ("mine_again", "model_broken_files", "model_missing_weights", "model_nan")
 CASES = [
     pytest.param(path, marks=[pytest.mark.nightly] if path.stem in LONG else [], id=path.stem)
     for path in ALL

@@ -46,6 +46,7 @@ def test_the_files_that_choose_a_device_have_some(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly  # the whole dry run, watched
 @pytest.mark.timeout(900)
 def test_the_dry_run_reaches_them() -> None:
     coverage = measure()

@@ -12,6 +12,7 @@ import pytest
 from whet_faults import Driver, Place, survived
 
 SLOW = pytest.mark.slow
+pytestmark = pytest.mark.timeout(1200)  # some hundred fits, of a second or two each
 MOST = 2000  # operations of a fit, far more than there are
 
 

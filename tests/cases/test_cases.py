@@ -10,16 +10,22 @@ from pathlib import Path
 import pytest
 
 NO_CASES = ("harness", "test_cases", "test_page_cases")
-ALL = sorted(path for path in Path(__file__).parent.glob("*.py") if path.stem not in NO_CASES)
-OF_THE_PAGE = [path for path in ALL if path.stem.startswith("page_")]  # test_page_cases.py
-# many commands one after another, about a minute each: tests/model/test_broken_folders.py and
-# tests/e2e/test_killed_verbs.py ask the same
-LONG = ("mine_again", "model_broken_files", "model_missing_weights", "model_nan")
-CASES = [
+# many commands one after another, or a long wait, about a minute each: test_broken_folders.py,
+# test_killed_verbs.py and test_connections.py ask the same
+LONG = (
+    "mine_again",
+    "model_broken_files",
+    "model_missing_weights",
+    "model_nan",
+    "page_idle_connections",
+)
+ALL = [
     pytest.param(path, marks=[pytest.mark.nightly] if path.stem in LONG else [], id=path.stem)
-    for path in ALL
-    if path not in OF_THE_PAGE
+    for path in sorted(Path(__file__).parent.glob("*.py"))
+    if path.stem not in NO_CASES
 ]
+OF_THE_PAGE = [case for case in ALL if str(case.id).startswith("page_")]  # test_page_cases.py
+CASES = [case for case in ALL if case not in OF_THE_PAGE]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,6 @@ from test_cases import shared as shared  # the fixture
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", OF_THE_PAGE, ids=lambda case: case.stem)
+@pytest.mark.parametrize("case", OF_THE_PAGE)
 def test_all_is_as_it_must_be(case: Path, shared: Path) -> None:
     run_case(case, shared)

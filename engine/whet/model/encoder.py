@@ -38,6 +38,9 @@ from whet.printable import printable
 from whet.processes.devices import sent
 from whet.storage.commit import commit_folder
 
+# Tokens: a mask of another width is copied into one of these in every layer's attention, and every
+# width is a shape of its own, with memory of its own.
+MULTIPLE = 8
 _prints: ContextVar[dict[nn.Module, str] | None] = ContextVar("prints", default=None)
 
 
@@ -176,9 +179,12 @@ class Encoder(nn.Module):
         return tokens
 
     def forward_tokens(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        """Vectors [B, D] of tokenised texts, padded on the right to the longest of them."""
-        ids_BL, mask_BL = padded(tokens, self.pad_id)
+        """Vectors [B, D] of tokenised texts, padded on the right: to the longest of them, on a GPU
+        to a multiple of 8 tokens.
+        """
         device = self.device
+        most = self.recipe.max_length if device.type == "cuda" else 0
+        ids_BL, mask_BL = padded(tokens, self.pad_id, most=most)
         ids, mask = (sent(torch.from_numpy(part), device) for part in (ids_BL, mask_BL))
         vector_BD: Tensor = self(ids, mask, full=bool(mask_BL.all()))
         return vector_BD
@@ -321,15 +327,23 @@ def _set_dropout(backbone: nn.Module, dropout: float) -> None:
                 setattr(module, name, dropout)
 
 
-def padded(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and mask, int64 [B, L], of tokenised texts, padded on the right to the longest of them.
+def padded(
+    tokens: Sequence[Sequence[int]], pad_id: int, *, most: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and mask, int64 [B, L], of tokenised texts, padded on the right to the longest of them;
+    where they differ in length to a multiple of 8 tokens beyond it, but not to more than `most`.
 
     >>> ids_BL, mask_BL = padded([[5, 6, 7], [8]], pad_id=0)
     >>> ids_BL.tolist(), mask_BL.tolist()
     ([[5, 6, 7], [8, 0, 0]], [[1, 1, 1], [1, 0, 0]])
+    >>> [padded([[5, 6, 7], [8]], 0, most=most)[0].shape[1] for most in (512, 6, 2)]
+    [8, 6, 3]
     """
     lengths_B = np.fromiter(map(len, tokens), np.int64, len(tokens))
-    inside_BL = np.arange(lengths_B.max()) < lengths_B[:, None]
+    longest = int(lengths_B.max())
+    if longest != lengths_B.min():  # texts of one length need no mask, which is faster still
+        longest = max(longest, min(-(-longest // MULTIPLE) * MULTIPLE, most))
+    inside_BL = np.arange(longest) < lengths_B[:, None]
     ids_BL = np.full(inside_BL.shape, pad_id, np.int64)
     ids_BL[inside_BL] = np.fromiter(chain.from_iterable(tokens), np.int64, lengths_B.sum())
     return ids_BL, inside_BL.astype(np.int64)

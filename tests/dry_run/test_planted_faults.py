@@ -237,8 +237,8 @@ STEP_FAULTS = {
         steps(),
         "wait: index +whet_kernels",
     ),
-    "arange without a device": Fault(without(fused, "arange"), steps(), TWO_DEVICES),
-    "zeros without a device": Fault(without(fused, "zeros"), steps(), TWO_DEVICES),
+    "arange without a device": Fault(without(mask, "arange"), steps(), TWO_DEVICES),
+    "zeros without a device": Fault(without(mask, "zeros"), steps(), TWO_DEVICES),
     "arange without a device in the tiles' mask": Fault(
         without(mask, "arange"), steps(fused="always"), TWO_DEVICES
     ),

@@ -94,7 +94,7 @@ def test_a_run_folder_says_what_is_computed_and_no_more(
     code, _, err = whet("fit", f"resume={run}", "launch.num_workers=2")
     assert code == 0
     assert calls[0].launch == LaunchConfig(num_workers=2)
-    assert (calls[0].output, calls[0].trainer.num_workers) == (None, 0)
+    assert (calls[0].output, calls[0].trainer.num_workers) == (None, None)
     assert calls[0].model.query_prompt == r"\${oc.env:HOME}"  # as it stands, nothing filled in
     assert f"As {run}/config.yaml says: data.path=my/data, model.name=minilm, " in err
     assert "was begun with trainer.num_workers=100 launch.mode=job launch.num_workers=200" in err

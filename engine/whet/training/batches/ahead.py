@@ -61,7 +61,9 @@ class Ahead:
     def _tokenizing(self) -> Encoder:
         """The encoder with a tokenizer of this thread's own: they cannot be shared."""
         if not hasattr(self.own, "encoder"):
-            self.own.encoder = copy.copy(self.encoder)
+            # Not by copy.copy: fsdp gives the encoder a class that makes no second one.
+            self.own.encoder = object.__new__(type(self.encoder))
+            self.own.encoder.__dict__.update(self.encoder.__dict__)
             self.own.encoder.tokenizer = copy.deepcopy(self.encoder.tokenizer)
         own: Encoder = self.own.encoder
         return own

@@ -39,7 +39,8 @@ class Fsdp(Strategy):
         )
         policy = MixedPrecisionPolicy()
         if narrow:
-            # Inputs keep their type: autocast says which operations are in bf16, norms are not.
+            # Inputs keep their type: autocast says which operations are in bf16. Those that are
+            # not, norms say, take weights that were rounded on the way.
             policy = MixedPrecisionPolicy(
                 param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
             )

@@ -138,9 +138,9 @@ def see_and_wait(patch: pytest.MonkeyPatch) -> None:
     """A pass that looks at a number of each slab."""
     real = one_pass.Pass._see
 
-    def planted(self: Any, slab: Any) -> None:
-        real(self, slab)
-        float(self.norm)
+    def planted(self: Any, slab: Any, room: Any) -> None:
+        real(self, slab, room)
+        float(self.largest_N2[0, 0])
 
     patch.setattr(one_pass.Pass, "_see", planted)
 

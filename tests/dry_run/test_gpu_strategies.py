@@ -58,12 +58,12 @@ def test_a_strategy_trains_as_one_process_does(
     ours, theirs = (dict(one.named_parameters()) for one in (shared.whole.at_end, alone.encoder))
     for key in (key for key in theirs if "pooler" not in key):  # random where it is not saved
         apart = ours[key].detach().cpu() - theirs[key].detach().cpu()
-        if "key.bias" in key:
-            continue  # its gradient is zero but for rounding, of which AdamW makes steps
-        # FSDP rounds weights of norms, too: where the sign of a small gradient turns, so does a
-        # step of AdamW.
-        assert float(apart.abs().max()) < config.trainer.learning_rate, key
-        assert float(apart.abs().mean()) < 1e-6, key
+        if name == "ddp":
+            assert float(apart.abs().max()) < 1e-5, key
+        elif "key.bias" not in key:  # its gradient is rounding alone, of which AdamW makes steps
+            # FSDP rounds weights of norms, too: a small gradient's sign may turn, and its step.
+            assert float(apart.abs().max()) < 2e-5, key
+            assert float(apart.abs().mean()) < 1e-6, key
 
 
 def test_gpus_talk_by_nccl(gpu: Gpu) -> None:

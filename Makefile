@@ -1,10 +1,10 @@
 # make demo and make test do all the set-up on a machine with Python 3.11 to 3.13: the first call installs
-# into .venv, later calls find it done. For a GPU: make setup TORCH_INDEX= EXTRAS=gpu,dev, then make gpu
+# into .venv, later calls find it done. For a GPU: make setup TORCH_INDEX= EXTRAS=faiss-gpu,dev, then make gpu
 
 TORCH ?= torch==2.13.0
 # CPU builds, tried first: the plain Linux package brings gigabytes of CUDA. Empty: the plain package.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-EXTRAS ?= cpu,dev
+EXTRAS ?= faiss,dev
 
 # as many tests at a time as there are cores, a file by one process, the longest first
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -85,5 +85,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 $(DOCS): $(STAMP)
-	$(PIP) install -qq -c constraints.txt -e ".[docs]"
+	$(PIP) install -qq -c constraints.txt -e ".[site]"
 	@touch $@

@@ -169,6 +169,6 @@ def test_keys_that_cannot_verify_are_refused(signed, keys, capsys):
 
 def test_without_the_package_it_says_what_to_install(lean, keys, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "model_signing", None)
-    with pytest.raises(EnvironmentRefused, match=r'pip install "whet\[sign\]"'):
+    with pytest.raises(EnvironmentRefused, match=r'pip install "whet-search\[sign\]"'):
         signing.signer_of(str(keys / "ours.pem"))
     assert verify(lean, keys / "ours.pub", capsys)[0] == 4

@@ -189,7 +189,7 @@ def test_a_package_that_is_not_here_is_named(tiny_model, tmp_path, capsys, monke
     monkeypatch.setattr(whet.export.command, "NEEDS", {"onnx": ("onnx", ("onnx_of_nobody",))})
     words = [str(tiny_model), f"output={tmp_path / 'out'}", "formats=[onnx]"]
     assert main(["export", *words]) == 4
-    assert 'needs onnx_of_nobody. Run `pip install "whet[onnx]"`.' in capsys.readouterr().err
+    assert 'needs onnx_of_nobody. Run `pip install "whet-search[onnx]"`.' in capsys.readouterr().err
 
 
 def test_a_model_of_two_sides_names_them(tiny_model, tmp_path, capsys):

@@ -76,7 +76,9 @@ def test_feedback_of_other_data_or_models_is_not_mixed(
 
 def test_a_missing_package_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)  # as if it were not installed
-    with pytest.raises(EnvironmentRefused, match=r'uvicorn\. Run `pip install "whet\[label\]"`'):
+    with pytest.raises(
+        EnvironmentRefused, match=r'uvicorn\. Run `pip install "whet-search\[label\]"`'
+    ):
         label_command(LabelConfig(data=DataConfig(path="nowhere")))
 
 

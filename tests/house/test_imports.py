@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from source import FOLDERS, ROOT, Source, sources
 
+from whet.version import NAME
+
 ROOTS = ("engine", "kernels", "launch", "conf")
 
 # what is imported -> what is installed, where the names differ
@@ -129,21 +131,9 @@ def _third_party() -> set[str]:
 def test_what_is_imported_is_declared_and_the_reverse() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = [
-        *project["dependencies"],
-        *extras["cpu"],
-        *extras["gpu"],
-        *extras["lora"],
-        *extras["hub"],
-        *extras["ray"],
-        *extras["deepspeed"],
-        *extras["label"],
-        *extras["onnx"],
-        *extras["gguf"],
-        *extras["sign"],
-        *extras["bench"],
-    ]
-    declared = {re.split("[;>[]", entry)[0].strip() for entry in wanted}
+    needed = [extras[name] for name in extras.keys() - {"all", "dev", "site"}]
+    wanted = [*project["dependencies"], *(entry for extra in needed for entry in extra)]
+    declared = {re.split("[;>[]", entry)[0].strip() for entry in wanted} - {NAME}
     assert _third_party() - declared - WITH_TORCH - IF_THERE == set()
     assert declared - _third_party() - NAMED_ONLY == set()
 

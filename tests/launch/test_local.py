@@ -108,7 +108,8 @@ def test_without_the_package_ray_one_line_says_how_to_get_it(tmp_path: Path) -> 
     done = whet("fit", "data=x", "launch=ray", PYTHONPATH=path)
     assert done.returncode == 4
     assert done.stderr.splitlines()[-1] == (
-        'whet: launch=ray and launch=job need the package ray. Run `pip install "whet[ray]"`.'
+        "whet: launch=ray and launch=job need the package ray. "
+        'Run `pip install "whet-search[ray]"`.'
     )
 
 

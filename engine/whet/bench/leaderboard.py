@@ -31,6 +31,7 @@ from whet.model.folder import UnsupportedModel, find_folder
 from whet.model.inference import encode_texts
 from whet.model.towers import Towers, open_model, tell_vectors_alone
 from whet.progress import track
+from whet.version import install_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -218,7 +219,7 @@ def _mteb() -> Any:
     """The package. EnvironmentRefused where it is not installed."""
     if find_spec("mteb") is None:
         raise EnvironmentRefused(
-            'Tasks of mteb need the package mteb. Run `pip install "whet[bench]"`.'
+            f"Tasks of mteb need the package mteb. Run `{install_line('bench')}`."
         )
     import mteb
 

@@ -18,6 +18,7 @@ from whet.bundle.provenance import MODEL_SIGNATURE, NAME, SIGNATURE
 from whet.errors import CheckpointError, ConfigError, EnvironmentRefused
 from whet.printable import printable
 from whet.storage.readable import readable_json, readable_text
+from whet.version import install_line
 
 PASSWORD = "WHET_SIGN_PASSWORD"  # of the environment, so that it is in no list of processes
 LONGEST_KEY = 64 << 10  # bytes; a key has some hundred
@@ -104,7 +105,7 @@ def _package() -> Any:
     except ImportError as error:
         raise EnvironmentRefused(
             "Signing and checking a signature need OpenSSF model signing, which is not installed. "
-            'Run `pip install "whet[sign]"`, or leave the option out.'
+            f"Run `{install_line('sign')}`, or leave the option out."
         ) from error
     return model_signing
 

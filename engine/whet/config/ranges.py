@@ -14,6 +14,7 @@ from typing import Any
 from whet.config.groups import MiningConfig, StrategyConfig
 from whet.config.option import RULES, Rules
 from whet.errors import ConfigError, EnvironmentRefused
+from whet.version import install_line
 
 
 def check_options(config: Any, prefix: str = "") -> None:
@@ -56,5 +57,5 @@ def check_strategy(config: StrategyConfig, processes: int) -> None:
         )
     if find_spec("deepspeed") is None:
         raise EnvironmentRefused(
-            'strategy=deepspeed needs the package deepspeed. Run `pip install "whet[deepspeed]"`.'
+            f"strategy=deepspeed needs the package deepspeed. Run `{install_line('deepspeed')}`."
         )

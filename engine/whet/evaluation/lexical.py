@@ -12,6 +12,7 @@ import numpy as np
 
 from whet.data.table import TextTable
 from whet.errors import EnvironmentRefused
+from whet.version import install_line
 
 WORD = r"(?u)\b\w+\b"  # as Lucene, words of one letter too
 K1, B = 0.9, 0.4  # Anserini's, used for BEIR (Kamalloo et al., arXiv 2306.07471)
@@ -27,8 +28,7 @@ class Words:
         """Count the words of each document. EnvironmentRefused without bm25s."""
         if any(find_spec(name) is None for name in ("bm25s", "Stemmer")):
             raise EnvironmentRefused(
-                "Counting words (BM25) needs bm25s and PyStemmer. Install them: "
-                'pip install "whet[label]"'
+                f"Counting words (BM25) needs bm25s and PyStemmer. Run `{install_line('bm25')}`."
             )
         import bm25s
 

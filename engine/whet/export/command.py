@@ -29,6 +29,7 @@ from whet.progress import say, track
 from whet.run.folder import package_versions
 from whet.run.output import facts_of, whole_output
 from whet.storage.commit import write_json
+from whet.version import install_line
 
 NEEDS = {
     "onnx": ("onnx", ("onnx", "onnxruntime", "onnxscript")),
@@ -73,7 +74,7 @@ def check_formats(formats: Sequence[str]) -> None:
         missing = [package for package in packages if find_spec(package) is None]
         if missing:
             raise EnvironmentRefused(
-                f'formats={name} needs {" and ".join(missing)}. Run `pip install "whet[{extra}]"`.'
+                f"formats={name} needs {' and '.join(missing)}. Run `{install_line(extra)}`."
             )
 
 

@@ -37,6 +37,7 @@ from whet.model.pooling import POOLINGS, to_unit_length
 from whet.printable import printable
 from whet.processes.devices import sent
 from whet.storage.commit import commit_folder
+from whet.version import install_line
 
 # Tokens: a mask of another width is copied into one of these in every layer's attention, and every
 # width is a shape of its own, with memory of its own.
@@ -127,7 +128,7 @@ class Encoder(nn.Module):
             from peft import LoraConfig, get_peft_model
         except ImportError as error:
             raise EnvironmentRefused(
-                'model.lora_rank needs the package peft. Run `pip install "whet[lora]"`.'
+                f"model.lora_rank needs the package peft. Run `{install_line('lora')}`."
             ) from error
         lora = LoraConfig(
             r=config.lora_rank,

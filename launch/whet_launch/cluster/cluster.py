@@ -14,7 +14,7 @@ from typing import Any
 from whet.config import EncodeJobConfig, FitConfig, LaunchConfig
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.progress import say
-from whet.version import VERSION
+from whet.version import VERSION, install_line
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing phones home
@@ -35,7 +35,7 @@ def import_ray() -> Any:
         import ray
     except ImportError as error:
         raise EnvironmentRefused(
-            'launch=ray and launch=job need the package ray. Run `pip install "whet[ray]"`.'
+            f"launch=ray and launch=job need the package ray. Run `{install_line('ray')}`."
         ) from error
     return ray
 

@@ -20,6 +20,8 @@ from dataclasses import astuple, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from whet.version import install_line
+
 OK, WARN, FAIL = "ok", "warn", "fail"
 NEEDED = ("whet", "torch", "lightning", "transformers", "hydra-core", "numpy")
 OPTIONAL = ("ray", "deepspeed", "faiss-cpu", "faiss-gpu", "triton", "numba", "peft")
@@ -92,7 +94,7 @@ def _versions() -> list[Finding]:
 
 def _package(name: str, release: str | None, *, needed: bool) -> Finding:
     if release is None:
-        remedy = "Install Whet here: pip install whet." if needed else ""
+        remedy = f"Install Whet here: {install_line()}." if needed else ""
         return Finding(FAIL if needed else OK, name, "not installed", remedy)
     trouble = trouble_with(name, release)
     return Finding(FAIL if trouble else OK, name, release, trouble)

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from whet.errors import EnvironmentRefused
+from whet.version import install_line
 from whet_launch.doctor import health
 from whet_launch.doctor.health import FAIL, Finding
 
@@ -23,7 +24,7 @@ def examine_nodes(address: str | None, folders: dict[str, str]) -> dict[str, lis
         import ray
     except ImportError as error:
         raise EnvironmentRefused(
-            'launch=ray needs the package ray. Run `pip install "whet[ray]"`.'
+            f"launch=ray needs the package ray. Run `{install_line('ray')}`."
         ) from error
     address = address or os.environ.get("RAY_ADDRESS") or "auto"
     joined_here = not ray.is_initialized()

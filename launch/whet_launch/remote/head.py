@@ -17,6 +17,7 @@ from typing import Any
 from whet.errors import ConfigError, EnvironmentRefused, WhetError
 from whet.printable import printable
 from whet.storage.disk import is_of_disk
+from whet.version import install_line
 from whet_launch.cluster.cluster import import_ray
 
 ANSWER_WITHIN_S = 15.0
@@ -111,7 +112,7 @@ def job_client(address: str | None, *, insecure: bool) -> Head:
     except (ConnectionError, RuntimeError) as error:
         raise EnvironmentRefused(
             f"{url} is no head that takes jobs: {_reason(error)}. Is it started, and is "
-            '`pip install "whet[ray]"` done there?'
+            f"`{install_line('ray')}` done there?"
         ) from error
     except Exception as error:
         raise _no_answer(url, error) from error

@@ -19,6 +19,7 @@ from whet.data.readers.records import Reading, Record, Source
 from whet.data.readers.row_files import arrow_rows, split_name
 from whet.errors import DataError, EnvironmentRefused
 from whet.printable import printable
+from whet.version import install_line
 
 NAME = re.compile(r"(?P<name>[\w.-]+(/[\w.-]+)?)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?$")
 
@@ -169,6 +170,7 @@ def _datasets() -> Any:
         import datasets
     except ImportError as error:
         raise EnvironmentRefused(
-            "Hugging Face datasets are read with the package datasets: pip install datasets."
+            "Hugging Face datasets are read with the package datasets. "
+            f"Run `{install_line('hub')}`."
         ) from error
     return datasets

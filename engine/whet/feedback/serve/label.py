@@ -26,6 +26,7 @@ from whet.feedback.serve.session import Session
 from whet.progress import say
 from whet.run.folder import write_config
 from whet.storage.readable import readable_yaml
+from whet.version import install_line
 
 PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "bm25s": "bm25s", "Stemmer": "PyStemmer"}
 
@@ -39,7 +40,7 @@ def label_command(config: LabelConfig) -> None:
     missing = [name for module, name in PACKAGES.items() if find_spec(module) is None]
     if missing:
         raise EnvironmentRefused(
-            f'whet label needs {" and ".join(missing)}. Run `pip install "whet[label]"`.'
+            f"whet label needs {' and '.join(missing)}. Run `{install_line('label')}`."
         )
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
     if not len(data.corpus):

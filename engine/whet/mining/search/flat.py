@@ -12,6 +12,7 @@ import numpy as np
 
 from whet.mining.search.backend import Answer, Backend, Task, progress
 from whet.mining.search.tiles import blas
+from whet.version import install_line
 from whet_kernels.topk.exact import check_range, norms, score_error_Q, slices
 from whet_kernels.topk.window import Finished, TopK, Window, empty_result, finish
 
@@ -183,7 +184,7 @@ def _store(result: TopK, queries: np.ndarray, done: Finished, window: Window, ro
 
 faiss_flat = Backend(
     "faiss",
-    missing=lambda: "" if find_spec("faiss") else "faiss (pip install faiss-cpu)",
+    missing=lambda: "" if find_spec("faiss") else f"faiss ({install_line('faiss')})",
     suits=_suits,
     run=_run,
 )

@@ -19,6 +19,7 @@ import numpy as np
 from whet.mining.search.backend import Answer, Backend, Task
 from whet.mining.search.tiles import blas
 from whet.processes.world import world
+from whet.version import install_line
 from whet_kernels.topk.exact import norms, slices
 from whet_kernels.topk.window import TopK, empty_result, finish
 
@@ -116,7 +117,7 @@ def _recall(task: Task, k: int, rows_Qk: np.ndarray) -> str:
 
 faiss_ivf = Backend(
     "ivf",
-    missing=lambda: "" if find_spec("faiss") else "faiss (pip install faiss-cpu)",
+    missing=lambda: "" if find_spec("faiss") else f"faiss ({install_line('faiss')})",
     suits=lambda task, k: (False, "it can miss documents"),
     run=_run,
 )

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from whet.mining.search.backend import FEW_PRODUCTS, Answer, Backend, Task, progress
+from whet.version import install_line
 from whet_kernels.topk.search import mine_topk
 
 FEW_ROWS = 8192  # a smaller corpus is searched before int8 pays for its preparation
@@ -45,7 +46,7 @@ blas = Backend(
 )
 int8 = Backend(
     "int8",
-    missing=lambda: "" if find_spec("numba") else "numba (pip install numba)",
+    missing=lambda: "" if find_spec("numba") else f"numba ({install_line('faiss')})",
     suits=_suits_int8,
     run=lambda task, k: _run(task, k, "int8"),
 )

@@ -36,7 +36,7 @@ from whet.printable import printable
 from whet.progress import say
 from whet.storage.readable import readable_yaml
 from whet_launch.cli.verbs import VERBS, Verb, run_function
-from whet_launch.options.catalogue import keys_of
+from whet_launch.options.catalogue import example, keys_of
 from whet_launch.options.recipes import refuse_recipes_of_hydra
 
 
@@ -78,7 +78,10 @@ def run(verb: Verb, arguments: list[str], guarded: Callable[[Callable[[], int]],
 
 
 def _register() -> None:
-    """Give Hydra the dataclasses to check against, as `fit_schema` and so on."""
+    """Give Hydra the dataclasses to check against, as `fit_schema` and so on, and OmegaConf the
+    place of the data that come with Whet.
+    """
+    OmegaConf.register_new_resolver("whet.example", example, replace=True)
     for verb in VERBS.values():
         ConfigStore.instance().store(name=f"{verb.name}_schema", node=verb.config)
 
@@ -128,7 +131,7 @@ def _refuse_missing(verb: Verb, missing: list[str]) -> None:
     if "data.path" in missing:
         raise ConfigError(
             f"{verb.name} needs data. Say which: whet {verb.name} data=FOLDER, "
-            "or try experiment=demo in the repository's folder."
+            "or try experiment=demo."
             if verb.config is FitConfig
             else f"{verb.name} needs data. Say which: whet {verb.name} data=FOLDER."
         )

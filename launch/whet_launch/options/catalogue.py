@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from whet.config import EvalConfig, FitConfig
@@ -79,6 +80,13 @@ def headline(group: str, choice: str) -> str:
 def conf() -> Traversable:
     """The folder of the YAML groups."""
     return files("whet_conf")
+
+
+def example(name: str) -> str:
+    """The folder of data that come with Whet: in the package, or in the checkout."""
+    package = Path(str(conf()))
+    inside = package / "examples" / name
+    return str(inside if inside.is_dir() else package.parent.parent / "examples" / name)
 
 
 def _group(name: str, config: type) -> OptionGroup:

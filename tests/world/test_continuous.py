@@ -1,10 +1,12 @@
 """Mining beside the training: no waiting, one swap for all processes, and a miner may die."""
 
+import contextlib
 import json
 import os
 import signal
 import time
 
+import psutil
 import pytest
 from jobs import config_of
 from processes import Processes
@@ -46,10 +48,12 @@ def swaps(folder, steps=STEPS):
 
 
 def children(pid):
-    listed = os.popen(f"ps -o pid= --ppid {pid}").read().split()
-    return [
-        int(child) for child in listed if "spawn_main" in os.popen(f"ps -o args= {child}").read()
-    ]
+    """Those that were spawned: the miner, not the tracker of shared memory."""
+    found = []
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [child.pid] if "spawn_main" in " ".join(child.cmdline()) else []
+    return found
 
 
 @pytest.mark.slow

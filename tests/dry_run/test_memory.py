@@ -12,8 +12,8 @@ import torch
 from pretend_cuda import Gpu, OnDevice
 from transformers import BertConfig, BertModel
 
+from whet.model.activations import chunk_tokens, token_bytes, tokens_that_fit
 from whet.model.encoder import Encoder
-from whet.training.module import chunk_tokens, token_bytes, tokens_that_fit
 
 HIDDEN, HEADS, LENGTH = 64, 2, 16
 DROPOUT_MASKS = 2  # bytes per unit and layer: one a sublayer, which a CPU keeps in another way

@@ -21,10 +21,11 @@ from whet.data.load import load_dataset
 from whet.data.positives import positives_of
 from whet.data.splits import training_qrels
 from whet.errors import WhetError
+from whet.model.activations import chunk_tokens, tokens_that_fit
 from whet.model.encoder import Encoder
 from whet.training.batches.examples import Examples
 from whet.training.batches.order import Order, total_steps
-from whet.training.module import Contrastive, chunk_tokens, step_seed, tokens_that_fit
+from whet.training.module import Contrastive, step_seed
 from whet.training.strategies import Strategy
 from whet.training.trainer import Ticks, quietly, trainer_of
 
@@ -247,7 +248,7 @@ def test_the_tokens_that_fit_fill_three_tenths_of_the_memory(
     parts: tuple[FitConfig, Examples, Encoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """2 layers of 32 numbers, 68 bytes each: 4,352 bytes a token."""
-    monkeypatch.setattr("whet.training.module.host_bytes", lambda: 4352 * 1000)
+    monkeypatch.setattr("whet.model.activations.host_bytes", lambda: 4352 * 1000)
     module = module_of(parts, Keeping(CLIP))
     for precision in ("32-true", "bf16-mixed"):  # what fits decides what earlier runs computed
         assert tokens_that_fit(parts[2], torch.device("cpu"), precision) == 300

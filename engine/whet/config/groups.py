@@ -184,6 +184,12 @@ class TrainerConfig:
     deterministic: Optional[bool] = recorded_option(
         None, "same recipe, same bits; null: where a CPU trains"
     )
+    activation_checkpointing: str = recorded_option(
+        "auto",
+        "layers computed again in the backward, for less memory and a third more work: auto (where "
+        "one text would not fit), always, never",
+        choices=("auto", "always", "never"),
+    )
     num_workers: Optional[int] = option(
         None,
         "threads that make the next steps' batches; 0: each step makes its own; null: 2 where a "

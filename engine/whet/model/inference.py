@@ -5,6 +5,7 @@ Shape suffixes: N texts, D dimensions.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor
 
 from whet.config import EncodeConfig
-from whet.errors import ConfigError
+from whet.errors import ConfigError, EnvironmentRefused
 from whet.model.loading import check_known
 from whet.printable import printable
 from whet.processes.devices import PRECISIONS, casting, choose_device, choose_precision
+from whet.progress import say
 
 if TYPE_CHECKING:
     from whet.model.encoder import Encoder
@@ -91,14 +93,48 @@ def encode_tokens(
 
     try:
         with torch.inference_mode(), _as_precise(encoder, precision, device) as forward:
-            batches = token_batches([len(row) for row in tokens], budget)
-            made = ((rows, forward([tokens[row] for row in rows])) for rows in batches)
+            made = _forwards(forward, tokens, budget)
             for rows, vector_BD in _gathered(made, GPU_RESULTS if device.type == "cuda" else 0):
                 take(rows, vector_BD)
     finally:
         if was_training:
             encoder.to(home).train()
     return vector_ND
+
+
+def _forwards(
+    forward: Callable[[Sequence[Sequence[int]]], Tensor],
+    tokens: Sequence[Sequence[int]],
+    budget: int,
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """The batches of `token_batches` with their vectors; from one that a GPU's memory does not
+    hold, batches of half its tokens. EnvironmentRefused where one text does not fit.
+    """
+    lengths_N = np.array([len(row) for row in tokens])
+    batches = deque(token_batches(lengths_N, budget))
+    while batches:
+        rows = batches.popleft()
+        size = len(rows) * int(lengths_N[rows].max())
+        try:
+            vector_BD = forward([tokens[row] for row in rows])
+        except torch.OutOfMemoryError as error:
+            if len(rows) == 1:
+                raise EnvironmentRefused(
+                    f"A text of {size:,} tokens does not fit in the GPU's memory. Cut texts with "
+                    "model.max_length, or use encode.device=cpu."
+                ) from error
+        else:
+            yield rows, vector_BD
+            continue
+        # Out here: what failed is held by the error until its block ends.
+        torch.cuda.empty_cache()
+        say(
+            f"{size:,} tokens do not fit in the GPU's memory at once: {size // 2:,} from here on "
+            f"(encode.batch_tokens={size // 2} takes so many from the start)."
+        )
+        left_N = np.concatenate([rows, *batches])
+        parts = token_batches(lengths_N[left_N], size // 2)
+        batches = deque(left_N[part] for part in parts)
 
 
 @contextmanager

@@ -9,13 +9,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from whet.config import FitConfig, StrategyConfig
 from whet.encoding.table import MEMORY_BYTES
+from whet.model.activations import (
+    BYTES_A_UNIT,
+    chunk_tokens,
+    layers_of,
+    recompute,
+    token_bytes,
+    tokens_that_fit,
+)
 from whet.model.encoder import Encoder
 from whet.plan.workload import Workload
 from whet.processes.devices import training_device, training_precision
-from whet.training.module import BYTES_A_UNIT, chunk_tokens, tokens_that_fit
 from whet.training.strategies.single import KEPT_WHOLE
 
 FLOAT = 4
@@ -44,7 +52,7 @@ class Shape:
         settings: Any = encoder.backbone.config
         sizes = [p.numel() for p in encoder.parameters()]
         layer = max(
-            (sum(p.numel() for p in child.parameters()) for child in _layers(encoder)), default=0
+            (sum(p.numel() for p in child.parameters()) for child in layers_of(encoder)), default=0
         )
         count = settings.num_hidden_layers
         return cls(
@@ -52,15 +60,8 @@ class Shape:
             trained=sum(p.numel() for p in encoder.parameters() if p.requires_grad),
             unit=max(layer, sum(sizes) - layer * count),
             dimension=encoder.dimension,
-            unit_bytes=count * settings.hidden_size * BYTES_A_UNIT["32-true"],
+            unit_bytes=token_bytes(encoder, torch.device("cpu"), "32-true"),
         )
-
-
-def _layers(encoder: Encoder) -> list[Any]:
-    from torch import nn
-
-    stacks = [module for module in encoder.modules() if isinstance(module, nn.ModuleList)]
-    return list(max(stacks, key=len, default=[]))
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def setting_of(
 ) -> Setting:
     """The setting of a job on devices like this machine's."""
     here = training_device(config.trainer), training_precision(config.trainer)
+    recompute(encoder, config.trainer)
     chunk = config.loss.chunk_tokens or chunk_tokens(encoder, *here)
     processes = config.launch.num_workers
     whole = work.step.tokens / processes

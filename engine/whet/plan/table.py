@@ -25,8 +25,8 @@ def fit_verdict(plan: Plan) -> str:
     remedy = (
         f"strategy={fitting[0]} would."
         if fitting
-        else "No strategy does: loss.cache=always, a smaller loss.chunk_tokens or more "
-        "launch.num_workers take less."
+        else "No strategy does: loss.cache=always, a smaller loss.chunk_tokens, "
+        "trainer.activation_checkpointing=always or more launch.num_workers take less."
     )
     return f"It does not fit: strategy={plan.chosen} takes {_too_much(plan, held)}. {remedy}"
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from whet.config import FitConfig
-from whet.errors import WhetError
+from whet.errors import EnvironmentRefused, WhetError
 from whet.loss.gradcache import cached_step
 from whet.loss.infonce import Targets, matryoshka_info_nce, uses_tiles
+from whet.model.activations import chunk_tokens, recompute, tokens_that_fit
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
 from whet.processes.devices import batch_makers, loss_products, sent, training_precision
-from whet.processes.host import host_bytes
 from whet.processes.world import world
 from whet.progress import say
 from whet.training.batches.ahead import Ahead
@@ -29,23 +29,6 @@ from whet.training.batches.order import Order, total_steps
 from whet.training.exchange import all_vectors, most, own_gradient
 from whet.training.strategies import Strategy
 from whet_kernels.infonce.fused import choose_loss_backend
-
-MEMORY_SHARE = 0.3  # of the device, for the activations of one backward; a GPU gives at least that
-# Of a GPU, for activations, weights, gradients and optimizer together: the loss, a bucket of
-# gradients, the libraries and what fragments take the rest.
-GPU_SHARE = 0.85
-STATE_BYTES, CAST_BYTES = 12, 2  # a trained weight beside itself; its copy that autocast keeps
-# Activations per token, layer and hidden unit of a BERT, by the precision of the step. Float32:
-# Korthikanti et al., arXiv 2205.05198. In bf16 most of it halves; sums before a norm stay float32,
-# and each of three products casts the layer's input for itself.
-BYTES_A_UNIT = {"32-true": 68, "bf16-mixed": 42}
-# Where attention keeps its matrices (eager), more per token, head and token of its text.
-BYTES_A_PAIR = {"32-true": 9, "bf16-mixed": 7}
-BERT_LAYER = 12  # weights of its matrices over the square of the hidden size
-# A CPU's caches hold no more: a step took 1.1 times as long at 2,048, 2.6 times at 16,384. A GPU
-# needs work for longer than the host takes to tell it what: 65,536 where memory is large.
-CPU_CHUNK, GPU_CHUNK, LARGE_GPU_CHUNK = 512, 16_384, 65_536  # tokens
-LARGE_GPU = 75 << 30  # bytes; cards of 80 GB have 79 GiB
 
 
 class Contrastive(L.LightningModule):
@@ -81,17 +64,15 @@ class Contrastive(L.LightningModule):
         self.last_loss = float("nan")
         self.tiles_reported = False
         self.sharded = False
+        self.most_tokens: int | None = None  # of a chunk, since one did not fit in the memory
 
     def training_step(self, _: Any, batch_idx: int) -> None:
         """One optimizer step; its pairs follow from `global_step`, so the loader only counts."""
         step = self.global_step
-        # Seeded by step: dropout after a resume is what it would have been.
-        torch.manual_seed(step_seed(self.config.seed, step, world().rank))
         self.encoder.train()
         batch = self.ahead.batch(step)
         optimizer: Any = self.optimizers()
-        optimizer.zero_grad(set_to_none=True)
-        loss = self._backward(batch)
+        loss = self._backward_that_fits(step, batch)
         limit = self.config.trainer.gradient_clip_val
         norm = self.strategy.gradient_norm(self, limit or float("inf"))
         # Before the step, so that a bad gradient never reaches the weights. It is the one time in a
@@ -120,6 +101,44 @@ class Contrastive(L.LightningModule):
             f"the weights are as before the step. Its first pairs: "
             f"{', '.join(batch.pair_ids)}. Look at these texts, or lower "
             "trainer.learning_rate."
+        )
+
+    def _backward_that_fits(self, step: int, batch: Batch) -> Tensor:
+        """`_backward`, seeded by the step; where the GPU's memory does not hold it, once more in
+        chunks of half the tokens, which later steps keep to.
+
+        EnvironmentRefused where nothing is left to make smaller.
+        """
+        optimizer: Any = self.optimizers()
+        while True:
+            # Seeded by step: dropout after a resume is what it would have been.
+            torch.manual_seed(step_seed(self.config.seed, step, world().rank))
+            optimizer.zero_grad(set_to_none=True)
+            try:
+                return self._backward(batch)
+            except torch.OutOfMemoryError as error:
+                self._halve(step, batch, error)
+            # Out here: what failed is held by the error until its block ends.
+            torch.cuda.empty_cache()
+
+    def _halve(self, step: int, batch: Batch, error: BaseException) -> None:
+        chunks, lengths = self._chunks(batch), [len(ids) for ids in batch.tokens]
+        longest = max(lengths)
+        size = max(len(rows) * max(lengths[row] for row in rows) for rows in chunks)
+        # Processes that wait for each other could not begin again, and DeepSpeed has added up some.
+        alone = world().size == 1 and self.config.strategy.name in ("auto", "single")
+        if not alone or self.config.loss.cache == "never" or size <= longest:
+            raise EnvironmentRefused(
+                f"Step {step} does not fit in the GPU's memory, with {size:,} tokens in a forward "
+                f"pass, padding counted. Begin again with loss.cache=always loss.chunk_tokens="
+                f"{max(longest, size // 2)}, trainer.activation_checkpointing=always, or a smaller "
+                "model.max_length or trainer.batch_size."
+            ) from error
+        self.most_tokens = max(longest, size // 2)
+        say(
+            f"Step {step} does not fit in the GPU's memory: from here on forward passes of at most "
+            f"{self.most_tokens:,} tokens, activations not kept (loss.cache=always "
+            f"loss.chunk_tokens={self.most_tokens} does so from the start)."
         )
 
     def _backward(self, batch: Batch) -> Tensor:
@@ -152,7 +171,7 @@ class Contrastive(L.LightningModule):
         lengths = [len(ids) for ids in batch.tokens]
         asked = self.config.loss.chunk_tokens
         tokens = asked or chunk_tokens(self.encoder, self.encoder.device, self.precision)
-        return list(token_batches(lengths, tokens))
+        return list(token_batches(lengths, min(tokens, self.most_tokens or tokens)))
 
     def _loss(self, vector_UD: Tensor, queries: int, query_B: Tensor, targets: Targets) -> Tensor:
         self._tell_of_tiles(len(query_B) * (len(vector_UD) - queries), vector_UD)
@@ -181,6 +200,8 @@ class Contrastive(L.LightningModule):
 
     def _cached(self, tokens: int) -> bool:
         mode = self.config.loss.cache
+        if self.most_tokens is not None:
+            return True
         if mode in ("always", "never"):
             return mode == "always"
         asked = self.config.loss.cache_tokens
@@ -192,8 +213,11 @@ class Contrastive(L.LightningModule):
         self.ahead.close()
 
     def configure_model(self) -> None:
-        """Shard the encoder's weights where the strategy does (Lightning may call this again)."""
+        """Make the encoder ready: layers computed again where memory asks for it, weights sharded
+        where the strategy does (Lightning may call this again).
+        """
         if not self.sharded:
+            recompute(self.encoder, self.config.trainer)
             self.strategy.shard(self.encoder, self.device_mesh)
             self.sharded = True
 
@@ -230,58 +254,3 @@ def step_seed(seed: int, step: int, rank: int = 0) -> int:
     """
     words = [seed, step, rank] if rank else [seed, step]
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
-
-
-def tokens_that_fit(encoder: Encoder, device: torch.device, precision: str) -> int:
-    """How many tokens' activations fit in the device's memory (its size, not what is free now)
-    beside what training holds.
-    """
-    unit = token_bytes(encoder, device, precision)
-    if device.type != "cuda":
-        return int(host_bytes() * MEMORY_SHARE / unit)
-    total = torch.cuda.get_device_properties(device).total_memory
-    held = sum(_bytes_in_training(part) for part in encoder.parameters())
-    return int(max(GPU_SHARE * total - held, MEMORY_SHARE * total) / unit)
-
-
-def _bytes_in_training(part: torch.nn.Parameter) -> int:
-    each = part.element_size() + CAST_BYTES + STATE_BYTES * part.requires_grad
-    return math.prod(_whole_shape(part)) * each
-
-
-def _whole_shape(part: torch.nn.Parameter) -> tuple[int, ...]:
-    """Also of one that DeepSpeed has divided, which holds no numbers of its own."""
-    return tuple(getattr(part, "ds_shape", part.shape))
-
-
-def chunk_tokens(encoder: Encoder, device: torch.device, precision: str) -> int:
-    """How many tokens go through the model at once, with padding, where nobody says."""
-    if device.type != "cuda":
-        return CPU_CHUNK
-    large = torch.cuda.get_device_properties(device).total_memory >= LARGE_GPU
-    most = LARGE_GPU_CHUNK if large else GPU_CHUNK
-    return max(1, min(most, tokens_that_fit(encoder, device, precision)))
-
-
-def token_bytes(encoder: Encoder, device: torch.device, precision: str) -> int:
-    """Bytes of a token's activations that its backward needs. On a CPU as in float32, whatever the
-    precision: what fits there decides what earlier runs computed.
-    """
-    settings: Any = encoder.backbone.config
-    layers, hidden = settings.num_hidden_layers, settings.hidden_size
-    if device.type != "cuda":
-        return int(layers * hidden * BYTES_A_UNIT["32-true"])
-    shapes = [_whole_shape(part) for part in _layers_of(encoder).parameters()]
-    matrices = sum(math.prod(shape) for shape in shapes if len(shape) > 1)
-    # Activations grow with the matrices between which they lie: gated and wider layers have more.
-    wider = max(1.0, matrices / max(1, layers * BERT_LAYER * hidden**2))
-    pairs = 0
-    if getattr(settings, "_attn_implementation", None) == "eager":
-        pairs = BYTES_A_PAIR[precision] * settings.num_attention_heads * encoder.recipe.max_length
-    return int(layers * (hidden * BYTES_A_UNIT[precision] * wider + pairs))
-
-
-def _layers_of(encoder: Encoder) -> torch.nn.ModuleList:
-    """The transformer's layers: its longest list of modules."""
-    stacks = [part for part in encoder.modules() if isinstance(part, torch.nn.ModuleList)]
-    return max(stacks, key=len, default=torch.nn.ModuleList())

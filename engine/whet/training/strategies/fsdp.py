@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 
+from whet.model.activations import layers_of
 from whet.training.strategies.single import (
     KEPT_WHOLE,
     Strategy,
@@ -44,10 +45,7 @@ class Fsdp(Strategy):
             policy = MixedPrecisionPolicy(
                 param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
             )
-        stacks = [module for module in encoder.modules() if isinstance(module, nn.ModuleList)]
-        layers: Any = max(
-            stacks, key=lambda stack: sum(p.numel() for p in stack.parameters()), default=[]
-        )
+        layers = layers_of(encoder)
         weights = sum(p.numel() for layer in layers for p in layer.parameters())
         large = weights * (2 if narrow else 4) > KEPT_WHOLE
         for layer in layers:

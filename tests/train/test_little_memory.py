@@ -56,11 +56,18 @@ def trained(tiny_data: Path, tiny_model: Path, folder: Path, **options: Any) -> 
 
 
 def memory_of(tokens: int) -> Callable[..., None]:
-    """As a GPU whose memory holds so many tokens of one forward pass, padding counted."""
+    """As a device whose memory holds so many tokens of one forward pass, padding counted: errors by
+    turns as a GPU's and a CPU's, the latter a real one.
+    """
+    raised = [0]
 
     def refuse(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        if kwargs["input_ids"].numel() > tokens:
+        if kwargs["input_ids"].numel() <= tokens:
+            return
+        raised[0] += 1
+        if raised[0] % 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        torch.empty(1 << 60, dtype=torch.uint8)
 
     return refuse
 
@@ -175,7 +182,7 @@ def test_texts_that_do_not_fit_at_once_are_encoded_in_smaller_batches(
     lines = [line for line in capsys.readouterr().err.splitlines() if "do not fit" in line]
     assert [line.split()[0] for line in lines] == ["775", "372", "186"]  # whole texts of 31
     assert "batch_tokens=93 takes" in lines[-1]
-    refusal = r"A text of 31 tokens does not fit in the GPU's memory. Cut texts with model.max_len"
+    refusal = r"A text of 31 tokens does not fit in memory. Cut texts with model.max_len"
     small.backbone.register_forward_pre_hook(memory_of(30), with_kwargs=True)
     with pytest.raises(EnvironmentRefused, match=refusal):
         made(small, texts)

@@ -135,6 +135,13 @@ def recompute(encoder: Encoder, config: TrainerConfig) -> None:
         )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device had no room for a tensor: on a GPU an error of its own, on a CPU any."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
 def layers_of(encoder: nn.Module) -> nn.ModuleList:
     """The transformer's layers: of its lists of modules the one with the most weights."""
     stacks = [part for part in encoder.modules() if isinstance(part, nn.ModuleList)]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from whet.config import EncodeConfig
 from whet.errors import ConfigError, EnvironmentRefused
+from whet.model.activations import is_out_of_memory
 from whet.model.loading import check_known
 from whet.printable import printable
 from whet.processes.devices import PRECISIONS, casting, choose_device, choose_precision
@@ -107,8 +108,8 @@ def _forwards(
     tokens: Sequence[Sequence[int]],
     budget: int,
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """The batches of `token_batches` with their vectors; from one that a GPU's memory does not
-    hold, batches of half its tokens. EnvironmentRefused where one text does not fit.
+    """The batches of `token_batches` with their vectors; from one that memory does not hold
+    on, batches of half its tokens. EnvironmentRefused where one text does not fit.
     """
     lengths_N = np.array([len(row) for row in tokens])
     batches = deque(token_batches(lengths_N, budget))
@@ -117,11 +118,13 @@ def _forwards(
         size = len(rows) * int(lengths_N[rows].max())
         try:
             vector_BD = forward([tokens[row] for row in rows])
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             if len(rows) == 1:
                 raise EnvironmentRefused(
-                    f"A text of {size:,} tokens does not fit in the GPU's memory. Cut texts with "
-                    "model.max_length, or use encode.device=cpu."
+                    f"A text of {size:,} tokens does not fit in memory. Cut texts with "
+                    "model.max_length."
                 ) from error
         else:
             yield rows, vector_BD
@@ -129,7 +132,7 @@ def _forwards(
         # Out here: what failed is held by the error until its block ends.
         torch.cuda.empty_cache()
         say(
-            f"{size:,} tokens do not fit in the GPU's memory at once: {size // 2:,} from here on "
+            f"{size:,} tokens do not fit in memory at once: {size // 2:,} from here on "
             f"(encode.batch_tokens={size // 2} takes so many from the start)."
         )
         left_N = np.concatenate([rows, *batches])

@@ -17,7 +17,7 @@ from whet.config import FitConfig
 from whet.errors import EnvironmentRefused, WhetError
 from whet.loss.gradcache import cached_step
 from whet.loss.infonce import Targets, matryoshka_info_nce, uses_tiles
-from whet.model.activations import chunk_tokens, recompute, tokens_that_fit
+from whet.model.activations import chunk_tokens, is_out_of_memory, recompute, tokens_that_fit
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
 from whet.processes.devices import batch_makers, loss_products, sent, training_precision
@@ -104,7 +104,7 @@ class Contrastive(L.LightningModule):
         )
 
     def _backward_that_fits(self, step: int, batch: Batch) -> Tensor:
-        """`_backward`, seeded by the step; where the GPU's memory does not hold it, once more in
+        """`_backward`, seeded by the step; where memory does not hold it, once more in
         chunks of half the tokens, which later steps keep to.
 
         EnvironmentRefused where nothing is left to make smaller.
@@ -116,7 +116,9 @@ class Contrastive(L.LightningModule):
             optimizer.zero_grad(set_to_none=True)
             try:
                 return self._backward(batch)
-            except torch.OutOfMemoryError as error:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 self._halve(step, batch, error)
             # Out here: what failed is held by the error until its block ends.
             torch.cuda.empty_cache()
@@ -129,14 +131,14 @@ class Contrastive(L.LightningModule):
         alone = world().size == 1 and self.config.strategy.name in ("auto", "single")
         if not alone or self.config.loss.cache == "never" or size <= longest:
             raise EnvironmentRefused(
-                f"Step {step} does not fit in the GPU's memory, with {size:,} tokens in a forward "
+                f"Step {step} does not fit in memory, with {size:,} tokens in a forward "
                 f"pass, padding counted. Begin again with loss.cache=always loss.chunk_tokens="
                 f"{max(longest, size // 2)}, trainer.activation_checkpointing=always, or a smaller "
                 "model.max_length or trainer.batch_size."
             ) from error
         self.most_tokens = max(longest, size // 2)
         say(
-            f"Step {step} does not fit in the GPU's memory: from here on forward passes of at most "
+            f"Step {step} does not fit in memory: from here on forward passes of at most "
             f"{self.most_tokens:,} tokens, activations not kept (loss.cache=always "
             f"loss.chunk_tokens={self.most_tokens} does so from the start)."
         )

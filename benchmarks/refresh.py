@@ -191,7 +191,7 @@ class Setting:
             refresh=RefreshConfig(policy="steps", scope=scope, max_share=share),
         )
         positives = positives_of(train, self.data.queries, self.data.corpus)
-        return Job(config, self.work, self.data, train, train, positives, Pace())
+        return Job(config, self.work, self.data, train, train, train, positives, Pace())
 
     def refreshed(self, encoder: Any, queries: int, scope: str, share: float) -> Any:
         """What the refresh finds; "none": what was mined before training. None where there are too

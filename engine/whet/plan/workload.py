@@ -16,6 +16,7 @@ from whet.data.table import TextTable
 from whet.encoding.store import EmbeddingStore, text_keys
 from whet.model.encoder import Encoder
 from whet.processes.devices import choose_device, choose_precision
+from whet.run.job import learned_of
 from whet.training.batches.examples import Examples
 from whet.training.batches.order import Order, total_steps
 from whet.types import Negatives, Positives, Qrels
@@ -67,7 +68,7 @@ class Workload:
     mines: bool
     corpus: TextCount
     judged: TextCount
-    learned: TextCount  # the training queries; missing: when the judged ones are in the store
+    learned: TextCount  # queries that the steps read; missing: when the judged ones are stored
     step: Step
 
 
@@ -79,7 +80,8 @@ def workload_of(
     stored = Stored(store, encoder, config)
     judged = stored.count(data.queries, split.judged.query_rows, "query")
     corpus = stored.count(data.corpus, np.arange(len(data.corpus)), "document")
-    learned = stored.count(data.queries, relevant.query_rows, "query")
+    learned_rows = learned_of(split.train, config).query_rows
+    learned = stored.count(data.queries, learned_rows, "query")
     order = Order(len(relevant), config.trainer.batch_size, config.seed)
     steps = total_steps(order, config.trainer)
     return Workload(

@@ -32,10 +32,10 @@ class Probe:
     def __init__(self, job: Job) -> None:
         check_for_part(job.config.mining)
         self.job = job
-        rows = job.train.relevant().query_rows
+        rows = job.learned.query_rows
         rng = np.random.default_rng(job.config.seed)
         chosen = rng.choice(len(rows), min(QUERIES, len(rows)), replace=False)
-        self.places_P = np.sort(chosen)  # among the train queries
+        self.places_P = np.sort(chosen)  # among the queries that are learned from
         self.rows_P = rows[self.places_P]
         self.positives = job.positives.take(self.rows_P)
         mining = job.config.mining

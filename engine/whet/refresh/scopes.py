@@ -62,7 +62,7 @@ class _Base:
         self.job = job
         self.documents = len(job.data.corpus)
         self.limit = int(job.config.refresh.max_share * self.documents)
-        self.rows_Q = job.train.relevant().query_rows
+        self.rows_Q = job.learned.query_rows
         self.positives = job.positives.take(self.rows_Q)
 
     def candidates(self, queries: Embeddings, corpus: Corpus) -> np.ndarray:

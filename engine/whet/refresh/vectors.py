@@ -27,10 +27,10 @@ class JobVectors:
     store: Path
 
     def all(self, encoder: Encoder) -> tuple[Embeddings, Corpus]:
-        """Of the train queries and of the corpus, or of this process's part of it."""
+        """Of the queries that are learned from, and of the corpus or this process's part of it."""
         job = self.job
-        relevant, config = job.train.relevant(), job.config.encode
-        return embed(encoder, job.data, relevant, store=self.store, config=config, pace=job.pace)
+        config = job.config.encode
+        return embed(encoder, job.data, job.learned, store=self.store, config=config, pace=job.pace)
 
     def queries(self, encoder: Encoder, rows: np.ndarray) -> Embeddings:
         """Of some queries, in every process."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from whet.config import FitConfig
 from whet.data.load import Dataset, load_dataset
 from whet.data.positives import positives_of
@@ -14,6 +16,7 @@ from whet.data.splits import splits_of
 from whet.encoding.corpus import Pace
 from whet.processes.world import from_leader, together
 from whet.run.determinism import base_store, is_deterministic
+from whet.training.batches.order import Order, pairs_read, total_steps
 from whet.types import Positives, Qrels
 
 
@@ -25,6 +28,7 @@ class Job:
     folder: Path
     data: Dataset
     train: Qrels
+    learned: Qrels  # what is relevant to the queries that the planned steps read
     eval: Qrels
     positives: Positives
     pace: Pace
@@ -54,7 +58,18 @@ def job_with_data(config: FitConfig, folder: Path, data: Dataset) -> Job:
     """The same with the data at hand."""
     train, judged = splits_of(data, config)
     positives = positives_of(train, data.queries, data.corpus)
-    return Job(config, folder, data, train, judged, positives, Pace(is_deterministic(config)))
+    pace = Pace(is_deterministic(config))
+    return Job(config, folder, data, train, learned_of(train, config), judged, positives, pace)
+
+
+def learned_of(train: Qrels, config: FitConfig) -> Qrels:
+    """All that is relevant to the queries of the pairs that the planned steps read: which these are
+    follows from options and seed. No other query needs a vector or negatives.
+    """
+    relevant = train.relevant()
+    order = Order(len(relevant), config.trainer.batch_size, config.seed)
+    read = pairs_read(order, total_steps(order, config.trainer))
+    return relevant.only(np.isin(relevant.query_rows_M, relevant.query_rows_M[read]))
 
 
 def shared_dataset(config: FitConfig) -> Dataset:

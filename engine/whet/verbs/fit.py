@@ -204,6 +204,9 @@ def _first_negatives(job: Job, encoder: Encoder, refresher: Refresher) -> Negati
         return None
     if from_leader(negatives_path(job, 0).exists):
         return stored_negatives(job, 0)
+    read, known = (len(pairs.query_rows) for pairs in (job.learned, job.train.relevant()))
+    if read < known:
+        say(f"Negatives are mined for the {read:,} of {known:,} queries that the steps read.")
     mined = refresher.first(encoder)
     say(str(mined.report))
     return mined.negatives

@@ -52,6 +52,17 @@ class Order:
         return self.shuffled(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
 
 
+def pairs_read(order: Order, steps: int) -> np.ndarray:
+    """The pairs that the first `steps` steps read, ascending, int64.
+
+    >>> pairs_read(Order(5, 2, seed=1), 1).tolist() == sorted(Order(5, 2, seed=1).step(0).tolist())
+    True
+    """
+    if steps >= order.steps_per_epoch:
+        return np.arange(order.pairs)
+    return np.sort(order.shuffled(0)[: steps * order.batch_size])
+
+
 def total_steps(order: Order, trainer: TrainerConfig) -> int:
     """Optimizer steps of a whole run: all epochs, unless trainer.max_steps ends it before.
 

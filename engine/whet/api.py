@@ -32,14 +32,18 @@ def fit(data: str | FitConfig, *, model: str | dict[str, Any] = "minilm", **opti
 
     Raises DataError for data that cannot be used and ConfigError for an unknown option.
     """
-    from whet.verbs.fit import fit_job
+    from whet.run.early import check_job
 
     if isinstance(data, FitConfig):
-        return fit_job(data)
-    named = {"name": model} if isinstance(model, str) else model
-    config = configured(FitConfig(), {"model": named, **options})
-    config.data.path = data
-    return fit_job(config)
+        config = data
+    else:
+        named = {"name": model} if isinstance(model, str) else model
+        config = configured(FitConfig(), {"model": named, **options})
+        config.data.path = data
+    opened = check_job(config)
+    from whet.verbs.fit import fit_job  # loads torch: what was refused before took no second
+
+    return fit_job(config, data=opened)
 
 
 def check(data: str) -> Check:

@@ -10,6 +10,7 @@ import torch
 
 import whet
 import whet.export.command
+import whet.export.written
 from whet.config import ModelConfig
 from whet.errors import WhetError
 from whet.export.checks import check_same, cosines, mixed_vectors
@@ -113,7 +114,7 @@ def test_a_file_that_gives_other_vectors_is_not_left_behind(
     def stale(encoder, path):
         shutil.copy(tiny_export / "onnx" / "model.onnx", path)
 
-    monkeypatch.setattr(whet.export.command, "write_onnx", stale)
+    monkeypatch.setattr(whet.export.written, "write_onnx", stale)
     assert main(["export", str(other), "formats=[onnx]", f"output={tmp_path / 'out'}"]) == 1
     (line,) = [row for row in capsys.readouterr().err.splitlines() if "differ" in row]
     assert "(allowed: 0.0001), so it was deleted." in line

@@ -467,6 +467,30 @@ def lists(view: Any) -> list[list[str]]:
     ]
 
 
+def test_a_query_with_line_ends_stays_itself_when_searched_again(
+    browser: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    """A field for a search takes line ends out of what it shows."""
+    query = "baba cedi\n" * 300
+    row = {"query": query, "positive": "baba cedi fogu"}
+    (tmp_path / "logs.jsonl").write_text(json.dumps(row) + "\n")
+    with (
+        served(tmp_path / "logs.jsonl", tiny_model, tmp_path / "feedback") as page,
+        looking(browser) as view,
+    ):
+        open_page(view, page)
+        view.click("#next")
+        view.wait_for_selector(".result")
+        with view.expect_response("**/api/search") as searched:
+            view.press("#query", "Enter")
+        assert searched.value.json()["query"] == query.strip()
+        view.click(".result .relevant")
+        sent(view)
+        (kept,) = page.session._known.now().events
+        assert kept.query == query.strip()
+        assert kept.query_id == page.session.data.queries.id(0)
+
+
 def test_a_tune_from_start_to_shipped_and_back(view: Any, page: Page) -> None:
     view.click("#view-tune")
     view.click("#tune-start")

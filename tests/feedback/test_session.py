@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,10 @@ from labelling import event, open_folder
 from whet.data.text import sentences_of
 from whet.errors import ConfigError, DataError
 from whet.evaluation.lexical import corpus_words
+from whet.feedback.events.event import LONGEST_QUERY
 from whet.feedback.events.store import read_events
 from whet.feedback.serve.session import Session
+from whet_launch.cli.main import main
 
 QUERY = "baba cedi fogu"
 
@@ -275,3 +278,65 @@ def test_a_wrapped_line_ends_no_sentence() -> None:
     assert sentences_of("One that\ngoes on. Two\n\nThree") == ["One that\ngoes on.", "Two", "Three"]
     assert sentences_of("find . -name x ! -type d. Two") == ["find . -name x ! -type d.", "Two"]
     assert sentences_of("| a | b |\n| c | d |\n- e\n  f") == ["| a | b |", "| c | d |", "- e\n  f"]
+
+
+@pytest.fixture
+def letters(tmp_path: Path) -> Path:
+    """Data whose queries are as long as letters, error logs and arguments; the last is longer than
+    any page takes.
+    """
+    lengths = (2_001, LONGEST_QUERY, LONGEST_QUERY + 1)
+    rows = [
+        {"query": f"{word} " * (length // 5) + "x" * (length % 5), "positive": f"{word} about"}
+        for word, length in zip(("baba", "cedi", "fogu"), lengths, strict=True)
+    ]
+    path = tmp_path / "letters.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_query_that_is_offered_can_be_searched_for_and_marked(
+    letters: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    session, _ = open_folder(letters, tiny_model, tmp_path / "feedback")
+    seen = set()
+    for left in (2, 1):
+        offered = session.next_query(None)
+        assert offered["left"] == left
+        answer = session.search(offered["query"], offered["query_id"], 20, "me")
+        assert len(answer["results"]) == 3
+        mark = event("relevant", answer["query"], doc_id=ids(answer)[0], shown=shown(answer))
+        assert session.add([mark | {"query_id": offered["query_id"]}]) == 1
+        seen.add(len(offered["query"]))
+    assert seen == {2_001, LONGEST_QUERY}
+    assert session.next_query(None)["query"] is None
+    with pytest.raises(DataError, match="Shorten it to 100,000"):
+        session.search("y" * (LONGEST_QUERY + 1), None, 5, "me")
+    session.close()
+
+
+def test_queries_that_are_not_offered_are_counted(
+    letters: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    taken = socket.create_server(("127.0.0.1", 0))  # so that the command ends there
+    words = [f"data={letters}", f"model={tiny_model}", f"output={tmp_path / 'fb'}"]
+    with taken:
+        port = f"port={taken.getsockname()[1]}"
+        assert main(["label", *words, port, "open_browser=false"]) != 0
+    told = "1 of 3 queries have more than 100,000 characters, and the page does not offer them."
+    assert told in capfd.readouterr().err
+
+
+def test_documents_with_long_ids_can_be_marked(tiny_model: Path, tmp_path: Path) -> None:
+    name = "https://example.org/" + "a/" * 1_000
+    (tmp_path / "data" / "qrels").mkdir(parents=True)
+    rows = [{"_id": name, "text": "baba cedi"}, {"_id": "d2", "text": "fogu"}]
+    table = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "data" / "corpus.jsonl").write_text(table)
+    (tmp_path / "data" / "queries.jsonl").write_text('{"_id": "q", "text": "baba"}\n')
+    (tmp_path / "data" / "qrels" / "train.tsv").write_text(f"q\t{name}\t1\n")
+    session, _ = open_folder(tmp_path / "data", tiny_model, tmp_path / "feedback")
+    answer = session.search("baba", "q", 5, "me")
+    assert session.add([event("relevant", "baba", doc_id=name, shown=shown(answer))]) == 1
+    assert session.search("baba", "q", 5, "me")["results"][ids(answer).index(name)]["mark"] == 1
+    session.close()

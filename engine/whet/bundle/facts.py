@@ -15,6 +15,7 @@ from whet.config import LaunchConfig
 from whet.errors import CheckpointError
 from whet.printable import printable
 from whet.run.origin import FILE
+from whet.storage.places import user_path
 from whet.storage.readable import readable_json, readable_text, readable_yaml
 
 AGAIN = "Run the fit again."
@@ -160,7 +161,7 @@ def public_config(config: dict[str, Any], origin: dict[str, Any]) -> dict[str, A
     if origin["model"]["revision"]:
         public["model"]["revision"] = origin["model"]["revision"]
     rescorer = public["mining"]["cross_encoder"]
-    if rescorer is not None and Path(rescorer).expanduser().exists():
+    if rescorer is not None and user_path(rescorer).exists():
         public["mining"]["cross_encoder"] = Path(rescorer).name
     public["strategy"]["nvme_path"] = None
     public["launch"] = asdict(LaunchConfig(num_workers=origin["processes"]))

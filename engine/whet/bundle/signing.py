@@ -17,6 +17,7 @@ from whet.bundle.contents import HUB_FOLDERS
 from whet.bundle.provenance import MODEL_SIGNATURE, NAME, SIGNATURE
 from whet.errors import CheckpointError, ConfigError, EnvironmentRefused
 from whet.printable import printable
+from whet.storage.places import user_path
 from whet.storage.readable import readable_json, readable_text
 from whet.version import install_line
 
@@ -112,7 +113,7 @@ def _package() -> Any:
 
 def _key_file(key: str, remedy: str) -> Path:
     """The file, looked at before it is read: it is of a few bytes, and no pipe."""
-    path = Path(key).expanduser()
+    path = user_path(key)
     readable_text(path, remedy=remedy, error=ConfigError, most=LONGEST_KEY)
     return path
 

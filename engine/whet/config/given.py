@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
+from whet.config.option import rules_of
 from whet.errors import ConfigError
 
 Config = TypeVar("Config")
@@ -16,18 +18,16 @@ def configured(config: Config, options: dict[str, Any]) -> Config:
     wrong one.
     """
     assert is_dataclass(config)
-    names = [field.name for field in fields(config)]
+    names, rules = [field.name for field in fields(config)], rules_of(type(config))
     for name, value in options.items():
         if name not in names:
             near = get_close_matches(name, names, 1)
             hint = f"Did you mean {near[0]}?" if near else f"Choose from {', '.join(names)}."
             raise ConfigError(f"{type(config).__name__} has no option {name!r}. {hint}")
         current = getattr(config, name)
-        setattr(
-            config,
-            name,
-            configured(current, value)
-            if is_dataclass(current) and isinstance(value, dict)
-            else value,
-        )
+        if is_dataclass(current) and isinstance(value, dict):
+            value = configured(current, value)
+        elif isinstance(value, str) and rules[name].path:
+            value = os.path.expanduser(value)
+        setattr(config, name, value)
     return config

@@ -43,6 +43,16 @@ def splits_of(data: Dataset, config: FitConfig) -> tuple[Qrels, Qrels]:
     return train, data.split(name)
 
 
+def check_splits(data: Dataset, config: FitConfig) -> None:
+    """Refuse what `splits_of` refuses, and say nothing."""
+    train = training_qrels(data, config.data.train_split)
+    name = config.data.eval_split or eval_split_name(data)
+    if name is None:
+        hold_out(train, data.queries)
+    else:
+        data.split(name)
+
+
 MOST_HELD_OUT = 1_000
 
 

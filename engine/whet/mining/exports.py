@@ -8,8 +8,9 @@ Shape suffixes: R rows of negatives, K negatives per row.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,7 @@ def export_negatives(
     Formats: sentence-transformers, flagembedding, tevatron, trec. `query_rows_R` are rows of
     `queries` and of `positives`. Says how many rows were left out and why.
     """
-    if name not in FORMATS:
-        raise ConfigError(f"formats={name} is not known. Choose from {', '.join(FORMATS)}.")
+    check_formats([name])
     writer, full = FORMATS[name]
     width = negatives.doc_rows_RK.shape[1]
     least = width if full else 1
@@ -74,6 +74,17 @@ def export_negatives(
         )
     Path(folder).mkdir(parents=True, exist_ok=True)
     return writer(Path(folder), Export(held, queries, corpus, width))
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """ConfigError for no format or an unknown one."""
+    if not formats:
+        raise ConfigError(f"formats is empty. Name at least one of {', '.join(FORMATS)}.")
+    for name in formats:
+        if name not in FORMATS:
+            near = get_close_matches(name, FORMATS, 1)
+            hint = f"Did you mean {near[0]}? It takes" if near else "Choose from"
+            raise ConfigError(f"formats={name} is not known. {hint} {', '.join(FORMATS)}.")
 
 
 def _rows(negatives: Negatives, positives: Positives) -> Iterator[ExportRow]:

@@ -24,6 +24,7 @@ from whet.model.contained import inner_path, stays_inside
 from whet.model.tensors import AGAIN, shapes_in
 from whet.printable import printable
 from whet.progress import say
+from whet.storage.places import user_path
 from whet.storage.readable import readable_json
 
 if TYPE_CHECKING:
@@ -103,9 +104,9 @@ def find_folder(config: ModelConfig, option: str = "model.name") -> Path:
 def _given_folder(name: str) -> Path | None:
     """The folder of that name, None where there is none."""
     try:
-        folder = Path(name).expanduser()
+        folder = user_path(name)
         return folder if folder.is_dir() else None
-    except (OSError, ValueError, RuntimeError):  # too long, a NUL, no such user
+    except (OSError, ValueError):  # too long, a NUL
         return None
 
 
@@ -161,6 +162,11 @@ def backbone_folder(folder: Path) -> Path:
             "came from."
         )
     return _modules(folder).get("Transformer", folder)
+
+
+def layers_of(folder: Path) -> list[str]:
+    """The kinds of layers that a model's modules.json lists; none without that file."""
+    return list(_modules(folder))
 
 
 def _modules(folder: Path) -> dict[str, Path]:

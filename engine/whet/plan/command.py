@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-from whet.config import (
-    FitConfig,
-)
-from whet.data.load import load_dataset
+from whet.config import FitConfig
 from whet.data.positives import positives_of
 from whet.data.splits import splits_of
 from whet.errors import EnvironmentRefused
-from whet.model.encoder import Encoder
 from whet.progress import say
-from whet.run.refusals import check_fit
+from whet.run.early import check_job
 
 
 def plan_command(config: FitConfig) -> int:
     """`whet plan`: print what the fit would take. Returns 4 if it would not fit, else 0."""
     start = time.monotonic()
-    check_fit(config)
-    from whet.plan.make import keep_plan, make_plan  # loads Lightning
+    data = check_job(replace(config, output=None, resume=None))  # a plan writes to neither
+    from whet.model.encoder import Encoder  # these load torch and Lightning
+    from whet.plan.make import keep_plan, make_plan
     from whet.plan.table import plan_text
     from whet.plan.workload import Split
+    from whet.run.refusals import check_fit
 
-    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    check_fit(config)
     train, judged = splits_of(data, config)
     split = Split(train, judged, positives_of(train, data.queries, data.corpus))
     encoder = Encoder.load(config.model)

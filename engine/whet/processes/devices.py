@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from whet.config import EncodeConfig, TrainerConfig
-from whet.errors import EnvironmentRefused
+from whet.errors import ConfigError, EnvironmentRefused
 from whet.processes.world import world
 
 # A batch of 192 texts takes a thread 20 to 30 ms; a step on a GPU 3 ms (MiniLM) to 16 (BERT-base).
@@ -19,7 +19,8 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 def choose_device(config: EncodeConfig) -> torch.device:
     """Where texts are encoded: the device asked for, else a GPU where there is one, else the CPU.
 
-    EnvironmentRefused where the one asked for is a GPU and there is none.
+    EnvironmentRefused where the one asked for is a GPU that is not here, ConfigError for the name
+    of no device.
 
     >>> choose_device(EncodeConfig(device="cpu"))
     device(type='cpu')
@@ -31,7 +32,19 @@ def choose_device(config: EncodeConfig) -> torch.device:
             f"encode.device={config.device}: torch finds no GPU here. Leave the option out, or "
             "install a CUDA build of torch."
         )
-    return torch.device(config.device)
+    try:
+        device = torch.device(config.device)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"encode.device={config.device} is no device. It takes cpu, cuda, or cuda:1 for the "
+            "second GPU."
+        ) from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise EnvironmentRefused(
+            f"encode.device={config.device}: the last GPU here is "
+            f"cuda:{torch.cuda.device_count() - 1}. Choose one from cuda:0 on."
+        )
+    return device
 
 
 def choose_precision(config: EncodeConfig, device: torch.device) -> str:

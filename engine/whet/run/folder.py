@@ -20,6 +20,7 @@ from whet.printable import printable
 from whet.processes.world import world
 from whet.run.energy import EnergyMeter
 from whet.storage.commit import write_atomically, write_json
+from whet.storage.places import check_place, make_folder
 from whet.storage.readable import readable_json
 
 ENVIRONMENT = "environment.json"
@@ -36,16 +37,16 @@ PACKAGES = (
 )
 
 
+RUNS = "runs"  # where results go that nobody gave a place
 DRAFT = ".draft.tmp"  # in a folder that whet/run/output.py fills; it counts for nothing
 
 
 def new_folder(output: str | None, name: str, or_else: str = "move it away") -> Path:
-    """Make the folder asked for, or runs/<date>_<time>_<name>. ConfigError if it holds something
-    already: choose another, `or_else`.
-    """
+    """Make the folder asked for, or runs/<date>_<time>_<name>. Raises what `check_free` does."""
+    check_free(output, or_else)
     if output is None:
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        base = Path("runs") / f"{stamp}_{name}"
+        base = Path(RUNS) / f"{stamp}_{name}"
         folder = base
         number = 2
         # Two commands may begin in one second.
@@ -54,13 +55,21 @@ def new_folder(output: str | None, name: str, or_else: str = "move it away") -> 
             number += 1
     else:
         folder = Path(output)
-        if folder.exists() and (not folder.is_dir() or _held(folder)):
-            raise ConfigError(
-                f"output={printable(output)} holds something already. Choose another folder, or "
-                f"{or_else}."
-            )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return folder
+
+
+def check_free(output: str | None, or_else: str = "move it away") -> None:
+    """ConfigError if the folder asked for holds something already: choose another, `or_else`.
+    EnvironmentRefused where it, or the default one, may not be written to.
+    """
+    folder = Path(output or RUNS)
+    if output is not None and folder.exists() and (not folder.is_dir() or _held(folder)):
+        raise ConfigError(
+            f"output={printable(output)} holds something already. Choose another folder, or "
+            f"{or_else}."
+        )
+    check_place(folder)
 
 
 def _held(folder: Path) -> bool:

@@ -26,6 +26,7 @@ from whet.run.checkout import OURS, commit_here, diff_here, is_checkout, new_fil
 from whet.run.determinism import is_deterministic, what_stands_against
 from whet.run.licences_found import statements_in
 from whet.storage.commit import file_sha256, write_atomically, write_json
+from whet.storage.places import user_path
 from whet.storage.readable import readable_json
 
 FILE, DIFF = "origin.json", "code.diff"
@@ -122,7 +123,7 @@ def data_here(data: Dataset) -> dict[str, Any]:
     """The data's files by sha256, the digest of what was read from them, and what they say of their
     licence. Data from the hub are named instead: they have no files of ours.
     """
-    here = Path(data.path).expanduser()
+    here = user_path(data.path)
     source = find_source(data.path) if here.exists() else None
     digests = files_by_name(source.root, source.files) if source else {}
     return {
@@ -155,7 +156,7 @@ def model_here(config: ModelConfig) -> dict[str, Any]:
     they say of their licence.
     """
     folder = find_folder(config)
-    local = Path(config.name).expanduser().is_dir()
+    local = user_path(config.name).is_dir()
     package = None
     if config.name == "minilm":
         name = MINILM_PACKAGE.replace("_", "-")

@@ -21,7 +21,7 @@ from typing import Any
 import whet.version
 from whet.errors import AlreadyDone, CheckpointError, ConfigError
 from whet.progress import say
-from whet.run.folder import DRAFT, new_folder
+from whet.run.folder import DRAFT, check_free, new_folder
 from whet.storage.commit import (
     MANIFEST,
     draft_files,
@@ -52,6 +52,23 @@ def facts_of(verb: str, config: Any, data: str | None, *models: str) -> dict[str
     options = {name: value for name, value in asdict(config).items() if name != "output"}
     facts = {"verb": verb, "whet": whet.version.VERSION, "config": options}
     return {**facts, "data": data, "models": list(models)}
+
+
+def refuse_taken(output: str | None, facts: dict[str, Any]) -> None:
+    """What `whole_output` refuses, as far as it is known before a model is loaded: `facts` lack the
+    models.
+
+    Raises ConfigError if the folder holds what no command of these facts wrote, and
+    EnvironmentRefused where it may not be written to.
+    """
+    facts = json.loads(json.dumps(facts))
+    with suppress(CheckpointError):
+        kept = read_manifest(Path(output))["facts"] if output is not None else None
+        if isinstance(kept, dict) and all(
+            kept.get(name) == value for name, value in facts.items() if name != "models"
+        ):
+            return
+    check_free(output)
 
 
 @contextmanager

@@ -12,35 +12,49 @@ from whet.config import (
 from whet.config.ranges import check_options
 from whet.data.load import Dataset, load_dataset
 from whet.data.table import TextTable
-from whet.encoding.store import embeddings_folder
-from whet.encoding.table import encode_table
 from whet.errors import DataError
-from whet.model.encoder import weights_unchanged
-from whet.model.towers import open_model, tell_vectors_alone
+from whet.model.folder import find_folder
 from whet.printable import printable
-from whet.run.output import facts_of, whole_output
+from whet.run.early import check_device
+from whet.run.output import facts_of, refuse_taken, whole_output
 
 
-@weights_unchanged()
 def encode_command(config: EncodeJobConfig, fill: Callable[[], None] = lambda: None) -> None:
     """`whet encode`: vectors.npy (float32 [N, D]) and ids.txt, row by row. `fill` may encode into
     the store, elsewhere, what it lacks.
     """
     data, table = _data_and_table(config)
+    check_device(config.encode)
+    find_folder(config.model)
+    refuse_taken(config.output, facts_of("encode", config, data.digest))
+    _encode(config, data, table, fill)
+
+
+def _encode(
+    config: EncodeJobConfig, data: Dataset, table: TextTable, fill: Callable[[], None]
+) -> None:
+    """What is left when nothing is refused."""
+    # torch is loaded here: what was refused before took no second
+    from whet.encoding.store import embeddings_folder
+    from whet.encoding.table import encode_table
+    from whet.model.encoder import weights_unchanged
+    from whet.model.towers import open_model, tell_vectors_alone
+
     encoder = open_model(config.model)
     tell_vectors_alone(encoder)
-    facts = facts_of("encode", config, data.digest, encoder.fingerprint())
-    with whole_output(config.output, f"{data.name}_encode", facts) as output:
-        fill()
-        store = embeddings_folder()
-        embeddings = encode_table(
-            encoder, table, kind=config.kind, store=store, config=config.encode
-        )
-        vectors = output.draft / "vectors"
-        vectors.mkdir()
-        np.save(vectors / "vectors.npy", embeddings.vectors)
-        names = "".join(f"{name}\n" for name in embeddings.ids)
-        (vectors / "ids.txt").write_text(names, encoding="utf-8")
+    with weights_unchanged():
+        facts = facts_of("encode", config, data.digest, encoder.fingerprint())
+        with whole_output(config.output, f"{data.name}_encode", facts) as output:
+            fill()
+            store = embeddings_folder()
+            embeddings = encode_table(
+                encoder, table, kind=config.kind, store=store, config=config.encode
+            )
+            vectors = output.draft / "vectors"
+            vectors.mkdir()
+            np.save(vectors / "vectors.npy", embeddings.vectors)
+            names = "".join(f"{name}\n" for name in embeddings.ids)
+            (vectors / "ids.txt").write_text(names, encoding="utf-8")
     place = output.folder / "vectors"
     print(f"{printable(place)}: {len(embeddings):,} vectors of {encoder.dimension} dimensions")
 

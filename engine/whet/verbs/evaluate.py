@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whet.bench.claim import applies, check_data, claim_verdict
 from whet.config import (
@@ -15,18 +16,19 @@ from whet.config import (
 from whet.config.ranges import check_options
 from whet.data.load import Dataset, load_dataset
 from whet.data.splits import eval_qrels
-from whet.encoding.store import embeddings_folder
 from whet.evaluation.comparison import Comparison
-from whet.evaluation.judge import Evaluation, judge, judge_words
 from whet.evaluation.measures import check_measures
-from whet.evaluation.results import write_comparison, write_judged
-from whet.model.encoder import Encoder, weights_unchanged
-from whet.model.towers import Towers, open_model
+from whet.model.folder import find_folder
 from whet.progress import say
-from whet.report.render import write_report
+from whet.run.early import check_device
 from whet.run.folder import Stopwatch, write_config
-from whet.run.output import facts_of, whole_output
+from whet.run.output import facts_of, refuse_taken, whole_output
 from whet.types import Qrels
+
+if TYPE_CHECKING:
+    from whet.evaluation.judge import Evaluation
+    from whet.model.encoder import Encoder
+    from whet.model.towers import Towers
 
 
 def evaluate_command(config: EvalConfig) -> None:
@@ -43,7 +45,6 @@ def evaluate_command(config: EvalConfig) -> None:
     say(f"Report: {folder / 'report.html'}")
 
 
-@weights_unchanged()
 def evaluate_job(config: EvalConfig) -> tuple[Path, Evaluation | Comparison]:
     """Judge a model, or two and compare them; the run folder, and what is in it.
 
@@ -54,31 +55,57 @@ def evaluate_job(config: EvalConfig) -> tuple[Path, Evaluation | Comparison]:
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
     check_data(config.claim, data)
     qrels = eval_qrels(data, config.data.eval_split)
-    models = {"model": _searcher(config.model)}
-    if config.baseline is not None:
-        models = {"baseline": _searcher(config.baseline), **models}
-    prints = [model.fingerprint() for model in models.values() if model is not None]
-    facts = facts_of("eval", config, data.digest, *prints)
-    with whole_output(config.output, f"{data.name}_eval", facts) as output:
-        draft = output.draft
-        write_config(draft, config)
-        watch = Stopwatch(draft, {"data": {"name": data.name, "digest": data.digest}})
-        evaluations = {
-            name: _judged(model, data, qrels, evaluate=config.evaluate, encode=config.encode)
-            for name, model in models.items()
-        }
-        write_judged(draft, data, qrels, evaluations)
-        watch.stage("evaluate")
-        result: Evaluation | Comparison = evaluations["model"]
-        if config.baseline is not None:
-            base, model = evaluations["baseline"], evaluations["model"]
-            result = write_comparison(draft, data, qrels, base, model, config=config.evaluate)
-        write_report(draft)
+    check_device(config.encode)
+    named = {"baseline": config.baseline, "model": config.model}
+    asked = {name: model for name, model in named.items() if model is not None}
+    for name, model in asked.items():
+        _check_searcher(model, "model.name" if name == "model" else name)
+    refuse_taken(config.output, facts_of("eval", config, data.digest))
+    return _evaluate(config, data, qrels, asked)
+
+
+def _evaluate(
+    config: EvalConfig, data: Dataset, qrels: Qrels, asked: dict[str, ModelConfig | str]
+) -> tuple[Path, Evaluation | Comparison]:
+    """What is left when nothing is refused."""
+    # torch is loaded here: what was refused before took no second
+    from whet.evaluation.results import write_comparison, write_judged
+    from whet.model.encoder import weights_unchanged
+    from whet.report.render import write_report
+
+    models = {name: _searcher(model) for name, model in asked.items()}
+    with weights_unchanged():
+        prints = [model.fingerprint() for model in models.values() if model is not None]
+        facts = facts_of("eval", config, data.digest, *prints)
+        with whole_output(config.output, f"{data.name}_eval", facts) as output:
+            draft = output.draft
+            write_config(draft, config)
+            watch = Stopwatch(draft, {"data": {"name": data.name, "digest": data.digest}})
+            evaluations = {
+                name: _judged(model, data, qrels, evaluate=config.evaluate, encode=config.encode)
+                for name, model in models.items()
+            }
+            write_judged(draft, data, qrels, evaluations)
+            watch.stage("evaluate")
+            result: Evaluation | Comparison = evaluations["model"]
+            if config.baseline is not None:
+                base, model = evaluations["baseline"], evaluations["model"]
+                result = write_comparison(draft, data, qrels, base, model, config=config.evaluate)
+            write_report(draft)
     return output.folder, result
+
+
+def _check_searcher(model: ModelConfig | str, option: str) -> None:
+    """Refuse a model that is not there."""
+    config = ModelConfig(name=model) if isinstance(model, str) else model
+    if config.name != BM25:
+        find_folder(config, option)
 
 
 def _searcher(model: ModelConfig | str) -> Encoder | Towers | None:
     """None stands for BM25."""
+    from whet.model.towers import open_model
+
     name = model if isinstance(model, str) else model.name
     return None if name == BM25 else open_model(model)
 
@@ -91,6 +118,9 @@ def _judged(
     evaluate: EvaluateConfig,
     encode: EncodeConfig,
 ) -> Evaluation:
+    from whet.encoding.store import embeddings_folder
+    from whet.evaluation.judge import judge, judge_words
+
     if model is None:
         return judge_words(data, qrels, evaluate)
     store = embeddings_folder()

@@ -16,12 +16,13 @@ from whet.bench.claim import check_data
 from whet.config import FitConfig
 from whet.config.recorded import deciding
 from whet.data.load import Dataset, load_dataset
-from whet.data.splits import splits_of
+from whet.data.splits import check_splits
 from whet.errors import CheckpointError
 from whet.evaluation.comparison import Comparison
 from whet.evaluation.judge import Evaluation, judge
 from whet.evaluation.results import write_comparison, write_judged
 from whet.model.encoder import Encoder, weights_unchanged
+from whet.processes.devices import choose_device, training_device
 from whet.processes.heartbeat import watched
 from whet.processes.world import from_leader, together, world
 from whet.progress import say
@@ -29,6 +30,7 @@ from whet.refresh import Refresher
 from whet.refresh.in_use import JobNegatives
 from whet.report.render import write_report
 from whet.run.determinism import fixed_order
+from whet.run.early import check_dims
 from whet.run.folder import Stopwatch, new_folder, write_config
 from whet.run.job import Job, job_with_data, shared_dataset
 from whet.run.model_card import model_card
@@ -59,26 +61,31 @@ class Run:
         return self.folder / "model"
 
 
-def fit_job(config: FitConfig, miner: MakeMiner | None = None) -> Run:
+def fit_job(config: FitConfig, miner: MakeMiner | None = None, data: Dataset | None = None) -> Run:
     """Do the job, or go on with the one in `config.resume`; the results lie in the run folder.
 
     Every process of the job calls it alike; the leader alone writes the run folder, but for
     checkpoints. `miner` makes who mines beside the training for refresh.policy=continuous, by
-    default a process on this machine.
+    default a process on this machine. `data` are those of the configuration, where they are open
+    already.
 
     Raises DataError, ConfigError or CheckpointError for what the user can mend, and
     KeyboardInterrupt (whose argument is the run folder) when interrupted with a checkpoint written.
     """
     check_fit(config)
-    with watched(config.launch.hang_timeout_s):
-        data = shared_dataset(config)
-        from_leader(lambda: check_data(config.claim, data))
-        folder = from_leader(lambda: _folder_for(config, data))
+    with watched(config.launch.hang_timeout_s), fixed_order(config):
+        opened = data or shared_dataset(config)
+        from_leader(lambda: check_data(config.claim, opened))
+        from_leader(lambda: check_splits(opened, config))
+        if config.resume is not None:
+            from_leader(lambda: check_resume(Path(str(config.resume)), config, opened))
+        encoder = _base_model(config)
+        folder = from_leader(lambda: _folder_for(config, opened))
         with locked(folder) if world().leader else nullcontext():
-            job = job_with_data(config, folder, data)
+            job = job_with_data(config, folder, opened)
             say(f"Run folder: {folder}")
-            with _naming_broken_disk(folder), fixed_order(config):
-                return _stages(job, miner)
+            with _naming_broken_disk(folder):
+                return _stages(job, encoder, miner)
 
 
 @contextmanager
@@ -95,21 +102,36 @@ def _naming_broken_disk(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def begin(config: FitConfig) -> Path:
+def begin(config: FitConfig, data: Dataset | None = None) -> Path:
     """Make the run folder of a job that other processes will do: each then calls `fit_job` with
-    `resume` set to it.
+    `resume` set to it. `data` are those of the configuration, where they are open already.
 
     Raises what `fit_job` raises for options and data; no model is loaded.
     """
     check_fit(config)
-    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
-    splits_of(data, config)
+    data = data or load_dataset(config.data.path, on_problem=config.data.on_problem)
+    check_splits(data, config)
+    if config.resume is not None:
+        check_resume(Path(config.resume), config, data)
     return _folder_for(config, data)
+
+
+def _base_model(config: FitConfig) -> Encoder:
+    """The model before training. It is opened before there is a run folder: what is wrong with it
+    leaves none.
+    """
+    import torch
+
+    torch.manual_seed(config.seed)  # decides the start of a LoRA
+    choose_device(config.encode)
+    training_device(config.trainer)
+    encoder = together(lambda: Encoder.load(config.model))
+    check_dims(config.loss.matryoshka_dims, encoder.dimension)
+    return encoder
 
 
 def _folder_for(config: FitConfig, data: Dataset) -> Path:
     if config.resume is not None:
-        check_resume(Path(config.resume), config, data)
         return Path(config.resume)
     goes_on = f"add resume={config.output} if it is an interrupted run"
     folder = new_folder(config.output, data.name, goes_on)
@@ -117,11 +139,7 @@ def _folder_for(config: FitConfig, data: Dataset) -> Path:
     return folder
 
 
-def _stages(job: Job, miner: MakeMiner | None) -> Run:
-    import torch
-
-    torch.manual_seed(job.config.seed)  # decides the start of a LoRA
-    encoder = together(lambda: Encoder.load(job.config.model))
+def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None) -> Run:
     with weights_unchanged():
         fingerprint = encoder.fingerprint()
         from_leader(lambda: check_base(job, fingerprint))

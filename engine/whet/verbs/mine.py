@@ -2,58 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whet.config import (
     MineConfig,
 )
 from whet.config.ranges import check_options
 from whet.data.load import Dataset, load_dataset
-from whet.data.positives import positives_of
 from whet.data.splits import training_qrels
-from whet.encoding.store import embeddings_folder
-from whet.mining.exports import export_negatives
-from whet.mining.files import write_negatives
-from whet.mining.miner import Mined
+from whet.mining.exports import check_formats, export_negatives
 from whet.mining.policy import check_policy
-from whet.mining.rows import mine_with
-from whet.mining.search import check_backend
-from whet.model.encoder import Encoder, weights_unchanged
 from whet.progress import say
-from whet.report.mining import write_mining_report
-from whet.report.render import write_report
+from whet.run.early import check_encoder, check_mining, check_rescorer
 from whet.run.folder import write_config
-from whet.run.output import Output, facts_of, whole_output
+from whet.run.output import Output, facts_of, refuse_taken, whole_output
 from whet.storage.commit import write_atomically
-from whet.types import Positives
+from whet.types import Positives, Qrels
+
+if TYPE_CHECKING:
+    from whet.mining.miner import Mined
 
 NEGATIVES = "negatives.parquet"
 
 
-@weights_unchanged()
 def mine_command(config: MineConfig) -> None:
     """`whet mine`: hard negatives of the train split, in the formats asked for, and their
     report.
     """
     check_options(config)
     check_policy(config.mining)
-    check_backend(config.mining.backend)
+    check_mining(config.mining)
+    check_formats(config.formats)
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
     train = training_qrels(data, config.data.train_split)
+    check_encoder(config.model, config.encode)
+    check_rescorer(config.mining)
+    refuse_taken(config.output, facts_of("mine", config, data.digest))
+    _mine(config, data, train)
+
+
+def _mine(config: MineConfig, data: Dataset, train: Qrels) -> None:
+    """What is left when nothing is refused."""
+    # torch is loaded here: what was refused before took no second
+    from whet.data.positives import positives_of
+    from whet.encoding.store import embeddings_folder
+    from whet.mining.rows import mine_with
+    from whet.model.encoder import Encoder, weights_unchanged
+
     positives = positives_of(train, data.queries, data.corpus)
     encoder = Encoder.load(config.model)
-    facts = facts_of("mine", config, data.digest, encoder.fingerprint())
-    with whole_output(config.output, f"{data.name}_mine", facts) as output:
-        mined = mine_with(
-            encoder,
-            data,
-            train,
-            positives,
-            store=embeddings_folder(),
-            policy=config.mining,
-            encode=config.encode,
-        )
-        _write_mined(config, output, data, positives, mined, model=encoder.fingerprint())
+    with weights_unchanged():
+        facts = facts_of("mine", config, data.digest, encoder.fingerprint())
+        with whole_output(config.output, f"{data.name}_mine", facts) as output:
+            mined = mine_with(
+                encoder,
+                data,
+                train,
+                positives,
+                store=embeddings_folder(),
+                policy=config.mining,
+                encode=config.encode,
+            )
+            _write_mined(config, output, data, positives, mined, model=encoder.fingerprint())
     print(mined.report)
     say(f"Negatives: {output.folder / NEGATIVES}\nReport: {output.folder / 'report.html'}")
 
@@ -67,6 +77,10 @@ def _write_mined(
     *,
     model: str,
 ) -> None:
+    from whet.mining.files import write_negatives
+    from whet.report.mining import write_mining_report
+    from whet.report.render import write_report
+
     draft = output.draft
     write_config(draft, config)
     tables: dict[str, Any] = {

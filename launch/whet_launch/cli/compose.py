@@ -31,9 +31,10 @@ from whet.config.recorded import (
     spelled_record,
     spelled_value,
 )
-from whet.errors import CheckpointError, ConfigError
+from whet.errors import CheckpointError, ConfigError, EnvironmentRefused
 from whet.printable import printable
 from whet.progress import say
+from whet.storage.disk import is_of_disk
 from whet.storage.readable import readable_yaml
 from whet_launch.cli.verbs import VERBS, Verb, run_function
 from whet_launch.options.catalogue import example, keys_of
@@ -64,6 +65,13 @@ def run(verb: Verb, arguments: list[str], guarded: Callable[[Callable[[], int]],
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise its errors, not to print them
     try:
         main(job)()
+    except OSError as error:  # Hydra makes the folder of a sweep
+        if is_of_disk(error):
+            raise
+        place = f"{printable(error.filename)}: {error.strerror}"
+        raise EnvironmentRefused(
+            f"{place}. Say where to write the results: output=FOLDER."
+        ) from error
     except Exception as error:
         raise ConfigError(_in_one_line(verb, error)) from error
     finally:

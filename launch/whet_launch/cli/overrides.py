@@ -66,10 +66,13 @@ def to_hydra(verb: Verb, words: list[str]) -> list[str]:
 
 
 def _stands_alone(verb: Verb, word: str) -> bool:
-    """True for a word that is no key=value; `lr=0.1/data` is none if that folder is here."""
-    if "=" in word:
-        return _parts(word)[1] not in _keys(verb) and _is_here(verb, word)
-    return not re.match(r"~\w", word)
+    """True for a word that is no key=value, nor `~key`, which takes an option out; `lr=0.1/data` is
+    none if that folder is here.
+    """
+    sign, key, equals, _ = _parts(word)
+    if equals:
+        return key not in _keys(verb) and _is_here(verb, word)
+    return not (sign == "~" and (key in _keys(verb) or key.startswith("hydra")))
 
 
 def _is_here(verb: Verb, word: str) -> bool:

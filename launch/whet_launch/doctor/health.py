@@ -20,6 +20,7 @@ from dataclasses import astuple, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from whet.storage.places import user_path
 from whet.version import install_line
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -178,7 +179,7 @@ def _available_bytes() -> int:
 
 def _disk(name: str, path: str) -> list[Finding]:
     """Free space, and how fast 64 MiB are written and on the disk."""
-    folder = _existing(Path(path).expanduser().absolute())
+    folder = _existing(user_path(path).absolute())
     try:
         free = shutil.disk_usage(folder).free / GIB
         # Measured to the disk, not to the page cache: a checkpoint waits for that.

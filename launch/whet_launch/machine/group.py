@@ -18,6 +18,7 @@ import psutil
 
 import whet.errors
 from whet.config import FitConfig
+from whet.data.load import Dataset
 from whet.errors import WhetError
 from whet.processes.host import cores
 from whet_launch.machine.process import STOPPED, ProcessTask
@@ -110,11 +111,13 @@ class ProcessGroup:
         return paths[0].read_text(encoding="utf-8") if paths else ""
 
 
-def begun(config: FitConfig) -> Path:
-    """The run folder of a job that other processes will do, as a path they can use."""
+def begun(config: FitConfig, data: Dataset | None = None) -> Path:
+    """The run folder of a job that other processes will do, as a path they can use; `data` are its
+    data, where they are open already.
+    """
     from whet.verbs.fit import begin
 
-    return Path(os.path.abspath(begin(config)))
+    return Path(os.path.abspath(begin(config, data)))
 
 
 def raise_outcome(outcome: dict[str, str] | None, folder: Path) -> None:

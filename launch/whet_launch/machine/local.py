@@ -17,6 +17,7 @@ from whet.config import FitConfig
 from whet.errors import EnvironmentRefused
 from whet.processes.interrupts import Interrupts
 from whet.progress import say
+from whet.run.early import check_job
 from whet_launch.machine.group import ProcessGroup, begun, gave_up, raise_outcome, threads_each
 from whet_launch.machine.process import ProcessTask
 
@@ -28,8 +29,9 @@ def fit_here(config: FitConfig) -> None:
 
     Raises what the job raises in its processes, and WhetError when they died too often.
     """
+    data = check_job(config)
     use_gpu = uses_gpu(config)
-    folder = begun(config)
+    folder = begun(config, data)
     with tempfile.TemporaryDirectory(prefix="whet_") as scratch:
         task = ProcessTask(
             config=config,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import platform
-import re
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
-from pathlib import Path
 
 import whet.version
+from whet.processes.torch_build import torch_build
 from whet.run.checkout import commit_here
 
 
@@ -29,11 +27,9 @@ def version_line() -> str:
 
 
 def _torch() -> str:
-    """torch and its CUDA, from the file in which torch keeps them: importing it takes seconds."""
-    spec = find_spec("torch")
-    if spec is None or spec.origin is None:
+    """torch and its CUDA."""
+    build = torch_build()
+    if build is None:
         return "no torch"
-    text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
-    values = dict(re.findall(r"^(__version__|cuda)\b[^=\n]*= '([^']*)'", text, re.MULTILINE))
-    cuda = f"CUDA {values['cuda']}" if "cuda" in values else "no CUDA"
-    return f"torch {values.get('__version__', 'unknown')} ({cuda})"
+    version, cuda = build
+    return f"torch {version} ({f'CUDA {cuda}' if cuda else 'no CUDA'})"

@@ -16,13 +16,14 @@ from whet.errors import DataError
 from whet.model.folder import MINILM_PACKAGE, find_folder
 from whet.printable import printable
 from whet.run.checkout import OURS, code_folder, commit_here
+from whet.storage.places import user_path
 
 
 def data_root(bundle: Path, statement: dict[str, Any], given: str | None) -> Path | None:
     """The folder that the data's files lie in: the one given, else the bundle's copy, else None."""
     if given is None:
         return bundle / DATA if copied(statement, DATA) else None
-    path = Path(given).expanduser()
+    path = user_path(given)
     if not path.exists():
         raise DataError(f"data={given}: no such file or folder. Check the path, or leave it out.")
     return path.parent if path.is_file() else path
@@ -59,7 +60,7 @@ def _hub_name(name: str | None, what: str, option: str) -> str | None:
     """The name of something on the hub: a bundle names no folder of this machine."""
     if name is None:
         return None
-    if not NAME.fullmatch(name) or refusal(name) or Path(name).expanduser().exists():
+    if not NAME.fullmatch(name) or refusal(name) or user_path(name).exists():
         raise DataError(
             f"The bundle names {printable(name)} as its {what} on the hub: that is no name there, "
             f"or one of a file or folder here. Say where it is: {option}=FOLDER."

@@ -22,6 +22,7 @@ from whet.printable import printable
 from whet.progress import say
 from whet.run.checkout import code_folder
 from whet.storage.commit import MANIFEST, file_sha256, verify_folder
+from whet.storage.places import user_path
 from whet.storage.readable import readable_json
 
 KEPT = ("metrics.json", "per_query.jsonl", "train_log.jsonl")  # ids and numbers, no texts
@@ -121,7 +122,7 @@ def _data_copies(facts: Facts) -> Copies:
             "include=data: these data are the hub's, and no files of ours. Leave it out: they are "
             "referenced by name."
         )
-    path = Path(facts.private["data"]["path"]).expanduser()
+    path = user_path(facts.private["data"]["path"])
     root = find_source(str(path)).root
     files = {file["name"]: file["sha256"] for file in data["files"]}
     beside = sorted(root.iterdir()) if path.is_dir() else []

@@ -20,6 +20,7 @@ from whet.config import BundleConfig
 from whet.errors import ConfigError
 from whet.progress import say
 from whet.storage.commit import whole_folder
+from whet.storage.places import user_path
 
 
 def bundle_command(config: BundleConfig) -> None:
@@ -115,9 +116,9 @@ def _write(path: Path, text: str) -> None:
 
 def _refuse_private(facts: Facts, draft: Path) -> None:
     """A last look: no folder of this machine may be in what is published. ConfigError names it."""
-    private = {str(facts.folder.resolve()), str(Path.home().resolve()) + "/"}
+    private = {str(facts.folder.resolve()), str(user_path("~").resolve()) + "/"}
     named = (facts.private["data"]["path"], facts.private["model"]["name"])
-    private |= {str(Path(name).expanduser().resolve()) for name in named if Path(name).exists()}
+    private |= {str(user_path(name).resolve()) for name in named if Path(name).exists()}
     # A home like / or /a would be found everywhere.
     marks = [mark.encode() for mark in private if len(mark) > 4]
     for path in sorted(draft.rglob("*")):

@@ -12,6 +12,7 @@ from whet.data.readers.lines import json_rows, read_some
 from whet.data.readers.records import Reading, Source
 from whet.errors import DataError
 from whet.printable import printable
+from whet.storage.places import user_path
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 
@@ -22,7 +23,7 @@ def find_source(path: str) -> Source:
     DataError if there is none or it is of no known format, EnvironmentRefused if it would be on the
     hub, which cannot be reached.
     """
-    place = Path(path).expanduser()
+    place = user_path(path)
     if place.is_file():
         _refuse_archive(place)
         return tables.source_of_file(place)

@@ -12,9 +12,9 @@ from whet.errors import DataError
 
 ACTIONS = ("relevant", "irrelevant", "unmark", "move", "skip", "undo", "redo")
 NEEDS_DOCUMENT = ("relevant", "irrelevant", "unmark", "move")
-LONGEST_QUERY = 2_000  # characters
+LONGEST_QUERY = 100_000  # characters; with its list it fits into a request of a page
 LONGEST_LIST = 200  # documents shown
-LONGEST_NAME = 512  # characters of an id
+LONGEST_NAME = 4_096  # characters of an id, such as a URL
 ID = re.compile(r"[0-9a-f]{32}")
 
 

@@ -16,6 +16,7 @@ from whet.config import LabelConfig
 from whet.config.ranges import check_options
 from whet.data.load import Dataset, load_dataset
 from whet.errors import CheckpointError, ConfigError, DataError, EnvironmentRefused, WhetError
+from whet.feedback.events.event import LONGEST_QUERY
 from whet.feedback.events.store import EventStore
 from whet.feedback.learn.job import EVENTS, Tuner
 from whet.feedback.learn.versions import Versions
@@ -23,8 +24,11 @@ from whet.feedback.serve.access import Keys
 from whet.feedback.serve.browser import has_screen, redirect_file, send_on
 from whet.feedback.serve.listening import hosts_of, listen, shown_host, warning_of
 from whet.feedback.serve.session import Session
+from whet.model.folder import find_folder
 from whet.progress import say
+from whet.run.early import check_device
 from whet.run.folder import write_config
+from whet.storage.places import make_folder
 from whet.storage.readable import readable_yaml
 from whet.version import install_line
 
@@ -45,11 +49,29 @@ def label_command(config: LabelConfig) -> None:
     data = load_dataset(config.data.path, on_problem=config.data.on_problem)
     if not len(data.corpus):
         raise DataError(f"{data.path} holds no documents. Nothing to search.")
+    check_device(config.encode)
+    find_folder(config.model)
+    _tell_unoffered(data)
     listening = listen(config.host, config.port)
     home = feedback_folder(config, data)
     store = EventStore(home / EVENTS)
     with _ended_by_signals():
         _label(data, home, store, listening, config)
+
+
+def _tell_unoffered(data: Dataset) -> None:
+    """Say how many queries of the data are too long for the page."""
+    import pyarrow.compute as pc
+
+    over = sum(
+        pc.sum(pc.greater(pc.utf8_length(texts), LONGEST_QUERY)).as_py() or 0
+        for texts in data.queries.text_arrays()
+    )
+    if over:
+        say(
+            f"{over:,} of {len(data.queries):,} queries have more than {LONGEST_QUERY:,} "
+            "characters, and the page does not offer them."
+        )
 
 
 def _label(
@@ -116,7 +138,7 @@ def feedback_folder(config: LabelConfig, data: Dataset) -> Path:
             raise ConfigError(
                 f"output={home} holds something that is no feedback. Choose another folder."
             )
-        home.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(home.parent)
         home.mkdir(mode=0o700, exist_ok=True)  # queries may be private
         write_config(home, config)
         return home

@@ -125,7 +125,9 @@ class Session:
         ids = self.data.queries.ids_of(order)
         start = ids.index(after) + 1 if after in ids else 0
         places = [*range(start, len(ids)), *range(start)]
-        open_ = [place for place in places if texts[place].strip() not in done]
+        open_ = [
+            place for place in places if _offered(texts[place]) and texts[place].strip() not in done
+        ]
         others = [place for place in open_ if ids[place] != after]
         if not (others or open_):
             return {"query": None, "query_id": None, "margin": None, "left": 0}
@@ -254,6 +256,11 @@ class Session:
         lost = set(names) - set(self._rows(names))
         if lost:
             raise DataError(f"{self.data.path}: has no document {min(lost)!r}. Search again.")
+
+
+def _offered(query: str) -> bool:
+    """Whether a query of the data can be searched for and marked here."""
+    return len(query.strip()) <= LONGEST_QUERY
 
 
 def checked(query: str) -> str:

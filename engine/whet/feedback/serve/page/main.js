@@ -16,7 +16,7 @@ const FETCHED_MS = 60000; // a browser has begun to save a file by then
 const LOOKED_AT = "whet.query"; // shown again after a reload
 const DONE = { relevant: "relevant", irrelevant: "not relevant", unmark: "without a mark" };
 
-const now = { query: null, query_id: null, found: [], documents: new Map(), events: [] };
+const now = { query: null, typed: null, query_id: null, found: [], documents: new Map(), events: [] };
 let asked = 0; // the number of the newest search
 let grab = null; // {id, order}: a result that the keys carry
 let who = "me";
@@ -70,6 +70,7 @@ async function show(query, query_id = null) {
     events: withWaiting(answer.standing, waiting, (id) => history.recall(id)),
   });
   byId("query").value = answer.query;
+  now.typed = byId("query").value; // the field takes line ends out
   sessionStorage.setItem(LOOKED_AT, JSON.stringify([answer.query, query_id]));
   byId("empty").hidden = true;
   byId("found").replaceChildren();
@@ -322,7 +323,9 @@ function wire() {
   };
   on("search", "submit", submitted(async () => {
     byId("why-next").textContent = "";
-    if (byId("query").value.trim() && (await show(byId("query").value))) results.focus(results.order()[0]);
+    const typed = byId("query").value;
+    const same = now.query !== null && typed === now.typed;
+    if (typed.trim() && (await show(...(same ? [now.query, now.query_id] : [typed])))) results.focus(results.order()[0]);
   }));
   on("find", "submit", submitted(find));
   on("next", "click", next);

@@ -1,0 +1,139 @@
+"""What a command is refused for before torch is loaded and before a run folder exists.
+
+A wrong path, split, model, cross-encoder, dimension or device costs a second. What only the loaded
+model shows is refused later, by whoever loads it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from whet.config import EncodeConfig, FitConfig, MiningConfig, ModelConfig, TrainerConfig
+from whet.config.ranges import check_options
+from whet.data.load import Dataset, load_dataset
+from whet.data.splits import check_splits
+from whet.errors import ConfigError, EnvironmentRefused
+from whet.evaluation.measures import check_measures
+from whet.mining.policy import check_policy
+from whet.model.folder import DENSE, backbone_folder, find_folder, layers_of
+from whet.model.tensors import AGAIN
+from whet.printable import printable
+from whet.processes.torch_build import no_gpu
+from whet.run.folder import check_free
+from whet.storage.readable import readable_json
+
+DEVICE = re.compile(r"(cpu|mps|xpu|cuda)(:\d+)?")
+
+
+def check_job(config: FitConfig) -> Dataset:
+    """Refuse what can be told of a fit on this machine without loading a model; its data.
+
+    Raises ConfigError, DataError or EnvironmentRefused.
+    """
+    check_options(config)
+    check_measures(config.evaluate.measures, config.evaluate.depth)
+    check_mining(config.mining)
+    if config.resume is None:
+        check_free(config.output, f"add resume={config.output} if it is an interrupted run")
+    check_device(config.encode, config.trainer)
+    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    check_splits(data, config)
+    folder = check_encoder(config.model, config.encode)
+    check_dims(config.loss.matryoshka_dims, _dimension(folder))
+    check_rescorer(config.mining)
+    return data
+
+
+def check_mining(policy: MiningConfig) -> None:
+    """Refuse a policy that cannot be, and a named backend that cannot run here."""
+    if policy.num_negatives == 0:
+        return
+    check_policy(policy)
+    if policy.backend != "auto":
+        from whet.mining.search import check_backend  # loads torch
+
+        check_backend(policy.backend)
+
+
+def check_encoder(
+    model: ModelConfig, encode: EncodeConfig | None = None, option: str = "model.name"
+) -> Path:
+    """The folder of an encoder that can be trained and mined with; ConfigError or
+    EnvironmentRefused where there is none, it is none, or its device is not here.
+    """
+    check_device(encode or EncodeConfig())
+    folder = find_folder(model, option)
+    backbone_folder(folder)
+    return folder
+
+
+def check_rescorer(policy: MiningConfig) -> None:
+    """Refuse a cross-encoder that is not there, or has not one output or two."""
+    if policy.num_negatives == 0 or policy.cross_encoder is None:
+        return
+    option = "mining.cross_encoder"
+    folder = find_folder(ModelConfig(name=policy.cross_encoder), option)
+    config = _model_config(folder)
+    kinds = config.get("architectures") or []
+    if (
+        isinstance(kinds, list)
+        and kinds
+        and not any("Classification" in str(kind) for kind in kinds)
+    ):
+        raise ConfigError(
+            f"{option}={printable(policy.cross_encoder)} is no cross-encoder: its config.json "
+            f"names {printable(kinds[0])}, which gives no scores of pairs. Give a reranker."
+        )
+    labels = config.get("id2label")  # transformers leaves it out where it is two
+    outputs = len(labels) if isinstance(labels, dict) else 2
+    if outputs not in (1, 2):
+        raise ConfigError(
+            f"{option}={printable(policy.cross_encoder)} has {outputs} outputs, a reranker has 1 "
+            "or 2. Give another."
+        )
+
+
+def check_dims(dims: list[int], full: int | None) -> None:
+    """ConfigError for a prefix that vectors of `full` dimensions do not have; None: not known."""
+    if any(dim < 1 or (full is not None and dim > full) for dim in dims):
+        has = f": this model's vectors have {full} dimensions" if full is not None else ""
+        upper = f"to {full}" if full is not None else "on"
+        raise ConfigError(f"loss.matryoshka_dims={dims}{has}. Give lengths from 1 {upper}.")
+
+
+def check_device(encode: EncodeConfig, trainer: TrainerConfig | None = None) -> None:
+    """Refuse the name of no device (ConfigError), and a GPU where there is none
+    (EnvironmentRefused).
+    """
+    device = encode.device
+    if device is not None and not DEVICE.fullmatch(device):
+        raise ConfigError(
+            f"encode.device={printable(device)} is no device. It takes cpu, cuda, or cuda:1 for "
+            "the second GPU."
+        )
+    asked = [f"encode.device={device}"] if device is not None and device.startswith("cuda") else []
+    if trainer is not None and trainer.accelerator == "gpu":
+        asked.append("trainer.accelerator=gpu")
+    if asked and no_gpu():
+        raise EnvironmentRefused(
+            f"{asked[0]}: torch finds no GPU here. Leave the option out, or install a CUDA build "
+            "of torch."
+        )
+
+
+def _dimension(folder: Path) -> int | None:
+    """The dimensions of a model's vectors as its files say; None where they do not say."""
+    if DENSE in layers_of(folder):
+        return None
+    size = _model_config(backbone_folder(folder)).get("hidden_size")
+    return size if isinstance(size, int) else None
+
+
+def _model_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    config: dict[str, Any] = (
+        readable_json(path, remedy=AGAIN, error=ConfigError) if path.exists() else {}
+    )
+    return config

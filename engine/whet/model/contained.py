@@ -115,6 +115,17 @@ def _check_file(entry: os.DirEntry[str], homes: tuple[Path, ...]) -> None:
         raise ConfigError(
             f"{printable(path)} is no ordinary file. Give a model folder that holds files alone."
         )
+    if not may_read(path):
+        raise ConfigError(
+            f"{printable(path)} may not be read by this user. Have its owner permit it "
+            "(chmod a+r), or copy the model."
+        )
+
+
+def may_read(path: Path) -> bool:
+    """Whether this process may read a file, or list and enter a folder."""
+    wanted = os.R_OK | (os.X_OK if os.path.isdir(path) else 0)
+    return os.access(path, wanted, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _leads_out(path: Path) -> ConfigError:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from whet.config import BM25, ModelConfig
 from whet.errors import ConfigError, EnvironmentRefused
-from whet.model.contained import inner_path, stays_inside
+from whet.model.contained import inner_path, may_read, stays_inside
 from whet.model.tensors import AGAIN, shapes_in
 from whet.printable import printable
 from whet.progress import say
@@ -88,7 +88,7 @@ def find_folder(config: ModelConfig, option: str = "model.name") -> Path:
             f"{option}={BM25} counts words and has no vectors. It can be judged (whet eval), and "
             "nothing else: name an encoder, such as minilm."
         )
-    folder = _given_folder(config.name)
+    folder = _given_folder(config.name, option)
     if folder is not None:
         if not (folder / "modules.json").is_file() and (folder / "model").is_dir():
             folder = folder / "model"  # a run folder holds its model one level down
@@ -101,11 +101,20 @@ def find_folder(config: ModelConfig, option: str = "model.name") -> Path:
     return _from_hub(config, option)
 
 
-def _given_folder(name: str) -> Path | None:
+def _given_folder(name: str, option: str) -> Path | None:
     """The folder of that name, None where there is none."""
     try:
         folder = user_path(name)
-        return folder if folder.is_dir() else None
+        if not folder.is_dir():
+            return None
+        if not may_read(folder):
+            raise PermissionError
+        return folder
+    except PermissionError as error:
+        raise ConfigError(
+            f"{option}={printable(name)} may not be read by this user. Have its owner permit it "
+            "(chmod a+rX), or copy the model."
+        ) from error
     except (OSError, ValueError):  # too long, a NUL
         return None
 

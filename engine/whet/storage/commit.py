@@ -11,10 +11,12 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from whet.errors import CheckpointError
 from whet.processes.world import barrier, from_leader, gathered, together, world
@@ -121,13 +123,30 @@ def draft_files(draft: Path) -> list[Path]:
 
 
 def sealed(draft: Path, files: list[Path]) -> dict[str, dict[str, Any]]:
-    """Sync the files; the bytes and sha256 of each."""
+    """Sync the files, readable by whom the umask says; the bytes and sha256 of each."""
     digests = {}
+    mode = _mode_of_a_new_file(draft)
     for file in files:
+        # safetensors writes for the owner alone: a server that runs as another user is to read it
+        if stat.S_IMODE(file.stat().st_mode) != mode:
+            file.chmod(mode)
         sync(file)
         name = file.relative_to(draft).as_posix()
         digests[name] = {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
     return digests
+
+
+def _mode_of_a_new_file(folder: Path) -> int:
+    """The permissions that a new file gets there, by umask or by the folder's own rules. The umask
+    itself cannot be read without changing it for all threads.
+    """
+    probe = folder / f".{uuid4().hex}.tmp"
+    handle = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(handle).st_mode)
+    finally:
+        os.close(handle)
+        probe.unlink()
 
 
 def _publish(

@@ -19,7 +19,7 @@ from whet.errors import ConfigError
 from whet.storage.commit import commit_folder, write_atomically
 from whet.storage.disk import disk_errors_name, full_places, is_full, mount_of, of_disk
 from whet.storage.lock import locked
-from whet.training.saving import InPlace
+from whet.training.strategies.saving import InPlace
 from whet_launch.cli.main import exit_code_of, main
 
 

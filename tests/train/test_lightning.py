@@ -9,8 +9,8 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from whet.config import FitConfig
-from whet.training.saving import InPlace
 from whet.training.strategies import strategy_of
+from whet.training.strategies.saving import InPlace
 from whet.training.trainer import Joined, trainer_of
 
 ALLOCATIONS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from whet.training.saving import InPlace
+from whet.training.strategies.saving import InPlace
 
 STATE = {"state_dict": {"w": torch.arange(12.0)}, "step": 3, "names": ["a"]}
 

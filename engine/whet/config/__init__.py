@@ -8,6 +8,7 @@ from whet.config.groups import DataHereConfig as DataHereConfig
 from whet.config.groups import EncodeConfig as EncodeConfig
 from whet.config.groups import EvaluateConfig as EvaluateConfig
 from whet.config.groups import LaunchConfig as LaunchConfig
+from whet.config.groups import LoggerConfig as LoggerConfig
 from whet.config.groups import LossConfig as LossConfig
 from whet.config.groups import MiningConfig as MiningConfig
 from whet.config.groups import ModelConfig as ModelConfig

@@ -258,6 +258,23 @@ class StrategyConfig:
 
 
 @dataclass
+class LoggerConfig:
+    """Where the figures of a training go, besides train_log.jsonl (docs/loggers.md)."""
+
+    name: str = option(
+        "tensorboard",
+        "tensorboard (tb/ of the run folder), wandb, mlflow, none",
+        choices=("tensorboard", "wandb", "mlflow", "none"),
+    )
+    project: Optional[str] = option(
+        None, "W&B's project or MLflow's experiment; null: as a resumed run has it, or whet"
+    )
+    address: Optional[str] = option(
+        None, "of MLflow's server; null: $MLFLOW_TRACKING_URI, or MLflow's own default"
+    )
+
+
+@dataclass
 class LaunchConfig:
     """Where the job runs, and how many processes do it (docs/cluster.md)."""
 

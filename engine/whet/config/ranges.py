@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Any
 
-from whet.config.groups import MiningConfig, StrategyConfig
+from whet.config.groups import LoggerConfig, MiningConfig, StrategyConfig
 from whet.config.option import RULES, Rules
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.version import install_line
@@ -58,4 +58,24 @@ def check_strategy(config: StrategyConfig, processes: int) -> None:
     if find_spec("deepspeed") is None:
         raise EnvironmentRefused(
             f"strategy=deepspeed needs the package deepspeed. Run `{install_line('deepspeed')}`."
+        )
+
+
+def check_logger(config: LoggerConfig) -> None:
+    """Refuse a logger whose package is not here (EnvironmentRefused), or an address that nothing
+    would be sent to (ConfigError), before anything long is done.
+    """
+    if config.address is not None and config.name != "mlflow":
+        raise ConfigError(
+            f"logger.address is of MLflow's server, and logger={config.name} sends nothing there. "
+            "Leave it out, or write logger=mlflow."
+        )
+    if config.name not in ("wandb", "mlflow"):
+        return
+    package = find_spec(config.name)
+    # a folder of that name, such as the one W&B makes where it is run, is no package
+    if package is None or package.origin is None:
+        raise EnvironmentRefused(
+            f"logger={config.name} needs the package {config.name}. "
+            f"Run `{install_line(config.name)}`."
         )

@@ -13,6 +13,7 @@ from whet.config.groups import (
     EncodeConfig,
     EvaluateConfig,
     LaunchConfig,
+    LoggerConfig,
     LossConfig,
     MiningConfig,
     ModelConfig,
@@ -38,6 +39,7 @@ class FitConfig:
     refresh: RefreshConfig = field(default_factory=RefreshConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     claim: ClaimConfig = field(default_factory=ClaimConfig)
     seed: int = recorded_option(0, "of the order of the data, dropout and LoRA", least=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from whet.config import FitConfig
-from whet.config.ranges import check_options, check_strategy
+from whet.config.ranges import check_logger, check_options, check_strategy
 from whet.config.recorded import refuse_other_options
 from whet.data.load import Dataset
 from whet.errors import CheckpointError, ConfigError
@@ -26,6 +26,7 @@ def check_fit(config: FitConfig) -> None:
         from whet.training.strategies.deepspeed import check_disk_offload
 
         check_disk_offload()
+    check_logger(config.logger)
     check_measures(config.evaluate.measures, config.evaluate.depth)
     if config.mining.num_negatives:
         check_policy(config.mining)

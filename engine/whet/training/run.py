@@ -7,6 +7,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader
 
 from whet.config import FitConfig
@@ -33,6 +34,7 @@ def train(
     in_use: NegativesInUse,
     miner: Callable[[], BackgroundMiner],
     resume: Resume | None = None,
+    logger: Logger | None = None,
     step_done: Callable[[float], None] = lambda seconds: None,
 ) -> Encoder | None:
     """Train the encoder; returns it with all its weights on this process, or None when interrupted
@@ -42,7 +44,7 @@ def train(
     `config.strategy`. `base` is the fingerprint of the weights it began with, which a resume must
     have, too. `in_use` are the negatives of the steps, and `miner()` starts who mines beside the
     training for refresh.policy=continuous. `step_done` gets the seconds of each step, without
-    mining. Checkpoints go to folder/checkpoints, logs to folder/tb and folder/train_log.jsonl.
+    mining. Checkpoints go to folder/checkpoints, figures to folder/train_log.jsonl and `logger`.
     """
     trainer_config = config.trainer
     order = Order(len(examples), trainer_config.batch_size, config.seed)
@@ -67,7 +69,7 @@ def train(
         if config.refresh.policy == "continuous":
             refresh = ContinuousRefresh(leader_only(miner), in_use, whole, log)
         callbacks = [log, refresh, checkpoints, whole, Clock(step_done)]
-        trainer = trainer_of(config, folder, strategy, callbacks, module.total_steps)
+        trainer = trainer_of(config, folder, strategy, callbacks, module.total_steps, logger=logger)
         if resume:
             check_checkpoint(resume, module, strategy, config, base)
         quietly(

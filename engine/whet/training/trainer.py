@@ -11,15 +11,15 @@ from typing import Any
 
 import lightning as L
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import IterableDataset
 
 from whet.config import FitConfig
 from whet.processes.devices import training_device, training_precision
 from whet.processes.world import world
-from whet.training.saving import InPlace
 from whet.training.strategies import Strategy
+from whet.training.strategies.saving import InPlace
 
 
 class Ticks(IterableDataset[int]):
@@ -74,7 +74,13 @@ class Joined(ClusterEnvironment):
 
 
 def trainer_of(
-    config: FitConfig, folder: Path, strategy: Strategy, callbacks: list[Any], steps: int
+    config: FitConfig,
+    folder: Path,
+    strategy: Strategy,
+    callbacks: list[Any],
+    steps: int,
+    *,
+    logger: Logger | None = None,
 ) -> L.Trainer:
     """A Trainer of so many steps, which takes nothing from the surroundings that Whet decides."""
     _decide_for_lightning()
@@ -92,7 +98,7 @@ def trainer_of(
         precision=precision,
         max_steps=steps,
         max_epochs=-1,
-        logger=TensorBoardLogger(folder, name="tb", version=""),
+        logger=logger or False,
         callbacks=callbacks,
         log_every_n_steps=trainer.log_every_n_steps,
         enable_checkpointing=False,

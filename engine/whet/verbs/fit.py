@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ from whet.types import Negatives
 if TYPE_CHECKING:
     from whet.plan.forecast import Forecast
     from whet.training.continuous import BackgroundMiner
+    from whet.training.loggers import Figures
 
     MakeMiner = Callable[[FitConfig, Path], BackgroundMiner]
 
@@ -84,8 +85,14 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None, data: Dataset | N
         with locked(folder) if world().leader else nullcontext():
             job = job_with_data(config, folder, opened)
             say(f"Run folder: {folder}")
-            with _naming_broken_disk(folder):
-                return _stages(job, encoder, miner)
+            with _naming_broken_disk(folder), _figures(job) as figures:
+                return _stages(job, encoder, miner, figures)
+
+
+def _figures(job: Job) -> AbstractContextManager[Figures]:
+    from whet.training.loggers import logged  # with Lightning, which takes a second
+
+    return logged(job.config, job.folder)
 
 
 @contextmanager
@@ -139,7 +146,7 @@ def _folder_for(config: FitConfig, data: Dataset) -> Path:
     return folder
 
 
-def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None) -> Run:
+def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None, figures: Figures) -> Run:
     with weights_unchanged():
         fingerprint = encoder.fingerprint()
         from_leader(lambda: check_base(job, fingerprint))
@@ -147,6 +154,7 @@ def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None) -> Run:
         forecast = _forecast(job, encoder) if world().leader else None
         watch = Stopwatch(job.folder, _facts(job, fingerprint))
         base = _judge(job, encoder, job.base_store, "base")
+        figures.measures("base", base.scores.means)
         watch.stage("judge the base model")
         refresher = Refresher(job)
         first = _first_negatives(job, encoder, refresher)
@@ -155,11 +163,19 @@ def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None) -> Run:
         watch.stage("mine")
     step_done = forecast.step_done if forecast else lambda seconds: None
     encoder = _train(
-        job, encoder, first, refresher, base=fingerprint, miner=miner, step_done=step_done
+        job,
+        encoder,
+        first,
+        refresher,
+        base=fingerprint,
+        miner=miner,
+        figures=figures,
+        step_done=step_done,
     )
     watch.stage("train")
     with weights_unchanged():
         tuned = _judge(job, encoder, job.scratch, "tuned")
+        figures.measures("tuned", tuned.scores.means)
         watch.stage("judge the tuned model")
         if forecast is not None:
             forecast.close(watch.facts["seconds"])
@@ -246,6 +262,7 @@ def _train(
     *,
     base: str,
     miner: MakeMiner | None,
+    figures: Figures,
     step_done: Callable[[float], None],
 ) -> Encoder:
     from whet.training.batches.examples import Examples
@@ -262,6 +279,7 @@ def _train(
         in_use=JobNegatives(refresher, first, resume.negatives_step if resume else 0),
         miner=lambda: (miner or _child)(job.config, job.folder),
         resume=resume,
+        logger=figures.logger,
         step_done=step_done,
     )
     # Interrupted, with a checkpoint: the caller says how to go on with this folder.

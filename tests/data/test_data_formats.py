@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from whet.config import DataConfig
 from whet.data.load import Dataset, load_dataset
 from whet.data.readers.hub import source_of_name
 from whet.data.readers.records import Reading, Text
+from whet.errors import ConfigError, DataError
 
 # query, positive, negatives; commas, quotes, line ends and other scripts on purpose
 ROWS = [
@@ -160,7 +162,7 @@ def test_every_format_reads_back_equal(tmp_path: Path, write: Callable[[Path], P
     data = load_dataset(str(write(tmp_path)))
     assert judged(data) == JUDGED
     assert len(data.corpus) == 4
-    assert data.findings.cases == {}
+    assert set(data.findings.cases) <= {"teacher scores"}  # of the FlagEmbedding rows, and told
 
 
 def test_pairs_of_one_content_have_one_digest(tmp_path: Path) -> None:
@@ -210,19 +212,35 @@ def test_ids_may_be_numbers_in_one_file_and_text_in_another(beir: Any) -> None:
     assert len(load_dataset(str(root)).split("test")) == 2
 
 
-def test_unknown_columns_go_by_order_and_say_so(tmp_path: Path) -> None:
+def test_a_task_and_its_output_are_a_pair_and_what_is_not_read_is_told(tmp_path: Path) -> None:
     path = dump(tmp_path / "a.jsonl", [{"input": "q", "output": "d", "other": "n", "label": 2}])
     data = load_dataset(str(path))
-    assert judged(data) == {("q", "d", 2), ("q", "n", 0)}
-    assert data.findings.describe("columns by order") == (
-        "a.jsonl: taken 'input' as the query, 'output' as the positive, ['other'] as negatives."
-        " Name them query, positive, negative to be sure."
+    assert judged(data) == {("q", "d", 2)}
+    assert data.findings.describe("column not read") == (
+        "a.jsonl: 'other' is not read. Name it with data.positive or data.negatives to read it."
     )
 
 
 def test_names_go_before_order(tmp_path: Path) -> None:
     path = dump(tmp_path / "a.jsonl", [{"answer": "d", "extra": "x", "question": "q"}])
     assert judged(load_dataset(str(path))) == {("q", "d", 1)}
+
+
+def test_columns_of_unknown_names_are_asked_about(tmp_path: Path) -> None:
+    path = dump(tmp_path / "a.jsonl", [{"id": "1", "Frage": "q", "Antwort": "d", "falsch": "n"}])
+    with pytest.raises(DataError) as refused:
+        load_dataset(str(path))
+    assert str(refused.value) == (
+        "a.jsonl: no column is known as the query. Its columns are id, Frage, Antwort, falsch. Say"
+        " which is which: data.query=COLUMN data.positive=COLUMN data.negatives=[COLUMN,...]"
+    )
+    named = {"query": "Frage", "positive": "Antwort", "negatives": ["falsch"]}
+    data = load_dataset(str(path), **named)
+    assert judged(data) == {("q", "d", 1), ("q", "n", 0)}
+    with pytest.raises(
+        ConfigError, match=r"data\.query=Frge: no such column in a\.jsonl\. Its col"
+    ):
+        load_dataset(str(path), query="Frge")
 
 
 def test_a_csv_without_header_loses_no_row(tmp_path: Path) -> None:
@@ -294,6 +312,6 @@ def test_a_hub_dataset_of_beir_configs(tmp_path: Path, monkeypatch: pytest.Monke
     dump(tmp_path / "hub" / "corpus.jsonl", [{"_id": "d1", "title": "A", "text": "b"}])
     dump(tmp_path / "hub" / "queries.jsonl", [{"_id": "q1", "text": "c"}])
     dump(tmp_path / "hub" / "qrels.jsonl", [{"query-id": "q1", "corpus-id": "d1", "score": 1}])
-    records = list(source_of_name("hub").read(Reading()))
+    records = list(source_of_name("hub", DataConfig()).read(Reading()))
     assert [record.text for record in records if isinstance(record, Text)] == ["A b", "c"]
     assert records[2][:4] == ("train", "q1", "d1", 1)

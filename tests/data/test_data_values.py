@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from whet.data.load import load_dataset
-from whet.data.readers.beir import whole_number
+from whet.data.readers.values import whole_number
 from whet.data.text import id_of
 from whet.errors import DataError
 

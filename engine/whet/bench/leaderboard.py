@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from whet.config import EncodeConfig, EvalConfig, FitConfig, ModelConfig
-from whet.data.load import Dataset, load_dataset
+from whet.data.load import Dataset, open_dataset
 from whet.data.splits import eval_qrels, eval_split_name
 from whet.errors import ConfigError, DataError, EnvironmentRefused
 from whet.evaluation.judge import Evaluation, judgments_of
@@ -206,7 +206,7 @@ def result_of_folder(
     means = metrics["tuned" if fitted else "model"]
     return result_file(
         Evaluation({}, Scores(means, {})),
-        load_dataset(config.data.path, on_problem=config.data.on_problem),
+        open_dataset(config.data),
         open_model(str(folder / "model") if fitted else config.model),
         output,
         name=f"{name}-{folder.name}" if fitted else Path(config.model.name).name,

@@ -62,6 +62,18 @@ class DataConfig:
     on_problem: str = recorded_option(
         "refuse", "refuse, or drop the rows at fault", choices=("refuse", "drop")
     )
+    query: Optional[str] = recorded_option(None, "column of the queries; null: known by its name")
+    positive: Optional[str] = recorded_option(
+        None, "column of the relevant documents; null: known by its name"
+    )
+    negatives: list[str] = recorded_option(
+        [], "columns of documents that are not relevant; empty: known by their names"
+    )
+    relevant_from: Optional[float] = recorded_option(
+        None,
+        "a label or score of at least this means relevant; null: labels are whole grades, from 1",
+        least=-math.inf,
+    )
 
 
 @dataclass

@@ -34,7 +34,7 @@ from whet.storage.commit import seal, verify_folder
 from whet.storage.disk import disk_errors_name
 from whet.types import Qrels
 
-READER_VERSION = "2"  # raise it whenever the same files would be read differently
+READER_VERSION = "3"  # raise it whenever the same files would be read differently
 _STALE_S = 24 * 3600.0
 
 
@@ -86,7 +86,10 @@ def _key(source: Source) -> str:
 def _build(source: Source, folder: Path) -> dict[str, Any]:
     reading = Reading()
     spools = _Spools(folder)
-    spools.fill(source, reading)
+    try:
+        spools.fill(source, reading)
+    except DataError as error:
+        raise DataError(f"{error}{_what_explains_it(reading.findings)}") from error
     corpus = _settle(spools, "corpus", source=source, reading=reading)
     queries = _settle(spools, "queries", source=source, reading=reading)
     if not len(corpus):
@@ -109,13 +112,17 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
                 splits.append(split)
                 continue
         reading.findings.add("empty split", file, f"split {excerpt(split)} has no judgment to use")
-    if not reading.splits:
-        reading.findings.add("no judgments", source.root.name, "no query is judged")
     # Before the seal, which takes all that lies here as part of the tables.
     shutil.rmtree(spools.folder)
     about = {"kind": source.kind, "splits": splits, "findings": reading.findings.to_dict()}
     seal(folder, about)
     return about
+
+
+def _what_explains_it(findings: Findings) -> str:
+    """What was found before the data were refused, the first of each kind of problem."""
+    lines = [findings.describe(kind).split("\n")[0] for kind in findings.of("problem")]
+    return "".join(f"\n{line}" for line in lines)
 
 
 def _split_rank(item: tuple[str, str]) -> tuple[int, str]:

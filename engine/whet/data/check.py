@@ -71,11 +71,11 @@ class Check:
         return "\n".join(lines)
 
 
-def check_dataset(path: str, *, cache_dir: Path | None = None) -> Check:
+def check_dataset(path: str, *, cache_dir: Path | None = None, **options: Any) -> Check:
     """Read the dataset, leaving out what is at fault, and count. DataError if nothing can be read
-    from it at all.
+    from it at all. `options` are those of DataConfig.
     """
-    data = load_dataset(path, on_problem="drop", cache_dir=cache_dir)
+    data = load_dataset(path, **{**options, "on_problem": "drop"}, cache_dir=cache_dir)
     findings = Findings.from_dict(data.findings.to_dict())
     _find_leaks(data, findings)
     return Check(

@@ -47,10 +47,19 @@ KINDS: dict[str, tuple[str, str]] = {
     "query in train and in another split": ("warning", "Take it out of train: the score flatters."),
     "positive also given as negative": ("warning", "Kept as positive."),
     "repeated judgment": ("note", "Counted once."),
+    "document not read": ("warning", "Install what reads it, or take the file out."),
     "columns by order": ("note", "Name them query, positive, negative to be sure."),
     "no header": ("note", "Add a header line with query, positive, negative to be sure."),
+    "several positive columns": ("note", "Say data.positive=COLUMN for one of them."),
+    "column not read": ("note", "Name it with data.positive or data.negatives to read it."),
+    "teacher scores": ("note", "Say data.relevant_from= where they are grades."),
+    "column without a name": ("note", "Give it a name to read it."),
+    "clicks as judgments": ("note", "Judge by hand where it matters: whet label."),
+    "file not read": ("note", "Move it elsewhere, or give it a format that is read."),
     "query without a relevant document": ("note", "It is not trained on and scores 0."),
 }
+# what only `whet check` tells: nothing is guessed or lost by it
+QUIET = ("repeated judgment", "query without a relevant document", "no judgments")
 
 
 def excerpt(value: object, limit: int = 60) -> str:
@@ -110,6 +119,18 @@ class Findings:
         if case.count > len(case.examples):
             lines.append(f"  and {case.count - len(case.examples):,} more")
         return "\n".join(lines)
+
+    def remarks(self) -> str:
+        """Warnings and notes, a line each kind: what every command that uses the data tells."""
+        kinds = [*self.of("warning"), *self.of("note")]
+        return "\n".join(self._in_a_line(kind) for kind in kinds if kind not in QUIET)
+
+    def _in_a_line(self, kind: str) -> str:
+        case = self.cases[kind]
+        if case.count == 1:
+            return self.describe(kind)
+        first = f"; {case.examples[0]}" if case.examples else ""
+        return f"{kind} ({case.count:,}){first}. {KINDS[kind][1]}"
 
     def refuse(self, name: str) -> None:
         """Raise DataError with every problem, if there is any; one problem is one line."""

@@ -4,19 +4,26 @@ memory-mapped.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from whet.config import DataConfig
+from whet.config.given import configured
 from whet.data.build import converted
 from whet.data.findings import Findings
 from whet.data.readers.detect import find_source
+from whet.data.readers.records import Source
+from whet.data.readers.rows.kinds import split_name
 from whet.data.table import TextTable
 from whet.errors import ConfigError, DataError
 from whet.printable import printable
+from whet.progress import say
 from whet.storage.places import cache_folder
 from whet.types import Qrels
 
@@ -43,38 +50,77 @@ class Dataset:
         """
         if name in self.splits:
             return self.splits[name]
+        alike = [split for split in self.splits if split_name(split) == split_name(name)]
+        if alike:
+            return self.splits[alike[0]]
+        raise DataError(f"{printable(self.path)}: {self._lacks(name)}")
+
+    def _lacks(self, name: str) -> str:
+        if not self.splits:
+            return (
+                f"has {len(self.corpus):,} documents and no judged query. Judge some: whet label "
+                f"data={printable(self.path)}. Or add queries.jsonl and qrels/train.tsv."
+            )
         near = get_close_matches(name, self.splits, 1)
-        there = ", ".join(self.splits) or "none, since nothing is judged"
-        hint = f"Did you mean {near[0]}?" if near else "Choose one of them."
-        raise DataError(f"{printable(self.path)}: has no split {name!r} (splits: {there}). {hint}")
+        option = "data.train_split" if name == "train" else "data.eval_split"
+        hint = (
+            f"Did you mean {near[0]}?"
+            if near
+            else f"Say which: {option}={next(iter(self.splits))}."
+        )
+        return f"has no split {name!r} (splits: {', '.join(self.splits)}). {hint}"
+
+
+def open_dataset(config: DataConfig, *, cache_dir: Path | None = None) -> Dataset:
+    """Read the data of a job, and tell what was found besides problems: columns and files that are
+    not read, clicks taken as judgments, and so on. Raises what `load_dataset` raises.
+    """
+    data = read_dataset(config, cache_dir=cache_dir)
+    tell_remarks(data)
+    return data
+
+
+def tell_remarks(data: Dataset) -> None:
+    """Say what was found besides problems, if anything was."""
+    remarks = data.findings.remarks()
+    if remarks:
+        say(f"{data.path}: {remarks}")
 
 
 def load_dataset(
-    path: str, *, on_problem: str = "refuse", cache_dir: Path | None = None
+    path: str, *, on_problem: str = "refuse", cache_dir: Path | None = None, **options: Any
 ) -> Dataset:
-    """Read a dataset in any known format (see docs of whet.data) from a file, a folder or the hub.
+    """Read a dataset in any known format (docs/data.md) from a file, a folder or the hub.
 
     The first call converts it to memory-mapped tables in `cache_dir` (default: WHET_CACHE or
     ~/.cache/whet); later calls open these, as long as the files hold the same bytes. Tables that
     are not as they were written are converted again, and that is told.
     `on_problem="refuse"` raises DataError with all problems found; "drop" leaves the rows at fault
-    out (`findings` tells which).
+    out (`findings` tells which). `options` are others of DataConfig: `query="Question"`.
     """
     if on_problem not in ("refuse", "drop"):
         raise ConfigError(f"data.on_problem={on_problem!r} is unknown. Use refuse or drop.")
-    source = find_source(str(path))
+    config = configured(DataConfig(str(path), on_problem=on_problem), options)
+    return read_dataset(config, cache_dir=cache_dir)
+
+
+def read_dataset(config: DataConfig, *, cache_dir: Path | None = None) -> Dataset:
+    """The same by a configuration, and telling nothing."""
+    path = config.path
+    source = find_source(path, config)
     folder, about = converted(source, cache_dir or cache_folder())
     findings = Findings.from_dict(about["findings"])
-    if on_problem == "refuse":
-        findings.refuse(str(path))
+    _add_of_this_place(findings, source, judged=bool(about["splits"]))
+    if config.on_problem == "refuse":
+        findings.refuse(path)
     corpus, queries = TextTable(folder / "corpus.arrow"), TextTable(folder / "queries.arrow")
     splits = {
         split: Qrels(*np.load(folder / f"split-{number}.npy", mmap_mode="r"))
         for number, split in enumerate(about["splits"])
     }
     return Dataset(
-        name=_name(source.root, str(path)),
-        path=str(path),
+        name=_name(source.root, path),
+        path=path,
         kind=about["kind"],
         corpus=corpus,
         queries=queries,
@@ -82,6 +128,22 @@ def load_dataset(
         digest=_digest(corpus, queries, splits),
         findings=findings,
     )
+
+
+def _add_of_this_place(findings: Findings, source: Source, *, judged: bool) -> None:
+    """What is found in the folder itself and not in what was read: other folders may hold the same
+    bytes, and share the tables.
+    """
+    name = printable(source.root.resolve().name)
+    if not judged and not findings.count("empty split"):
+        findings.add("no judgments", name, "no query is judged")
+    by_ending: dict[str, list[str]] = defaultdict(list)
+    for file in source.left_out:
+        by_ending[Path(file).suffix.lower() or "without an ending"].append(file)
+    for ending, files in sorted(by_ending.items(), key=lambda item: -len(item[1])):
+        examples = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
+        count = f"{len(files):,} file{'s' if len(files) > 1 else ''} {ending}"
+        findings.add("file not read", name, f"{count} not read: {examples}")
 
 
 def _name(root: Path, path: str) -> str:

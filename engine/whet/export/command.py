@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from whet.config import DataConfig, ExportConfig
 from whet.config.ranges import check_options
-from whet.data.load import Dataset, load_dataset
+from whet.data.load import Dataset, open_dataset
 from whet.data.splits import eval_qrels
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.model.folder import ROUTER, find_folder
@@ -67,6 +67,6 @@ def _data(config: DataConfig) -> Dataset | None:
     """The data to measure on, if any; wrong data or a missing split are told before the work."""
     if not config.path:
         return None
-    data = load_dataset(config.path, on_problem=config.on_problem)
+    data = open_dataset(config)
     eval_qrels(data, config.eval_split)
     return data

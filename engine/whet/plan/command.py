@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 from whet.config import FitConfig
+from whet.data.load import tell_remarks
 from whet.data.positives import positives_of
 from whet.data.splits import splits_of
 from whet.errors import EnvironmentRefused
@@ -24,6 +25,7 @@ def plan_command(config: FitConfig) -> int:
     from whet.run.refusals import check_fit
 
     check_fit(config)
+    tell_remarks(data)
     train, judged = splits_of(data, config)
     split = Split(train, judged, positives_of(train, data.queries, data.corpus))
     encoder = Encoder.load(config.model)

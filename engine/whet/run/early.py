@@ -12,7 +12,7 @@ from typing import Any
 
 from whet.config import EncodeConfig, FitConfig, MiningConfig, ModelConfig, TrainerConfig
 from whet.config.ranges import check_options
-from whet.data.load import Dataset, load_dataset
+from whet.data.load import Dataset, read_dataset
 from whet.data.splits import check_splits
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.evaluation.measures import check_measures
@@ -38,7 +38,7 @@ def check_job(config: FitConfig) -> Dataset:
     if config.resume is None:
         check_free(config.output, f"add resume={config.output} if it is an interrupted run")
     check_device(config.encode, config.trainer)
-    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    data = read_dataset(config.data)  # what is found is told where the job is done
     check_splits(data, config)
     folder = check_encoder(config.model, config.encode)
     check_dims(config.loss.matryoshka_dims, _dimension(folder))

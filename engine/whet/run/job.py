@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from whet.config import FitConfig
-from whet.data.load import Dataset, load_dataset
+from whet.data.load import Dataset, open_dataset
 from whet.data.positives import positives_of
 from whet.data.splits import splits_of
 from whet.encoding.corpus import Pace
@@ -74,7 +74,6 @@ def learned_of(train: Qrels, config: FitConfig) -> Qrels:
 
 def shared_dataset(config: FitConfig) -> Dataset:
     """The data in every process, converted by the leader where the cache is shared."""
-    path, on_problem = config.data.path, config.data.on_problem
     loaded: list[Dataset] = []
-    from_leader(lambda: loaded.append(load_dataset(path, on_problem=on_problem)))
-    return together(lambda: loaded[0] if loaded else load_dataset(path, on_problem=on_problem))
+    from_leader(lambda: loaded.append(open_dataset(config.data)))
+    return together(lambda: loaded[0] if loaded else open_dataset(config.data))

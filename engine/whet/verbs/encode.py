@@ -10,7 +10,7 @@ from whet.config import (
     EncodeJobConfig,
 )
 from whet.config.ranges import check_options
-from whet.data.load import Dataset, load_dataset
+from whet.data.load import Dataset, open_dataset
 from whet.data.table import TextTable
 from whet.errors import DataError
 from whet.model.folder import find_folder
@@ -66,7 +66,7 @@ def table_to_encode(config: EncodeJobConfig) -> TextTable:
 
 def _data_and_table(config: EncodeJobConfig) -> tuple[Dataset, TextTable]:
     check_options(config)
-    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    data = open_dataset(config.data)
     table = data.queries if config.kind == "query" else data.corpus
     if not len(table):
         raise DataError(f"{data.path} holds no text of kind {config.kind}. Nothing to encode.")

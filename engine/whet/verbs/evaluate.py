@@ -14,7 +14,7 @@ from whet.config import (
     ModelConfig,
 )
 from whet.config.ranges import check_options
-from whet.data.load import Dataset, load_dataset
+from whet.data.load import Dataset, open_dataset
 from whet.data.splits import eval_qrels
 from whet.evaluation.comparison import Comparison
 from whet.evaluation.measures import check_measures
@@ -52,7 +52,7 @@ def evaluate_job(config: EvalConfig) -> tuple[Path, Evaluation | Comparison]:
     """
     check_options(config)
     check_measures(config.evaluate.measures, config.evaluate.depth)
-    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    data = open_dataset(config.data)
     check_data(config.claim, data)
     qrels = eval_qrels(data, config.data.eval_split)
     check_device(config.encode)

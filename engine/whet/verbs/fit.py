@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from whet.bench.claim import check_data
 from whet.config import FitConfig
 from whet.config.recorded import deciding
-from whet.data.load import Dataset, load_dataset
+from whet.data.load import Dataset, read_dataset, tell_remarks
 from whet.data.splits import check_splits
 from whet.errors import CheckpointError
 from whet.evaluation.comparison import Comparison
@@ -75,6 +75,8 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None, data: Dataset | N
     """
     check_fit(config)
     with watched(config.launch.hang_timeout_s), fixed_order(config):
+        if data is not None:
+            tell_remarks(data)
         opened = data or shared_dataset(config)
         from_leader(lambda: check_data(config.claim, opened))
         from_leader(lambda: check_splits(opened, config))
@@ -116,7 +118,7 @@ def begin(config: FitConfig, data: Dataset | None = None) -> Path:
     Raises what `fit_job` raises for options and data; no model is loaded.
     """
     check_fit(config)
-    data = data or load_dataset(config.data.path, on_problem=config.data.on_problem)
+    data = data or read_dataset(config.data)  # what is found is told where the job is done
     check_splits(data, config)
     if config.resume is not None:
         check_resume(Path(config.resume), config, data)

@@ -8,7 +8,7 @@ from whet.config import (
     MineConfig,
 )
 from whet.config.ranges import check_options
-from whet.data.load import Dataset, load_dataset
+from whet.data.load import Dataset, open_dataset
 from whet.data.splits import training_qrels
 from whet.mining.exports import check_formats, export_negatives
 from whet.mining.policy import check_policy
@@ -33,7 +33,7 @@ def mine_command(config: MineConfig) -> None:
     check_policy(config.mining)
     check_mining(config.mining)
     check_formats(config.formats)
-    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    data = open_dataset(config.data)
     train = training_qrels(data, config.data.train_split)
     check_encoder(config.model, config.encode)
     check_rescorer(config.mining)

@@ -20,7 +20,7 @@ from whet.bundle.provenance import NAME, about_input
 from whet.bundle.schema import BASE, DATA
 from whet.config import FitConfig, LaunchConfig, ReproduceConfig
 from whet.config.recorded import TRUST, fill, spelled_record
-from whet.data.load import Dataset, load_dataset
+from whet.data.load import Dataset, read_dataset
 from whet.errors import CheckpointError, ConfigError, DataError
 from whet.printable import printable
 from whet.processes.host import cores
@@ -50,7 +50,7 @@ def reproduce(config: ReproduceConfig, fit: Callable[[FitConfig], Any]) -> int:
         f"{again.launch.num_workers}, threads of each: {threads}."
     )
     with _as_then(threads, folder):
-        _same_data(statement, load_dataset(again.data.path, on_problem=again.data.on_problem))
+        _same_data(statement, read_dataset(again.data))
         code = fit(again)
     if code or not (folder / "model" / WEIGHTS).is_file():
         raise CheckpointError(f"{folder}: the run was not done to its end. See what it said above.")

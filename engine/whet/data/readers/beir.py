@@ -1,17 +1,24 @@
-"""BEIR folders: corpus.jsonl, queries.jsonl (each also .gz), qrels/<split>.tsv."""
+"""BEIR folders: a corpus, queries and judgments (qrels), each a file of rows or a folder of them.
+
+`corpus.jsonl`, `queries.jsonl` and `qrels/train.tsv` as BEIR has them; the same in parquet or csv,
+as a clone of a hub dataset lays them out (`corpus/`, `queries/`, `data/`); TREC's topics and qrels.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from whet.data.findings import excerpt
-from whet.data.readers.lines import json_rows, numbered_lines
-from whet.data.readers.records import Judgment, Reading, Record, Source, Text
-from whet.data.text import id_of
+from whet.data.readers.lines import numbered_lines
+from whet.data.readers.records import Judgment, Reading, Record, Source, Text, hidden
+from whet.data.readers.rows.kinds import is_row_file, rows_of, stem_of
+from whet.data.readers.trec_topics import is_topics, topics_in
+from whet.data.readers.values import ID_NAMES, judgment_of, table_row
 
 # a first line is a header if its fields are among these, not because its score is no number: that
 # is a bad row
@@ -20,46 +27,150 @@ _HEADER = {
     *("corpus-id", "corpus_id", "corpusid", "doc-id", "doc_id", "docid", "doc", "did", "docno"),
     *("document-id", "document_id", "score", "relevance", "rel", "label", "grade", "judgment"),
 }
-_WHOLE = re.compile(r"-?[0-9]{1,10}(\.0{1,10})?")
+_QUERY_IDS = ("query-id", "query_id", "qid", "queryid", "query", "topic")
+_DOC_IDS = ("corpus-id", "corpus_id", "doc-id", "doc_id", "docid", "docno", "document-id", "pid")
+_DOC_IDS += ("document_id", "corpusid", "did", "doc")
+_GRADES = ("score", "relevance", "rel", "label", "grade", "judgment")
+_CORPUS = re.compile(r"(corpus|collection|documents|docs|passages)$", re.IGNORECASE)
+_QUERIES = re.compile(r"(queries|topics)([-_.][\w.-]+)?$", re.IGNORECASE)
+_QRELS = re.compile(r"(?P<before>[\w.-]+[-_.])?qrels?([-_.](?P<after>[\w.-]+))?$", re.IGNORECASE)
+_PIECE = re.compile(r"[-_.]\d+[-_.]of[-_.]\d+$")
+_IDS = {*ID_NAMES, "column 1"}
+_LINES = (".tsv", ".txt", ".trec", ".qrels", ".qrel")  # files of judgments a line each
+_JUDGED = ("qrels", "default", "data")  # folders
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The files of each part; of the judgments by split."""
+
+    corpus: tuple[Path, ...]
+    queries: tuple[Path, ...]
+    qrels: tuple[tuple[str, Path], ...]
 
 
 def source_of(root: Path) -> Source | None:
-    """The folder as a source, or None where it has no corpus.jsonl or corpus.jsonl.gz."""
-    corpus, queries = _file(root, "corpus"), _file(root, "queries")
-    if corpus is None:
+    """The folder as a source, or None where it has no corpus of documents with ids."""
+    parts = _Parts(_table(root, _CORPUS), _table(root, _QUERIES), _qrels(root))
+    corpus, queries = parts.corpus, parts.queries
+    if not corpus or not _has_ids(corpus[0], judged=bool(parts.qrels)):
         return None
-    qrels = sorted(path for path in (root / "qrels").glob("*.tsv") if path.is_file())
-    files = tuple(path for path in (corpus, queries, *qrels) if path is not None)
     return Source(
         kind="BEIR folder",
         root=root,
-        files=files,
-        read=partial(_read, root, corpus, queries, qrels),
-        corpus_name=corpus.name,
-        queries_name=queries.name if queries else "queries.jsonl, which is missing",
+        files=(*corpus, *queries, *(path for _, path in parts.qrels)),
+        read=partial(_read, root, parts),
+        corpus_name=_name(root, corpus),
+        queries_name=_name(root, queries) if queries else "queries.jsonl, which is missing",
+        repeats="refuse",
     )
 
 
-def text_of(row: dict[str, Any], field: str, reading: Reading, place: int) -> str | None:
-    """A row's `title` and `field` joined by a space (BEIR's rule), or the one there is; None if not
-    usable.
+def _name(root: Path, files: tuple[Path, ...]) -> str:
+    one = files[0] if len(files) == 1 else files[0].parent
+    return one.name if one == root else one.relative_to(root).as_posix()
+
+
+def _table(root: Path, stem: re.Pattern[str]) -> tuple[Path, ...]:
+    """The files of one table: beside each other in the folder, or in a folder of the name.
+
+    Of the same name with several endings, one is read: jsonl before the others.
     """
-    title = row.get("title")
-    if field not in row and not title:
-        reading.add("missing field", place, f"no {field!r}, only {excerpt(list(row))}")
-        return None
-    text = row.get(field)
-    # An empty title counts as none: joined, it would leave a space before the text.
-    if title is None or title == "":
-        return text if reading.usable(text, place, f"{field!r}") else None
-    if text is None or text == "":
-        return title if reading.usable(title, place, "'title'") else None
-    if not isinstance(title, str) or not isinstance(text, str):
-        what, name = (text, field) if isinstance(title, str) else (title, "title")
-        reading.usable(what, place, f"{name!r}")
-        return None
-    joined = f"{title} {text}"
-    return joined if reading.usable(joined, place, f"title and {field!r}") else None
+    files = [path for path in _visible(root) if path.is_file() and stem.match(stem_of(path))]
+    files = [path for path in files if is_row_file(path) or is_topics(path)]
+    if not files:
+        folders = [path for path in _visible(root) if path.is_dir() and stem.match(path.name)]
+        files = [path for folder in folders for path in _visible(folder) if is_row_file(path)]
+    chosen: dict[tuple[Path, str], list[Path]] = {}
+    for path in sorted(files, key=lambda path: (".jsonl" not in path.name.lower(), len(path.name))):
+        key = (path.parent, stem_of(path))
+        kept = chosen.setdefault(key, [])
+        if not kept or _ending(kept[0]) == _ending(path):
+            kept.append(path)
+    return tuple(sorted(path for kept in chosen.values() for path in kept))
+
+
+def _ending(path: Path) -> str:
+    return "".join(path.suffixes[-2:]) if path.suffix.lower() == ".gz" else path.suffix
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not hidden(path))
+
+
+def _has_ids(path: Path, *, judged: bool) -> bool:
+    """True where the rows have an id, or a first line that is at fault. Documents with a `docid`
+    and nobody's judgments are Tevatron's, to be read with the training file beside them.
+    """
+    if is_topics(path):
+        return False
+    _, first = next(rows_of(path, "", Reading()), (0, {}))
+    if "docid" in first and "_id" not in first and not judged:
+        return False
+    return not first or ".jsonl" in path.name.lower() or not _IDS.isdisjoint(first)
+
+
+def _qrels(root: Path) -> tuple[tuple[str, Path], ...]:
+    """(split, file) of the judgments: in qrels/, default/ or data/, else files named qrels here."""
+    folder = next((root / name for name in _JUDGED if (root / name).is_dir()), None)
+    if folder is not None:
+        files = [path for path in _visible(folder) if path.is_file() and _judges(path)]
+        return tuple((_split(path), path) for path in files)
+    found = []
+    for path in _visible(root):
+        match = _QRELS.match(stem_of(path)) if path.is_file() and _judges(path) else None
+        if match is not None or path.suffix.lower() in (".qrels", ".qrel"):
+            split = (match["after"] or match["before"] or "") if match else stem_of(path)
+            found.append((split.strip("-_.") or "train", path))
+    return tuple(found)
+
+
+def _split(path: Path) -> str:
+    """train of train.tsv and of its piece train-00000-of-00002.parquet."""
+    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    return _PIECE.sub("", Path(name).stem)
+
+
+def _judges(path: Path) -> bool:
+    name = path.name.lower().removesuffix(".gz")
+    return name.endswith(_LINES) or is_row_file(path)
+
+
+def _read(root: Path, parts: _Parts, reading: Reading) -> Iterator[Record]:
+    for table, files in (("corpus", parts.corpus), ("queries", parts.queries)):
+        for path in files:
+            yield from texts_in(path, path.relative_to(root).as_posix(), table, reading)
+    for split, path in parts.qrels:
+        name = path.relative_to(root).as_posix()
+        split = reading.split(split, name)
+        if path.name.lower().removesuffix(".gz").endswith(_LINES):
+            yield from qrel_rows(path, split, reading, reading.file(name))
+        else:
+            for place, row in rows_of(path, name, reading):
+                judgment = judgment_of(judged_fields(row), split, reading, place)
+                if judgment is not None:
+                    yield judgment
+
+
+def texts_in(path: Path, name: str, table: str, reading: Reading) -> Iterator[Text]:
+    """The documents or queries of one file."""
+    if is_topics(path):
+        yield from topics_in(path, name, reading)
+        return
+    for place, row in rows_of(path, name, reading):
+        if "column 1" in row and len(row) == 2:  # a tsv without a header: id and text
+            row = {"_id": row["column 1"], "text": row.get("column 2")}
+        record = table_row(row, table, reading, place)
+        if record is not None:
+            yield record
+
+
+def judged_fields(row: dict[str, Any]) -> list[object]:
+    """Query id, document id and grade of a row of judgments."""
+    return [
+        next((row[name] for name in names if name in row), None)
+        for names in (_QUERY_IDS, _DOC_IDS, _GRADES)
+    ]
 
 
 def qrel_rows(path: Path, split: str, reading: Reading, base: int) -> Iterator[Judgment]:
@@ -83,74 +194,3 @@ def qrel_rows(path: Path, split: str, reading: Reading, base: int) -> Iterator[J
         judgment = judgment_of(ends, split, reading, place)
         if judgment is not None:
             yield judgment
-
-
-def judgment_of(
-    fields: Sequence[object], split: str, reading: Reading, place: int
-) -> Judgment | None:
-    """The judgment of (query id, document id, relevance), or None where one of them is unusable."""
-    query_id, doc_id, relevance = id_of(fields[0]), id_of(fields[1]), whole_number(fields[2])
-    if query_id is None or doc_id is None:
-        what = f"the ids {excerpt(fields[0])}, {excerpt(fields[1])} are not both usable"
-        reading.add("bad judgment", place, what)
-    elif relevance is None:
-        reading.add("bad relevance", place, f"relevance {excerpt(fields[2])} is not a whole number")
-    else:
-        return Judgment(split, query_id, doc_id, relevance, place)
-    return None
-
-
-def whole_number(value: object) -> int | None:
-    """An int from 1, "1", 1.0 or "1.0" within 32 bits; None for anything else.
-
-    Text must be plain digits: `int` and `float` would also read "1_0", " 1", "+1" and digits of
-    other scripts.
-
-    >>> whole_number("1.0"), whole_number("+1"), whole_number(1.5), whole_number(True)
-    (1, None, None, None)
-    """
-    if isinstance(value, str):
-        value = int(value.partition(".")[0]) if _WHOLE.fullmatch(value) else None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    if isinstance(value, float) and not value.is_integer():
-        return None
-    return int(value) if abs(value) < 2**31 else None
-
-
-def _file(root: Path, stem: str) -> Path | None:
-    paths = (root / f"{stem}.jsonl", root / f"{stem}.jsonl.gz")
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _read(
-    root: Path, corpus: Path, queries: Path | None, qrels: list[Path], reading: Reading
-) -> Iterator[Record]:
-    yield from _texts(corpus, "corpus", reading)
-    if queries is not None:
-        yield from _texts(queries, "queries", reading)
-    for path in qrels:
-        name = path.relative_to(root).as_posix()
-        split = reading.split(path.stem, name)
-        yield from qrel_rows(path, split, reading, reading.file(name))
-
-
-def _texts(path: Path, table: str, reading: Reading) -> Iterator[Text]:
-    for place, row in json_rows(path, reading, reading.file(path.name)):
-        record = beir_text(row, table, reading, place)
-        if record is not None:
-            yield record
-
-
-def beir_text(row: dict[str, Any], table: str, reading: Reading, place: int) -> Text | None:
-    """The document or query of one row (`_id` or `id`, `title`, `text`), or None if unusable."""
-    raw = row["_id"] if "_id" in row else row.get("id")
-    id_ = id_of(raw)
-    if raw is None:
-        reading.add("missing field", place, f"no '_id', only {excerpt(list(row))}")
-    elif id_ is None:
-        reading.add("bad id", place, f"id {excerpt(raw)}")
-    else:
-        text = text_of(row, "text", reading, place)
-        return None if text is None else Text(table, id_, text, place)
-    return None

@@ -3,62 +3,114 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from whet.data.readers import beir, hub, text_folder
-from whet.data.readers import row_files as tables
-from whet.data.readers.lines import json_rows, read_some
-from whet.data.readers.records import Reading, Source
-from whet.errors import DataError
+from whet.config import DataConfig
+from whet.data.readers import beir, hub, ir_sets, text_folder
+from whet.data.readers.lines import read_some
+from whet.data.readers.records import Source, files_under, hidden
+from whet.data.readers.rows import row_files
+from whet.data.readers.rows.kinds import is_row_file, split_name
+from whet.errors import ConfigError, DataError
 from whet.printable import printable
 from whet.storage.places import user_path
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+# what lies beside data and is none of it
+_BESIDE = ("readme", "license", "licence", "source.md", "citation", "notice", "changelog")
+_DESCRIBES = ("dataset_info", "dataset_infos", "croissant", "metadata.json", "datapackage.json")
 
 
-def find_source(path: str) -> Source:
-    """The data at `path` (file, folder or Hugging Face datasets name), not read yet.
+def find_source(path: str, config: DataConfig | None = None) -> Source:
+    """The data at `path` (file, folder or the name of a set), not read yet. `config` names columns.
 
-    DataError if there is none or it is of no known format, EnvironmentRefused if it would be on the
-    hub, which cannot be reached.
+    DataError if there is none or it is of no known format, ConfigError for columns that are named
+    where there are none, EnvironmentRefused if it would be on the hub, which cannot be reached.
     """
+    config = config or DataConfig(path)
+    source = _found(path, config)
+    named = config.query or config.positive or config.negatives
+    if named and source.kind in ("BEIR folder", "text files", "ir_datasets"):
+        raise ConfigError(
+            f"{printable(path)}: is a {source.kind}, which has no columns to name. Leave out "
+            "data.query, data.positive and data.negatives."
+        )
+    how = (config.query, config.positive, tuple(config.negatives), config.relevant_from)
+    if any(how):
+        source = replace(source, fingerprint=f"{source.fingerprint} {how}")
+    return source
+
+
+def _found(path: str, config: DataConfig) -> Source:
     place = user_path(path)
     if place.is_file():
         _refuse_archive(place)
-        return tables.source_of_file(place)
+        return row_files.source_of_file(place, config)
     if place.is_dir():
-        return _folder(place)
+        return _folder(place, config)
+    if path.startswith(ir_sets.PREFIXES):
+        return ir_sets.source_of_name(path)
     near = _near(place)
     if near or not hub.NAME.match(path) or path.startswith(".") or _is_under_a_folder(path):
         hint = f"Did you mean {' or '.join(map(printable, near))}?" if near else "Check the path."
         raise DataError(f"{printable(path)}: no such file or folder. {hint}")
-    return hub.source_of_name(path)
+    return hub.source_of_name(path, config)
 
 
-def _folder(root: Path) -> Source:
-    source = hub.source_of_folder(root)
-    if source is None and not _is_tevatron_corpus(root):
-        source = beir.source_of(root)
-    source = source or tables.source_of_folder(root) or text_folder.source_of(root)
+def _folder(root: Path, config: DataConfig) -> Source:
+    source = (
+        hub.source_of_folder(root, config)
+        or beir.source_of(root)
+        or row_files.source_of_folder(root, config)
+        or _inner_folder(root, config)
+        or text_folder.source_of(root)
+    )
     if source is None:
-        names = sorted(path.name for path in root.iterdir())[:8]
+        names = sorted(path.name for path in root.iterdir() if not hidden(path))[:8]
         held = f"holds {', '.join(map(printable, names))}" if names else "is empty"
         raise DataError(
             f"{printable(root)}: {held}, no format known here. Give it corpus.jsonl, queries.jsonl"
-            " and qrels/train.tsv, or train.jsonl with query and positive."
+            " and qrels/train.tsv, or train.jsonl with query and positive, or texts (.txt, .md)."
         )
-    return source
+    return replace(source, left_out=_left_out(root, source.files))
 
 
-def _is_tevatron_corpus(root: Path) -> bool:
-    """True if corpus.jsonl is Tevatron's (`docid`), to be read with the training file beside it."""
-    for path in (root / "corpus.jsonl", root / "corpus.jsonl.gz"):
-        if path.is_file():
-            rows = json_rows(path, reading := Reading(), reading.file(path.name))
-            _, first = next(rows, (0, {}))
-            return "docid" in first and "_id" not in first
-    return False
+def _inner_folder(root: Path, config: DataConfig) -> Source | None:
+    """Row files one folder down, as a clone of a hub data set has them: in data/, or in the folder
+    of its one config, or of each split.
+    """
+    holding = [
+        path
+        for path in sorted(root.iterdir())
+        if path.is_dir() and not hidden(path) and any(map(is_row_file, path.iterdir()))
+    ]
+    if not holding:
+        return None
+    if all(split_name(path.name) in ("train", "dev", "test") for path in holding):
+        splits = {
+            split_name(folder.name): [p for p in sorted(folder.iterdir()) if is_row_file(p)]
+            for folder in holding
+        }
+        return row_files.source_of_files(root, splits, config)
+    if len(holding) > 1:
+        names = ", ".join(printable(path.name) for path in holding)
+        raise DataError(
+            f"{printable(root)}: holds several data sets ({names}). Give one of them: "
+            f"data={printable(root / holding[0].name)}"
+        )
+    return row_files.source_of_folder(holding[0], config)
+
+
+def _left_out(root: Path, read: tuple[Path, ...]) -> tuple[str, ...]:
+    """The names of the files that are not read, without those that describe the data."""
+    taken = set(read)
+    return tuple(
+        path.relative_to(root).as_posix()
+        for path in files_under(root)
+        if path not in taken and not path.name.lower().startswith((*_BESIDE, *_DESCRIBES))
+    )
 
 
 def _refuse_archive(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Hugging Face datasets: a folder that `save_to_disk` wrote, or a name on the hub. Code in a
 dataset is never run.
 
-This is the only module that imports `datasets`, and only when it is used.
+This is the only module that imports `datasets`, and only for names on the hub.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from whet.data.readers.beir import beir_text, judgment_of
-from whet.data.readers.columns import records_of, roles_of
-from whet.data.readers.records import Reading, Record, Source
-from whet.data.readers.row_files import arrow_rows, split_name
+from whet.config import DataConfig
+from whet.data.readers.beir import judged_fields
+from whet.data.readers.records import Reading, Record, Source, hidden
+from whet.data.readers.rows.arrow_files import arrow_rows, open_arrow, saved_splits
+from whet.data.readers.rows.kinds import split_name
+from whet.data.readers.rows.opened import Opened, Row, looked_through
+from whet.data.readers.rows.row_files import records_in
+from whet.data.readers.values import judgment_of, table_row
 from whet.errors import DataError, EnvironmentRefused
 from whet.printable import printable
 from whet.version import install_line
@@ -25,20 +29,31 @@ NAME = re.compile(r"(?P<name>[\w.-]+(/[\w.-]+)?)(:(?P<config>[\w.-]+))?(@(?P<rev
 
 ANSWER_S = 10  # of the hub, before it counts as out of reach
 
-Opened = dict[str, Any]  # split -> datasets.Dataset
+Parts = dict[str, Any]  # split -> datasets.Dataset
 
 
-def source_of_folder(root: Path) -> Source | None:
-    """A `save_to_disk` folder as a source, or None where it is none."""
-    if not any((root / name).is_file() for name in ("dataset_dict.json", "state.json")):
+def source_of_folder(root: Path, config: DataConfig) -> Source | None:
+    """A `save_to_disk` folder as a source, or None where it is none; pyarrow alone reads it."""
+    splits = saved_splits(root)
+    if splits is None:
         return None
-    opened = _opened(str(root), lambda: _datasets().load_from_disk(str(root)))
-    files = tuple(sorted(path for path in root.rglob("*") if path.is_file()))
-    kind = "Hugging Face folder"
-    return Source(kind=kind, root=root, files=files, read=partial(_read, opened), repeats="fine")
+    files = tuple(sorted(path for path in root.rglob("*") if path.is_file() and not hidden(path)))
+    read = partial(_read_saved, root, splits, config)
+    return Source(kind="Hugging Face folder", root=root, files=files, read=read, repeats="fine")
 
 
-def source_of_name(name: str) -> Source:
+def _read_saved(
+    root: Path, splits: dict[str, list[Path]], config: DataConfig, reading: Reading
+) -> Iterator[Record]:
+    for raw, paths in splits.items():
+        split = reading.split(split_name(raw), raw)
+        for path in paths:
+            name = path.relative_to(root).as_posix()
+            opened = looked_through(open_arrow(path))
+            yield from records_in(opened, name, split, reading, config)
+
+
+def source_of_name(name: str, config: DataConfig) -> Source:
     """`name`, `owner/name`, each with `:config` and `@revision` as wanted, as a source.
 
     Configs `corpus` and `queries` (BEIR's and MTEB's layout) are read as such, with the judgments
@@ -50,19 +65,19 @@ def source_of_name(name: str) -> Source:
         raise DataError(
             f"{printable(name)}: is no dataset name. Write owner/name, :config and @revision."
         )
-    repo, config, revision = match["name"], match["config"], match["revision"]
+    repo, subset, revision = match["name"], match["config"], match["revision"]
 
-    def load(repo: str, config: str | None) -> Opened:
-        return _opened(name, lambda: _datasets().load_dataset(repo, config, revision=revision))
+    def load(repo: str, subset: str | None) -> Parts:
+        return _opened(name, lambda: _datasets().load_dataset(repo, subset, revision=revision))
 
     with _cache_alone_if_unreached(repo):
-        if config is None and {"corpus", "queries"} <= (configs := _configs(name, repo, revision)):
+        if subset is None and {"corpus", "queries"} <= (configs := _configs(name, repo, revision)):
             judged = next((known for known in ("default", "qrels") if known in configs), None)
             parts = {table: load(repo, table) for table in ("corpus", "queries")}
             parts["qrels"] = load(repo, judged) if judged else load(f"{repo}-qrels", None)
             return _hub_source(name, parts, partial(_read_beir, parts), "refuse")
-        rows = load(repo, config)
-        return _hub_source(name, {"": rows}, partial(_read, rows), "fine")
+        rows = load(repo, subset)
+        return _hub_source(name, {"": rows}, partial(_read, rows, config), "fine")
 
 
 @contextmanager
@@ -89,7 +104,7 @@ def _cache_alone_if_unreached(repo: str) -> Iterator[None]:
 
 
 def _hub_source(
-    name: str, parts: dict[str, Opened], read: Callable[[Reading], Iterator[Record]], repeats: str
+    name: str, parts: dict[str, Parts], read: Callable[[Reading], Iterator[Record]], repeats: str
 ) -> Source:
     prints = [data._fingerprint for opened in parts.values() for data in opened.values()]
     kind = "Hugging Face dataset"
@@ -100,32 +115,35 @@ def _hub_source(
     )
 
 
-def _read(opened: Opened, reading: Reading) -> Iterator[Record]:
-    for raw, data in opened.items():
+def _read(parts: Parts, config: DataConfig, reading: Reading) -> Iterator[Record]:
+    for raw, data in parts.items():
         split = reading.split(split_name(raw), raw)
-        base = reading.file(f"split {raw}", "row")
-        roles = roles_of(data.column_names, reading, base)
-        yield from records_of(_rows(data, base, reading), roles, split, reading)
+        classes = {
+            name: tuple(map(str, feature.names))
+            for name, feature in data.features.items()
+            if isinstance(getattr(feature, "names", None), list)
+        }
+        opened = looked_through(Opened(partial(_rows, data), data.column_names, "row", classes))
+        yield from records_in(opened, f"split {raw}", split, reading, config)
 
 
-def _read_beir(parts: dict[str, Opened], reading: Reading) -> Iterator[Record]:
+def _read_beir(parts: dict[str, Parts], reading: Reading) -> Iterator[Record]:
     for table in ("corpus", "queries"):
         for data in parts[table].values():
             base = reading.file(table, "row")
-            for place, row in _rows(data, base, reading):
-                text = beir_text(row, table, reading, place)
+            for place, row in _rows(data, reading, base):
+                text = table_row(row, table, reading, place)
                 if text is not None:
                     yield text
     for raw, data in parts["qrels"].items():
         split = reading.split(split_name(raw), f"qrels {raw}")
-        for place, row in _rows(data, reading.file(f"qrels {raw}", "row"), reading):
-            fields = [row.get("query-id"), row.get("corpus-id"), row.get("score")]
-            judgment = judgment_of(fields, split, reading, place)
+        for place, row in _rows(data, reading, reading.file(f"qrels {raw}", "row")):
+            judgment = judgment_of(judged_fields(row), split, reading, place)
             if judgment is not None:
                 yield judgment
 
 
-def _rows(data: Any, base: int, reading: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(data: Any, reading: Reading, base: int) -> Iterator[Row]:
     return arrow_rows(data.with_format("arrow").iter(1000), base, reading)
 
 
@@ -135,7 +153,7 @@ def _configs(name: str, repo: str, revision: str | None) -> set[str]:
     return set(names)
 
 
-def _opened(name: str, load: Callable[[], Any]) -> Opened:
+def _opened(name: str, load: Callable[[], Any]) -> Parts:
     data = _refusing(name, load)
     return dict(data) if isinstance(data, dict) else {"train": data}
 

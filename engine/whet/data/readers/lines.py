@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
@@ -20,19 +21,58 @@ _BUFFER = 1 << 20
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """Open a file for reading, unpacking gzip, which is told by its first bytes. DataError if it
-    cannot be opened.
+    """Open a file for reading, unpacking gzip and turning UTF-16 into UTF-8; both are told by the
+    first bytes. DataError if it cannot be opened.
     """
     try:
         handle = io.BufferedReader(io.FileIO(path), _BUFFER)
-        if handle.peek(2)[:2] != b"\x1f\x8b":
-            return handle
-        handle.close()
-        return cast(BinaryIO, io.BufferedReader(cast(Any, gzip.open(path)), _BUFFER))
+        if handle.peek(2)[:2] == b"\x1f\x8b":
+            handle.close()
+            handle = io.BufferedReader(cast(Any, gzip.GzipFile(path)), _BUFFER)
+        try:
+            mark = handle.peek(2)[:2]
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            mark = b""  # torn: who reads it says so
+        if mark in (b"\xff\xfe", b"\xfe\xff"):
+            return cast(BinaryIO, io.BufferedReader(_FromUtf16(handle), _BUFFER))
+        return handle
     except OSError as error:
         raise DataError(
             f"{printable(path)}: {error.strerror}. Check the path and its permissions."
         ) from error
+
+
+class _FromUtf16(io.RawIOBase):
+    """A file of UTF-16, as spreadsheets save "Unicode text", read as UTF-8. Half a pair and half a
+    character become bytes that are no UTF-8, so that their line is named.
+    """
+
+    def __init__(self, handle: BinaryIO) -> None:
+        self._handle = handle
+        self._decoder = codecs.getincrementaldecoder("utf-16")("surrogatepass")
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            raw = self._handle.read(_BUFFER)
+            try:
+                text = self._decoder.decode(raw, final=not raw)
+            except UnicodeDecodeError:
+                text = "\ud800"
+            self._ready = text.encode("utf-8", "surrogatepass")
+            if not raw:
+                break
+        taken = self._ready[: len(buffer)]
+        buffer[: len(taken)] = taken
+        self._ready = self._ready[len(taken) :]
+        return len(taken)
+
+    def close(self) -> None:
+        self._handle.close()
+        super().close()
 
 
 def read_some(path: Path, size: int) -> bytes:

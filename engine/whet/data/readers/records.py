@@ -89,7 +89,7 @@ class Source:
 
     `files` decide its content (relative to `root`), or `fingerprint` where there are none.
     `repeats` says what an id given twice means: "refuse", "same text" (fine when the texts agree)
-    or "fine".
+    or "fine". `left_out` are files of the folder that are not read, by their names.
     """
 
     kind: str
@@ -100,3 +100,19 @@ class Source:
     fingerprint: str = ""
     corpus_name: str = "the corpus"
     queries_name: str = "the queries"
+    left_out: tuple[str, ...] = ()
+
+
+def hidden(path: Path) -> bool:
+    """True for what a system leaves beside the files: .DS_Store, ._name, __MACOSX, Thumbs.db."""
+    left = ("thumbs.db", "desktop.ini", "__macosx")
+    return path.name.startswith((".", "~$")) or path.name.lower() in left
+
+
+def files_under(root: Path) -> list[Path]:
+    """The files of a folder at any depth, in order, without what systems leave there."""
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.is_file() and not any(hidden(Path(part)) for part in path.relative_to(root).parts)
+    )

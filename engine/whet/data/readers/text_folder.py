@@ -7,18 +7,20 @@ from functools import partial
 from pathlib import Path
 
 from whet.data.readers.lines import LINE_LIMIT, bad_bytes
-from whet.data.readers.records import Reading, Source, Text
+from whet.data.readers.records import Reading, Source, Text, files_under
 from whet.data.text import id_of
+
+ENDINGS = (".txt", ".md", ".markdown", ".text")
 
 
 def source_of(root: Path) -> Source | None:
-    """The folder as a source, or None unless most of its files, at any depth, are .txt or .md.
+    """The folder as a source, or None unless most of its files, at any depth, are texts.
 
     Most: a README.md beside data of a kind we cannot read does not make the folder a corpus of one
     document.
     """
-    files = [p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".")]
-    texts = tuple(sorted(path for path in files if path.suffix in (".txt", ".md")))
+    files = files_under(root)
+    texts = tuple(path for path in files if path.suffix.lower() in ENDINGS)
     if len(texts) * 2 <= len(files):
         return None
     return Source(kind="text files", root=root, files=texts, read=partial(_read, root, texts))

@@ -18,7 +18,7 @@ from typing import Any
 from whet.config import LabelConfig, TuneConfig, TuneJobConfig
 from whet.config.ranges import check_options
 from whet.config.recorded import fill, refuse_trust, spelled_record
-from whet.data.load import load_dataset
+from whet.data.load import read_dataset
 from whet.encoding.store import embeddings_folder
 from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError, WhetError
@@ -90,7 +90,7 @@ def _tuned(
     home: Path, label: LabelConfig, config: TuneConfig, report_progress: ReportProgress
 ) -> dict[str, Any]:
     """`tune_folder` for who holds the folder already."""
-    data = load_dataset(label.data.path, on_problem=label.data.on_problem)
+    data = read_dataset(label.data)
     store = EventStore(home / EVENTS)
     events = [event for _, event in store.events()]
     store.close()

@@ -14,7 +14,7 @@ from typing import Any
 
 from whet.config import LabelConfig
 from whet.config.ranges import check_options
-from whet.data.load import Dataset, load_dataset
+from whet.data.load import Dataset, open_dataset
 from whet.errors import CheckpointError, ConfigError, DataError, EnvironmentRefused, WhetError
 from whet.feedback.events.event import LONGEST_QUERY
 from whet.feedback.events.store import EventStore
@@ -46,7 +46,7 @@ def label_command(config: LabelConfig) -> None:
         raise EnvironmentRefused(
             f"whet label needs {' and '.join(missing)}. Run `{install_line('label')}`."
         )
-    data = load_dataset(config.data.path, on_problem=config.data.on_problem)
+    data = open_dataset(config.data)
     if not len(data.corpus):
         raise DataError(f"{data.path} holds no documents. Nothing to search.")
     check_device(config.encode)

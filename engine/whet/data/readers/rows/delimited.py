@@ -1,0 +1,122 @@
+"""Csv and tsv files: which character separates, whether the first line is a header, the rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from whet.config import DataConfig
+from whet.data.readers.lines import LINE_LIMIT, numbered_lines, read_some
+from whet.data.readers.records import Reading
+from whet.data.readers.rows.columns import known_name, plain
+from whet.data.readers.rows.opened import Opened, Row
+
+_SEPARATORS = "\t,;|"
+_HEAD = 1 << 16  # bytes that tell the separator
+_SAMPLE = 20  # rows that do
+_IDENTIFIER = re.compile(r"[A-Za-z_][\w.-]{0,39}$")
+NUMBERED = "column {}"  # the name of a column in a file without a header
+
+
+def separator_of(head: str) -> str:
+    r"""What separates the fields: where the header has more known names, the rows are more alike.
+
+    >>> separator_of("query;positive\nwhat, then?;this"), separator_of("a,b\n1,2")
+    (';', ',')
+    """
+
+    def merit(separator: str) -> tuple[float, ...]:
+        rows = _sample(head, separator)
+        width = len(rows[0]) if rows else 0
+        if width < 2:
+            return (0.0, 0.0, 0.0)
+        known = sum(map(known_name, rows[0]))
+        return known, sum(len(row) == width for row in rows) / len(rows), -width
+
+    return max(_SEPARATORS, key=merit) if head else ","
+
+
+def _sample(head: str, separator: str) -> list[list[str]]:
+    table = csv.reader(io.StringIO(head), delimiter=separator, quoting=_quoting(separator))
+    try:
+        rows = [row for row in islice(table, _SAMPLE + 1) if row]
+    except csv.Error:
+        return []
+    return rows[:-1] if len(rows) > _SAMPLE else rows
+
+
+def _quoting(separator: str) -> Any:
+    # In a tsv a quote is a character like others; read as csv it would swallow lines.
+    return csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
+
+
+def open_delimited(path: Path, config: DataConfig) -> Opened:
+    """A csv (RFC 4180 quotes) or tsv (no quotes at all) file; its first line is a header if it
+    holds a known or named column, or identifiers alone.
+    """
+    head = read_some(path, _HEAD).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    separator = separator_of(head)
+    first = next(iter(_sample(head, separator)), [])
+    named = {plain(name) for name in (config.query, config.positive, *config.negatives) if name}
+    identifiers = all(not cell.strip() or _IDENTIFIER.match(cell.strip()) for cell in first)
+    header = any(known_name(cell) or plain(cell) in named for cell in first) or identifiers
+    places = [NUMBERED.format(number + 1) for number in range(len(first))]
+    names = _names(first) if header else places
+    read = partial(_rows, path, separator, names, header)
+    return Opened(read, names)
+
+
+def _names(header: list[str]) -> list[str]:
+    """The header's names, without the blanks at their ends; a nameless column is `Unnamed: n`."""
+    return [name.strip() or f"Unnamed: {number}" for number, name in enumerate(header)]
+
+
+def _rows(
+    path: Path, separator: str, names: list[str], header: bool, reading: Reading, base: int
+) -> Iterator[Row]:
+    csv.field_size_limit(LINE_LIMIT)
+    lines = _Lines(numbered_lines(path, reading, base))
+    table = csv.reader(lines, delimiter=separator, quoting=_quoting(separator), strict=True)
+    fields = _fields(table, lines, reading)
+    for place, cells in islice(fields, int(header), None):
+        if len(cells) > len(names):
+            reading.add("bad CSV", place, f"{len(cells)} fields, but {len(names)} columns")
+        else:
+            # an empty cell is how these formats say "none": a triplet with fewer negatives
+            yield place, {n: f for n, f in zip(names, cells, strict=False) if f}
+
+
+class _Lines:
+    """Lines for csv.reader, remembering the place of the last one."""
+
+    def __init__(self, lines: Iterator[tuple[int, str]]) -> None:
+        self._lines = lines
+        self.place = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        self.place, line = next(self._lines)
+        return line + "\n"
+
+
+def _fields(
+    table: Iterator[list[str]], lines: _Lines, reading: Reading
+) -> Iterator[tuple[int, list[str]]]:
+    while True:
+        try:
+            cells = next(table)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            reading.add("bad CSV", lines.place, str(error))
+        else:
+            if cells:
+                yield lines.place, cells

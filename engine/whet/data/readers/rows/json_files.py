@@ -1,0 +1,113 @@
+"""JSON files that are no jsonl: an array of rows, or one object that holds all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from whet.data.findings import excerpt
+from whet.data.readers.json_values import json_values
+from whet.data.readers.lines import read_some
+from whet.data.readers.records import Reading
+from whet.data.readers.rows.opened import Row
+from whet.data.readers.rows.shapes import shape_of
+
+_PEEKED = 1 << 20  # bytes of a first line that may be one object
+_ABOUT = ("version", "name", "split", "mode", "license")  # of an object's texts, no row's
+
+
+def is_whole_json(path: Path) -> bool:
+    """True for a file whose first line is no JSON of its own, or is the one object of all."""
+    head = read_some(path, _PEEKED).removeprefix(b"\xef\xbb\xbf").lstrip()
+    first, ended, rest = head.partition(b"\n")
+    try:
+        row = json.loads(first)
+    except (ValueError, RecursionError):
+        if len(head) == _PEEKED and not ended:  # one line beyond what is looked at
+            return path.name.lower().endswith((".json", ".json.gz"))
+        return first.strip() == b"{" or _begins_a_value(head)
+    one = isinstance(row, dict) and not rest.strip()
+    return one and (rows_inside(row) is not None or holds_a_set(row))
+
+
+def _begins_a_value(head: bytes) -> bool:
+    """True where the first value ends on a later line, or is not at fault as far as is looked."""
+    text = head.decode("utf-8", "replace")
+    try:
+        json.JSONDecoder().raw_decode(text)
+    except json.JSONDecodeError as error:
+        return len(head) == _PEEKED and error.pos >= len(text) - 1
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def holds_a_set(value: Any) -> bool:
+    """True for one object with a whole data set in it: queries and documents by their ids."""
+    if not isinstance(value, dict):
+        return False
+    return {"queries", "corpus"} <= set(value) or {"corpus", "data"} <= set(value)
+
+
+def is_set(path: Path) -> bool:
+    """True for a file of one such object."""
+    _, value = next(json_values(path), (0, None))
+    return holds_a_set(value)
+
+
+def json_file_rows(path: Path, reading: Reading, base: int) -> Iterator[Row]:
+    """The rows of a JSON file: an array's, or those in its one object."""
+    for line, value in json_values(path):
+        inside = rows_inside(value) if isinstance(value, dict) else None
+        for row in [value] if inside is None else inside:
+            if isinstance(row, dict):
+                yield base + line, row
+            else:
+                reading.add("bad JSON", base + line, f"not an object but {excerpt(row)}")
+
+
+def rows_inside(value: dict[str, Any]) -> list[Any] | None:
+    """The rows of an object that holds all of them; None where it is a row itself.
+
+    A list of objects under one name (SQuAD's `data` paragraph by paragraph), or columns: lists of
+    one length, or values by row number as pandas writes them.
+
+    >>> rows_inside({"query": {"0": "a", "1": "b"}, "positive": {"0": "c", "1": "d"}})
+    [{'query': 'a', 'positive': 'c'}, {'query': 'b', 'positive': 'd'}]
+    >>> rows_inside({"query": "a", "pos": ["b"]})
+    """
+    if shape_of(list(value)) is not None:
+        return None
+    rest = {name: item for name, item in value.items() if name not in _ABOUT}
+    if len(rest) == 1 and _are_objects(rows := next(iter(rest.values()))):
+        return _paragraphs(rows) if all("paragraphs" in row for row in rows) else rows
+    columns = list(rest.values())
+    if len(columns) < 2:
+        return None
+    if all(isinstance(item, dict) and item and all(map(str.isdigit, item)) for item in columns):
+        numbers = dict.fromkeys(number for item in columns for number in item)
+        return [{name: item.get(n) for name, item in rest.items()} for n in numbers]
+    if all(isinstance(item, list) for item in columns) and len(set(map(len, columns))) == 1:
+        return [dict(zip(rest, row, strict=True)) for row in zip(*columns, strict=True)]
+    return None
+
+
+def _are_objects(item: Any) -> bool:
+    return isinstance(item, list) and bool(item) and all(isinstance(row, dict) for row in item)
+
+
+def _paragraphs(articles: list[dict[str, Any]]) -> list[Any]:
+    """SQuAD's questions, each with the paragraph that answers it, or none where nothing does."""
+    return [
+        {"question": asked["question"], "context": paragraph.get("context")}
+        for article in articles
+        for paragraph in _objects(article["paragraphs"])
+        for asked in _objects(paragraph.get("qas"))
+        if "question" in asked and not asked.get("is_impossible")
+    ]
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

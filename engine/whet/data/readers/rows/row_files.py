@@ -1,0 +1,134 @@
+"""Files of rows (jsonl, JSON, csv, tsv, parquet, Arrow), one or a folder of them, a split per file.
+
+What the columns mean is settled for each file by all of its rows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from whet.config import DataConfig
+from whet.data.readers.lines import json_rows
+from whet.data.readers.records import Reading, Record, Source
+from whet.data.readers.rows.clicks import click_columns, click_records
+from whet.data.readers.rows.columns import tell_unread
+from whet.data.readers.rows.json_files import json_file_rows
+from whet.data.readers.rows.json_sets import corpus_files, set_records
+from whet.data.readers.rows.kinds import (
+    SET,
+    file_kind,
+    is_row_file,
+    open_rows,
+    split_name,
+    stem_of,
+)
+from whet.data.readers.rows.opened import Opened, looked_through
+from whet.data.readers.rows.pairs import records_of
+from whet.data.readers.rows.settled import settled_roles
+from whet.data.readers.rows.shapes import SHAPES, document_of, shape_of, shaped_records
+from whet.printable import printable
+
+
+def source_of_file(path: Path, config: DataConfig) -> Source:
+    """One file as a source with the split train. DataError if its content is of no known kind."""
+    return source_of_files(path.parent, {"train": [path]}, config)
+
+
+def source_of_folder(root: Path, config: DataConfig) -> Source | None:
+    """The folder's row files as a source, named split by split, or None where it has none.
+
+    `train-00000-of-00002.parquet` is a piece of train; val, valid and validation mean dev. A single
+    file is train.
+    """
+    files = [path for path in sorted(root.iterdir()) if is_row_file(path)]
+    if len(files) > 1:
+        files = [path for path in files if stem_of(path) != "corpus"]
+    splits: dict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        splits[split_name(stem_of(path))].append(path)
+    if len(splits) == 1 and not {"train", "dev", "test"} & set(splits):
+        splits = {"train": next(iter(splits.values()))}
+    return source_of_files(root, splits, config) if splits else None
+
+
+def source_of_files(root: Path, splits: dict[str, list[Path]], config: DataConfig) -> Source:
+    """Files of rows, split by split, as a source."""
+    kinds = {path: file_kind(path) for paths in splits.values() for path in paths}
+    tools = {_tool_of(path, kind) for path, kind in kinds.items()}
+    tool = tools.pop() if len(tools) == 1 else None
+    corpus = _corpus_beside(root) if tool == "Tevatron" else None
+    sets = [path for path, kind in kinds.items() if kind == SET]
+    beside = [corpus] if corpus else [file for path in sets for file in corpus_files(path)]
+    return Source(
+        kind=tool or " + ".join(sorted(set(kinds.values()))) + " columns",
+        root=root,
+        files=(*kinds, *beside),
+        read=partial(_read, root, splits, kinds, corpus, config),
+        repeats="same text" if tool == "Tevatron" or sets else "fine",
+        corpus_name=corpus.name if corpus else "corpus.jsonl, which is missing",
+    )
+
+
+def _tool_of(path: Path, kind: str) -> str | None:
+    """Whose rows these are, as the first of them looks: a name to be told, and no more."""
+    if kind == SET:
+        return SET
+    if kind not in ("jsonl", "JSON"):
+        return None
+    reading = Reading()
+    rows = json_rows if kind == "jsonl" else json_file_rows
+    _, first = next(islice(rows(path, reading, reading.file("")), 1), (0, {}))
+    return "FlagEmbedding" if {"query", "pos"} <= set(first) else shape_of(list(first))
+
+
+def _corpus_beside(root: Path) -> Path | None:
+    beside = (root / "corpus.jsonl", root / "corpus.jsonl.gz")
+    return next((path for path in beside if path.is_file()), None)
+
+
+def _read(
+    root: Path,
+    splits: dict[str, list[Path]],
+    kinds: dict[Path, str],
+    corpus: Path | None,
+    config: DataConfig,
+    reading: Reading,
+) -> Iterator[Record]:
+    if corpus is not None:
+        for place, row in json_rows(corpus, reading, reading.file(corpus.name)):
+            yield from document_of(row, reading, place)
+    for split, paths in splits.items():
+        for path in paths:
+            name = path.relative_to(root).as_posix()
+            if kinds[path] == SET:
+                yield from set_records(path, name, reading.split(split, name), reading)
+                continue
+            opened = looked_through(open_rows(path, kinds[path], config))
+            yield from records_in(opened, name, reading.split(split, name), reading, config)
+
+
+def records_in(
+    opened: Opened, name: str, split: str, reading: Reading, config: DataConfig
+) -> Iterator[Record]:
+    """The records of one opened file, whatever its columns mean."""
+    if not opened.columns:
+        list(opened.read(reading, reading.file(name, opened.unit)))  # what is wrong with its rows
+        return
+    chosen = bool(config.query or config.positive or config.negatives)
+    shape = None if chosen else shape_of(opened.columns)
+    clicks = None if chosen else click_columns(opened.columns)
+    base = reading.file(name, opened.unit)
+    if shape is not None:
+        yield from shaped_records(opened.read(reading, base), shape, split, reading)
+        tell_unread(opened.columns, SHAPES[shape].read, reading, printable(name))
+    elif clicks is not None:
+        rows = opened.read(reading, base)
+        yield from click_records(rows, clicks, split, reading, printable(name))
+        tell_unread(opened.columns, clicks.read, reading, printable(name))
+    else:
+        roles, grade = settled_roles(opened, printable(name), reading, config)
+        yield from records_of(opened.read(reading, base), roles, split, reading, grade)

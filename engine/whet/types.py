@@ -114,12 +114,14 @@ class Positives:
 
     CSR over query rows: query q's positives are `doc_rows_P[offsets_Q1[q]:offsets_Q1[q + 1]]`,
     ascending. `group_of_N` numbers documents of equal normalised text alike, so that a positive's
-    duplicates count as it.
+    duplicates count as it. `own_Q` is the group of the documents that repeat a query's own text, -1
+    where there are none: they are no positives, and no negatives of it either.
     """
 
     offsets_Q1: np.ndarray
     doc_rows_P: np.ndarray
     group_of_N: np.ndarray
+    own_Q: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets_Q1) - 1
@@ -135,7 +137,12 @@ class Positives:
             np.int64
         )
         rows = np.concatenate(parts) if parts else np.empty(0, np.int64)
-        return Positives(offsets_Q1, rows.astype(np.int64), self.group_of_N)
+        own_Q = None if self.own_Q is None else self.own_Q[query_rows]
+        return Positives(offsets_Q1, rows.astype(np.int64), self.group_of_N, own_Q)
+
+    def own_of(self, query_row: int) -> int:
+        """The group of the documents that repeat one query's text, -1 where there are none."""
+        return -1 if self.own_Q is None else int(self.own_Q[query_row])
 
 
 @dataclass(frozen=True)

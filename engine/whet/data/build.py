@@ -25,6 +25,7 @@ import numpy as np
 from whet.data.blocks import JUDGMENTS, BlockWriter
 from whet.data.findings import Findings, excerpt
 from whet.data.judgments import resolve
+from whet.data.own import same_text
 from whet.data.readers.records import Judgment, Reading, Source, Text
 from whet.data.table import TableWriter, TextTable, keep_groups, repeated_rows, save_array
 from whet.errors import CheckpointError, DataError, EnvironmentRefused
@@ -35,6 +36,7 @@ from whet.storage.disk import disk_errors_name
 from whet.types import Qrels
 
 READER_VERSION = "3"  # raise it whenever the same files would be read differently
+OWN = "own.npy"  # for each query the first document of the same text
 _STALE_S = 24 * 3600.0
 
 
@@ -92,6 +94,7 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
         raise DataError(f"{error}{_what_explains_it(reading.findings)}") from error
     corpus = _settle(spools, "corpus", source=source, reading=reading)
     queries = _settle(spools, "queries", source=source, reading=reading)
+    save_array(folder / OWN, same_text(keep_groups(queries), keep_groups(corpus)))
     if not len(corpus):
         reading.findings.refuse(source.root.name)
         raise DataError(
@@ -174,7 +177,6 @@ def _settle(spools: _Spools, name: str, *, source: Source, reading: Reading) -> 
         for path in spools.folder.glob(f"{name}.*"):
             path.rename(spools.home / path.name)
         table = TextTable(final)
-    keep_groups(table)
     return table
 
 

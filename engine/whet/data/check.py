@@ -13,6 +13,7 @@ import numpy as np
 
 from whet.data.findings import Findings, excerpt
 from whet.data.load import Dataset, load_dataset
+from whet.data.own import own_documents
 from whet.data.table import TextTable
 from whet.printable import printable
 from whet.types import Qrels
@@ -78,6 +79,7 @@ def check_dataset(path: str, *, cache_dir: Path | None = None, **options: Any) -
     data = load_dataset(path, **{**options, "on_problem": "drop"}, cache_dir=cache_dir)
     findings = Findings.from_dict(data.findings.to_dict())
     _find_leaks(data, findings)
+    _find_own(data, findings)
     return Check(
         dataset=data,
         findings=findings,
@@ -150,6 +152,15 @@ def _find_leaks(data: Dataset, findings: Findings) -> None:
             text = excerpt(data.queries.text(int(leaked[0])))
             findings.add("query in train and in another split", f"split {name}", text)
             findings.more("query in train and in another split", len(leaked) - 1)
+
+
+def _find_own(data: Dataset, findings: Findings) -> None:
+    """Queries that are documents themselves, split by split."""
+    for name, qrels in data.splits.items():
+        own = int((own_documents(data.queries, data.corpus, qrels) >= 0).sum())
+        if own:
+            what = f"{own:,} queries are documents of the same id and text"
+            findings.add("query that is a document", f"split {name}", what)
 
 
 def _table_line(name: str, counts: TableCounts) -> str:

@@ -56,6 +56,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "column without a name": ("note", "Give it a name to read it."),
     "clicks as judgments": ("note", "Judge by hand where it matters: whet label."),
     "file not read": ("note", "Move it elsewhere, or give it a format that is read."),
+    "query that is a document": ("note", "A query's own document is left out of its ranking."),
     "query without a relevant document": ("note", "It is not trained on and scores 0."),
 }
 # what only `whet check` tells: nothing is guessed or lost by it

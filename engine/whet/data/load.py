@@ -15,7 +15,7 @@ import numpy as np
 
 from whet.config import DataConfig
 from whet.config.given import configured
-from whet.data.build import converted
+from whet.data.build import OWN, converted
 from whet.data.findings import Findings
 from whet.data.readers.detect import find_source
 from whet.data.readers.records import Source
@@ -43,6 +43,7 @@ class Dataset:
     splits: dict[str, Qrels]
     digest: str
     findings: Findings
+    own_Q: np.ndarray  # for each query the first document of the same text, -1 where there is none
 
     def split(self, name: str) -> Qrels:
         """The judgments of a split. DataError that lists the splits there are, if it is not among
@@ -127,6 +128,7 @@ def read_dataset(config: DataConfig, *, cache_dir: Path | None = None) -> Datase
         splits=splits,
         digest=_digest(corpus, queries, splits),
         findings=findings,
+        own_Q=np.load(folder / OWN, mmap_mode="r"),
     )
 
 

@@ -11,11 +11,14 @@ from whet.data.table import TextTable
 from whet.types import Positives, Qrels
 
 
-def positives_of(qrels: Qrels, queries: TextTable, corpus: TextTable) -> Positives:
+def positives_of(
+    qrels: Qrels, queries: TextTable, corpus: TextTable, own_Q: np.ndarray | None = None
+) -> Positives:
     """The relevant (at least 1) documents of every row of the query table, as CSR, ascending within
     a query.
 
     Queries of equal normalised text share their positives: what answers one answers the other.
+    `own_Q` is each query's own text as a document (Dataset.own_Q), which is no negative of it.
     """
     relevant = qrels.relevant()
     group_of_Q = np.asarray(queries.group_of_N())
@@ -28,4 +31,6 @@ def positives_of(qrels: Qrels, queries: TextTable, corpus: TextTable) -> Positiv
     # position p of query q reads entry p - offsets[q] of its group's run
     shift_Q = start_of_group[group_of_Q] - offsets_Q1[:-1]
     doc_rows_P = pairs_P2[np.arange(offsets_Q1[-1]) + np.repeat(shift_Q, count_Q), 1]
-    return Positives(offsets_Q1, doc_rows_P.astype(np.int64), np.asarray(corpus.group_of_N()))
+    own_Q = None if own_Q is None or (own_Q < 0).all() else np.asarray(own_Q)
+    group_of_N = np.asarray(corpus.group_of_N())
+    return Positives(offsets_Q1, doc_rows_P.astype(np.int64), group_of_N, own_Q)

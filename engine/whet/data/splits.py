@@ -6,6 +6,7 @@ import numpy as np
 
 from whet.config import FitConfig
 from whet.data.load import Dataset
+from whet.data.readers.rows.kinds import split_name
 from whet.data.table import TextTable
 from whet.data.text import hash64, normalise
 from whet.errors import DataError
@@ -57,8 +58,12 @@ MOST_HELD_OUT = 1_000
 
 
 def eval_split_name(dataset: Dataset) -> str | None:
-    """test where there is one, else dev, else None."""
-    return next((name for name in ("test", "dev") if name in dataset.splits), None)
+    """test where there is one, else dev (or validation, val, ...), else None."""
+    for wanted in ("test", "dev"):
+        for name in dataset.splits:
+            if split_name(name) == wanted:
+                return name
+    return None
 
 
 def hold_out(qrels: Qrels, queries: TextTable) -> tuple[Qrels, Qrels]:

@@ -114,10 +114,12 @@ class TextTable:
         if kept.exists():
             groups_N: np.ndarray = np.load(kept, mmap_mode="r")
             return groups_N
+        return groups_of(self.text_hashes())
+
+    def text_hashes(self) -> np.ndarray:
+        """The hash of each normalised text, uint64 [N]."""
         hashes = [hash64(map(normalise, texts)) for _, texts in self.blocks()]
-        hash_N = np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
-        _, first, inverse_N = np.unique(hash_N, return_index=True, return_inverse=True)
-        return first.astype(np.int64)[inverse_N]
+        return np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
 
     def _one(self, column: int, row: int) -> str:
         if not 0 <= row < len(self):
@@ -207,9 +209,19 @@ def write_table(path: Path, rows: Iterable[tuple[str, str]]) -> TextTable:
     return writer.close()
 
 
-def keep_groups(table: TextTable) -> None:
-    """Write `group_of_N` beside the table, from where it is read from then on."""
-    save_array(_beside(table.path, "groups.npy"), table.group_of_N())
+def groups_of(hash_N: np.ndarray) -> np.ndarray:
+    """For each row the first row of the same hash, int64 [N]."""
+    _, first, inverse_N = np.unique(hash_N, return_index=True, return_inverse=True)
+    return first.astype(np.int64)[inverse_N]
+
+
+def keep_groups(table: TextTable) -> np.ndarray:
+    """Write `group_of_N` beside the table, from where it is read from then on. Returns the hashes of
+    the texts that it was made from, uint64 [N].
+    """
+    hash_N = table.text_hashes()
+    save_array(_beside(table.path, "groups.npy"), groups_of(hash_N))
+    return hash_N
 
 
 def repeated_rows(table: TextTable) -> np.ndarray:

@@ -12,12 +12,13 @@ import numpy as np
 
 from whet.config import EncodeConfig, EvaluateConfig
 from whet.data.load import Dataset
+from whet.data.own import own_documents
 from whet.encoding.corpus import Pace, embed
 from whet.errors import DataError
 from whet.evaluation.hybrid import HybridSearch
 from whet.evaluation.lexical import corpus_words
 from whet.evaluation.measures import Scores, check_measures, score
-from whet.evaluation.retrieval import Search, retrieve, run_of
+from whet.evaluation.retrieval import Search, retrieve, run_of, without_own
 from whet.evaluation.trec import Judgments, Run
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
@@ -39,6 +40,7 @@ def evaluate_run(
     config: EvaluateConfig,
     *,
     ignore_identical_ids: bool = False,
+    own_Q: np.ndarray | None = None,
     search: Search | None = None,
 ) -> Evaluation:
     """Retrieve `config.depth` documents for every query and score them with `config.measures`.
@@ -48,7 +50,12 @@ def evaluate_run(
     """
     measures = check_measures(config.measures, config.depth)
     scores_QK, rows_QK = retrieve(
-        queries, corpus, config.depth, ignore_identical_ids=ignore_identical_ids, search=search
+        queries,
+        corpus,
+        config.depth,
+        ignore_identical_ids=ignore_identical_ids,
+        own_Q=own_Q,
+        search=search,
     )
     run = run_of(scores_QK, rows_QK, queries.ids, corpus.ids)
     return Evaluation(run, score(run, judgments, measures))
@@ -95,13 +102,24 @@ def judge(
         texts = data.queries.texts(qrels.query_rows)
         search = HybridSearch(texts, corpus_words(data.corpus), encoder.words)
     judgments = judgments_of(qrels, data.queries.ids, data.corpus.ids)
-    return evaluate_run(queries, corpus, judgments, config, search=search)
+    own_Q = _own(data, qrels)
+    return evaluate_run(queries, corpus, judgments, config, own_Q=own_Q, search=search)
+
+
+def _own(data: Dataset, qrels: Qrels) -> np.ndarray | None:
+    """Each judged query's own document; None where no query is a document."""
+    own_Q = own_documents(data.queries, data.corpus, qrels)
+    return None if (own_Q < 0).all() else own_Q
 
 
 def judge_words(data: Dataset, qrels: Qrels, config: EvaluateConfig) -> Evaluation:
     """The same by BM25, which has no vectors."""
     measures = check_measures(config.measures, config.depth)
     queries, documents, asked = data.queries, data.corpus, qrels.query_rows
-    hits = corpus_words(documents).best(queries.texts(asked), config.depth)
+    own_Q = _own(data, qrels)
+    depth = config.depth if own_Q is None else config.depth + 1
+    hits = corpus_words(documents).best(queries.texts(asked), depth)
+    if own_Q is not None:
+        hits = without_own(*hits, own_Q, config.depth)
     run = run_of(*hits, queries.ids_of(asked), documents.ids)
     return Evaluation(run, score(run, judgments_of(qrels, queries.ids, documents.ids), measures))

@@ -22,6 +22,7 @@ def retrieve(
     depth: int,
     *,
     ignore_identical_ids: bool = False,
+    own_Q: np.ndarray | None = None,
     search: Search | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The `depth` best documents of each query by inner product, best first.
@@ -29,20 +30,23 @@ def retrieve(
     Returns scores_QK (float32) and rows_QK (int64) of the corpus, K = min(depth, N), ties by row;
     where a backend returns fewer, rows are -1 and scores NaN.
     `ignore_identical_ids` (BEIR's name) leaves out the document whose id is the query's own, for
-    data where queries are documents too; else it is a document like any other. `search(query_QD,
+    data where queries are documents too; `own_Q` names that document's row for each query, -1 for
+    none (whet.data.own). Else it is a document like any other. `search(query_QD,
     corpus_ND, k)` defaults to the exact `whet.mining.search.search`. Raises ConfigError for a depth
     below 1, DataError for an empty side or dimensions that differ.
     """
     _check(queries, corpus, depth)
-    wanted = depth + 1 if ignore_identical_ids else depth
+    if ignore_identical_ids:
+        own_Q = _own_rows(queries.ids, corpus.ids)
+    wanted = depth if own_Q is None else depth + 1
     k = min(wanted, len(corpus))
     if search is None or isinstance(corpus, CorpusShard):
         scores_QK, rows_QK = _exact_search()(queries, corpus, k)
     else:
         scores_QK, rows_QK = search(queries.vectors, corpus.vectors, k)
-    if ignore_identical_ids:
-        return _without_own(scores_QK, rows_QK, _own_rows(queries.ids, corpus.ids), depth)
-    return scores_QK, rows_QK
+    if own_Q is None:
+        return scores_QK, rows_QK
+    return without_own(scores_QK, rows_QK, own_Q, depth)
 
 
 def run_of(
@@ -98,7 +102,7 @@ def _own_rows(query_ids: Sequence[str], doc_ids: Sequence[str]) -> np.ndarray:
     return np.array([own[query_id] for query_id in query_ids], np.int64)
 
 
-def _without_own(
+def without_own(
     scores_QK: np.ndarray, rows_QK: np.ndarray, own_Q: np.ndarray, depth: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Move each query's own document, if found, to the end as padding; keep the first `depth`

@@ -72,7 +72,8 @@ def chosen_rows(candidate_LC: np.ndarray, always: np.ndarray, limit: int) -> np.
 def positives_within(positives: Positives, rows_S: np.ndarray) -> Positives:
     """The table over the chosen documents alone, renumbered; all positives must be among them."""
     doc_rows_P = np.searchsorted(rows_S, positives.doc_rows_P)
-    return Positives(positives.offsets_Q1, doc_rows_P, np.asarray(positives.group_of_N[rows_S]))
+    group_of_S = np.asarray(positives.group_of_N[rows_S])
+    return Positives(positives.offsets_Q1, doc_rows_P, group_of_S, positives.own_Q)
 
 
 def mine_part(

@@ -184,13 +184,14 @@ def thresholds(score_R: np.ndarray, policy: MiningConfig) -> tuple[np.ndarray, n
 
 
 def exclusions(positives: Positives) -> Exclude:
-    """Each query's positives and all documents whose text equals one of theirs (group_of_N).
+    """Each query's positives and all documents whose text equals one of theirs (group_of_N), or the
+    query's own.
 
     >>> same_text = np.array([0, 1, 0, 2])  # documents 0 and 2 have one text
     >>> exclusions(Positives(np.array([0, 1]), np.array([2]), same_text)).rows_E
     array([0, 2])
     """
-    group_P = np.asarray(positives.group_of_N[positives.doc_rows_P])
+    query_P, group_P = _never_negative(positives)
     wanted = np.unique(group_P)
     members, groups = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     # In slices: `isin` over all documents at once would take several times their memory.
@@ -208,7 +209,17 @@ def exclusions(positives: Positives) -> Exclude:
     before_P = np.cumsum(size_P) - size_P
     # All those ranges, one after another.
     rows_E = member_M[np.arange(size_P.sum()) + np.repeat(starts_P - before_P, size_P)]
-    return _distinct(np.repeat(positive_queries(positives), size_P), rows_E, positives)
+    return _distinct(np.repeat(query_P, size_P), rows_E, positives)
+
+
+def _never_negative(positives: Positives) -> tuple[np.ndarray, np.ndarray]:
+    """Queries and groups of documents that are no negatives of them: positives, then own texts."""
+    query_P = positive_queries(positives)
+    group_P = np.asarray(positives.group_of_N[positives.doc_rows_P])
+    if positives.own_Q is None:
+        return query_P, group_P
+    own = np.flatnonzero(positives.own_Q >= 0)
+    return np.append(query_P, own), np.append(group_P, positives.own_Q[own])
 
 
 def _distinct(query_E: np.ndarray, rows_E: np.ndarray, positives: Positives) -> Exclude:

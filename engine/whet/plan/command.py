@@ -27,7 +27,7 @@ def plan_command(config: FitConfig) -> int:
     check_fit(config)
     tell_remarks(data)
     train, judged = splits_of(data, config)
-    split = Split(train, judged, positives_of(train, data.queries, data.corpus))
+    split = Split(train, judged, positives_of(train, data.queries, data.corpus, data.own_Q))
     encoder = Encoder.load(config.model)
     plan = make_plan(data, split, encoder, config, load_s=time.monotonic() - start)
     kept = keep_plan(plan, config, data.digest)

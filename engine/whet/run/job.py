@@ -57,7 +57,7 @@ def open_job(config: FitConfig, folder: Path) -> Job:
 def job_with_data(config: FitConfig, folder: Path, data: Dataset) -> Job:
     """The same with the data at hand."""
     train, judged = splits_of(data, config)
-    positives = positives_of(train, data.queries, data.corpus)
+    positives = positives_of(train, data.queries, data.corpus, data.own_Q)
     pace = Pace(is_deterministic(config))
     return Job(config, folder, data, train, learned_of(train, config), judged, positives, pace)
 

@@ -49,7 +49,7 @@ def _mine(config: MineConfig, data: Dataset, train: Qrels) -> None:
     from whet.mining.rows import mine_with
     from whet.model.encoder import Encoder, weights_unchanged
 
-    positives = positives_of(train, data.queries, data.corpus)
+    positives = positives_of(train, data.queries, data.corpus, data.own_Q)
     encoder = Encoder.load(config.model)
     with weights_unchanged():
         facts = facts_of("mine", config, data.digest, encoder.fingerprint())

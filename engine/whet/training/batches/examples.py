@@ -44,7 +44,8 @@ class Batch:
 def known_positives(
     positives: Positives, query_rows_B: np.ndarray, candidate_groups_C: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The candidates that are known positives of each query, or duplicates of one.
+    """The candidates that are known positives of each query, or duplicates of one or of the query
+    itself.
 
     CSR: offsets [B + 1] and candidate numbers [M]. `candidate_groups_C` are ascending group
     numbers; they may come from any number of devices.
@@ -53,7 +54,7 @@ def known_positives(
     >>> known_positives(positives, np.array([0]), np.array([0, 2]))  # candidate 0 has that text
     (array([0, 1]), array([0]))
     """
-    groups = [positives.group_of_N[positives.of(int(row))] for row in query_rows_B]
+    groups = [_no_negatives(positives, int(row)) for row in query_rows_B]
     row_X = np.repeat(np.arange(len(groups)), [len(part) for part in groups])
     group_X = np.concatenate(groups) if groups else np.empty(0, np.int64)
     column_X = np.minimum(
@@ -62,6 +63,13 @@ def known_positives(
     hit_X = candidate_groups_C[column_X] == group_X
     offsets_B1 = np.searchsorted(row_X[hit_X], np.arange(len(groups) + 1))
     return offsets_B1, column_X[hit_X]
+
+
+def _no_negatives(positives: Positives, query_row: int) -> np.ndarray:
+    """The groups of a query's positives, and that of its own text."""
+    groups: np.ndarray = positives.group_of_N[positives.of(query_row)]
+    own = positives.own_of(query_row)
+    return groups if own < 0 or own in groups else np.append(groups, own)
 
 
 def _judged_negatives(qrels: Qrels, query_rows_P: np.ndarray) -> np.ndarray:

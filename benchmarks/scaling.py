@@ -38,7 +38,6 @@ class Constant:
 
 CONSTANTS = {
     "bf16_flops": Constant(790e12, "FLOP/s", "assumed for an H200 (data sheet: 989)"),
-    "fp32_flops": Constant(60e12, "FLOP/s", "data sheet of an H200: 67, CUDA cores"),
     "int8_ops": Constant(1580e12, "op/s", "data sheet: twice bf16"),
     "hbm_bytes_s": Constant(4.3e12, "B/s", "assumed for an H200 (data sheet: 4.8)"),
     "link_bytes_s": Constant(50e9, "B/s a GPU", "data sheet: 400 Gbit/s InfiniBand a GPU"),
@@ -51,6 +50,7 @@ CONSTANTS = {
         0.40, "of bf16", "assumed; 0.7 to 0.8 of sgemm is measured on 2 cores"
     ),
     "train_share": Constant(0.35, "of bf16", "assumed; 0.6 to 0.7 of sgemm is measured on 2 cores"),
+    "loss_share": Constant(0.60, "of bf16", "assumed; the machine code's bound is 0.77"),
     "search_share": Constant(
         0.65, "of int8", "assumed; on 2 cores it takes half of sgemm's time (README)"
     ),
@@ -167,7 +167,8 @@ def step_s(gpus: int, batch: int, job: Job, *, loss_divided: bool = False) -> di
     own_tokens = texts * job.tokens / gpus
     compute = 6 * job.weights * own_tokens / (rate("bf16_flops") * rate("train_share"))
     slowest = longest(texts, gpus, job) - 1
-    loss = 6 * batch * (job.texts_a_pair - 1) * batch * job.dimension / rate("fp32_flops")
+    flops = 6 * batch * (job.texts_a_pair - 1) * batch * job.dimension
+    loss = flops / (rate("bf16_flops") * rate("loss_share"))
     share = (gpus - 1) / gpus
     hops = 2 * np.ceil(np.log2(gpus)) * rate("hop_s")
     return {

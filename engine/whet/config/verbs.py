@@ -165,6 +165,7 @@ class CheckConfig:
     """Whether data can be used, and what is wrong with them if not."""
 
     data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)  # its tokenizer counts what is cut
 
 
 @dataclass

@@ -44,6 +44,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "warning",
         "It can be checked and encoded; training and evaluation need judgments.",
     ),
+    "documents that are cut": (
+        "warning",
+        "Cut them into passages, or raise model.max_length where the model can read more.",
+    ),
     "query in train and in another split": ("warning", "Take it out of train: the score flatters."),
     "positive also given as negative": ("warning", "Kept as positive."),
     "repeated judgment": ("note", "Counted once."),

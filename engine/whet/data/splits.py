@@ -9,7 +9,7 @@ from whet.data.load import Dataset
 from whet.data.readers.rows.kinds import split_name
 from whet.data.table import TextTable
 from whet.data.text import hash64, normalise
-from whet.errors import DataError
+from whet.errors import ConfigError, DataError
 from whet.progress import say
 from whet.types import Qrels
 
@@ -45,13 +45,41 @@ def splits_of(data: Dataset, config: FitConfig) -> tuple[Qrels, Qrels]:
 
 
 def check_splits(data: Dataset, config: FitConfig) -> None:
-    """Refuse what `splits_of` refuses, and say nothing."""
+    """Raise what `splits_of` would, before any work, and say nothing."""
     train = training_qrels(data, config.data.train_split)
-    name = config.data.eval_split or eval_split_name(data)
-    if name is None:
+    refuse_nothing_to_learn(train, data, config)
+    if config.data.eval_split is not None:
+        data.split(config.data.eval_split)
+    elif eval_split_name(data) is None:
         hold_out(train, data.queries)
-    else:
-        data.split(name)
+
+
+def refuse_nothing_to_learn(train: Qrels, data: Dataset, config: FitConfig) -> None:
+    """ConfigError for steps of one pair without negatives, DataError for documents that all answer
+    every query: a step's loss is 0 there, and no weight moves.
+    """
+    judged_not = bool(len(train.only(train.relevance_M < 1)))
+    mined = config.mining.num_negatives > 0
+    if config.trainer.batch_size == 1 and not mined and not judged_not:
+        raise ConfigError(
+            "trainer.batch_size=1 without negatives: a step has one document and nothing to tell "
+            "it from. Raise trainer.batch_size, or mining.num_negatives."
+        )
+    group_of_N = np.asarray(data.corpus.group_of_N())
+    relevant = train.relevant()
+    others = group_of_N if mined else group_of_N[train.doc_rows_M]
+    candidates = np.unique(others)
+    pairs_P2 = np.stack([relevant.query_rows_M, group_of_N[relevant.doc_rows_M]], axis=1)
+    own_Q = np.asarray(data.own_Q)
+    queries = relevant.query_rows[np.isin(own_Q[relevant.query_rows], candidates)]
+    pairs_P2 = np.concatenate([pairs_P2, np.stack([queries, own_Q[queries]], axis=1)])
+    counts = np.bincount(np.unique(pairs_P2, axis=0)[:, 0])
+    if counts[relevant.query_rows].min() >= len(candidates):
+        size = f"{len(candidates):,} different document{'s' if len(candidates) > 1 else ''}"
+        raise DataError(
+            f"{data.path}: {size} to learn from, relevant to every query: there is nothing to tell "
+            "them from. Add documents that are not relevant."
+        )
 
 
 MOST_HELD_OUT = 1_000

@@ -216,8 +216,8 @@ def groups_of(hash_N: np.ndarray) -> np.ndarray:
 
 
 def keep_groups(table: TextTable) -> np.ndarray:
-    """Write `group_of_N` beside the table, from where it is read from then on. Returns the hashes of
-    the texts that it was made from, uint64 [N].
+    """Write `group_of_N` beside the table, from where it is read from then on. Returns the hashes
+    of the texts that it was made from, uint64 [N].
     """
     hash_N = table.text_hashes()
     save_array(_beside(table.path, "groups.npy"), groups_of(hash_N))

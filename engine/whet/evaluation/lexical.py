@@ -5,8 +5,10 @@ Shape suffixes: Q queries, N documents, K documents per query.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,13 +17,20 @@ from whet.errors import EnvironmentRefused
 from whet.version import install_line
 
 WORD = r"(?u)\b\w+\b"  # as Lucene, words of one letter too
+# Scripts that put no space between words: kana, Han, Thai, Lao, Burmese, Khmer
+UNSPACED = re.compile(
+    "[\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d"
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\U00020000-\U0003ffff]+"
+)
 K1, B = 0.9, 0.4  # Anserini's, used for BEIR (Kamalloo et al., arXiv 2306.07471)
 
 
 class Words:
     """The words of a corpus, to be searched by BM25. Usable from any thread.
 
-    Lucene's formula, English stop words and Porter2 stems, by bm25s (Lù, arXiv 2407.03618).
+    Lucene's formula, English stop words and Porter2 stems, by bm25s (Lù, arXiv 2407.03618). In
+    scripts without spaces each two neighbouring characters are a word, as Lucene's CJK analysis has
+    it.
     """
 
     def __init__(self, documents: Sequence[str]) -> None:
@@ -88,12 +97,24 @@ def corpus_words(corpus: TextTable) -> Words:
     return Words(corpus.texts(np.arange(len(corpus))))
 
 
+def _pairs(run: re.Match[str]) -> str:
+    """A run of a script without spaces as words: each two neighbours; marks count for nothing.
+
+    >>> UNSPACED.sub(_pairs, "GPU\u5185\u5b58\u6e05, ok") == "GPU \u5185\u5b58 \u5b58\u6e05 , ok"
+    True
+    """
+    letters = [character for character in run[0] if character.isalnum()]
+    if len(letters) < 2:
+        return f" {''.join(letters)} "
+    return f" {' '.join(map(''.join, pairwise(letters)))} "
+
+
 def _stems(texts: Sequence[str]) -> list[list[str]]:
     import bm25s
     import Stemmer
 
     stems: list[list[str]] = bm25s.tokenize(
-        list(texts),
+        [UNSPACED.sub(_pairs, text) for text in texts],
         stopwords="en",
         stemmer=Stemmer.Stemmer("english"),  # one per call: it keeps what it met, for one thread
         token_pattern=WORD,

@@ -16,6 +16,7 @@ from whet.config import (
 from whet.config.ranges import check_options
 from whet.data.load import Dataset, open_dataset
 from whet.data.splits import eval_qrels
+from whet.encoding.lengths import tell_cut_documents
 from whet.evaluation.comparison import Comparison
 from whet.evaluation.measures import check_measures
 from whet.model.folder import find_folder
@@ -53,6 +54,7 @@ def evaluate_job(config: EvalConfig) -> tuple[Path, Evaluation | Comparison]:
     check_options(config)
     check_measures(config.evaluate.measures, config.evaluate.depth)
     data = open_dataset(config.data)
+    tell_cut_documents(data, config.model)
     check_data(config.claim, data)
     qrels = eval_qrels(data, config.data.eval_split)
     check_device(config.encode)

@@ -17,7 +17,8 @@ from whet.config import FitConfig
 from whet.config.recorded import deciding
 from whet.data.load import Dataset, read_dataset, tell_remarks
 from whet.data.splits import check_splits
-from whet.errors import CheckpointError
+from whet.encoding.lengths import tell_cut_documents
+from whet.errors import CheckpointError, DataError
 from whet.evaluation.comparison import Comparison
 from whet.evaluation.judge import Evaluation, judge
 from whet.evaluation.results import write_comparison, write_judged
@@ -82,6 +83,7 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None, data: Dataset | N
         from_leader(lambda: check_splits(opened, config))
         if config.resume is not None:
             from_leader(lambda: check_resume(Path(str(config.resume)), config, opened))
+        from_leader(lambda: tell_cut_documents(opened, config.model))
         encoder = _base_model(config)
         folder = from_leader(lambda: _folder_for(config, opened))
         with locked(folder) if world().leader else nullcontext():
@@ -245,6 +247,11 @@ def _first_negatives(job: Job, encoder: Encoder, refresher: Refresher) -> Negati
         say(f"Negatives are mined for the {read:,} of {known:,} queries that the steps read.")
     mined = refresher.first(encoder)
     say(str(mined.report))
+    if job.config.trainer.batch_size == 1 and not mined.negatives.found_R.any():
+        raise DataError(
+            "mining found no negative, and trainer.batch_size=1 leaves a step none: there is "
+            "nothing to learn from. Raise trainer.batch_size, or lower mining.relative_margin."
+        )
     return mined.negatives
 
 

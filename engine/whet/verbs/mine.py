@@ -10,6 +10,7 @@ from whet.config import (
 from whet.config.ranges import check_options
 from whet.data.load import Dataset, open_dataset
 from whet.data.splits import training_qrels
+from whet.encoding.lengths import tell_cut_documents
 from whet.mining.exports import check_formats, export_negatives
 from whet.mining.policy import check_policy
 from whet.progress import say
@@ -34,6 +35,7 @@ def mine_command(config: MineConfig) -> None:
     check_mining(config.mining)
     check_formats(config.formats)
     data = open_dataset(config.data)
+    tell_cut_documents(data, config.model)
     train = training_qrels(data, config.data.train_split)
     check_encoder(config.model, config.encode)
     check_rescorer(config.mining)

@@ -28,8 +28,10 @@ _HEADER = {
     *("document-id", "document_id", "score", "relevance", "rel", "label", "grade", "judgment"),
 }
 _QUERY_IDS = ("query-id", "query_id", "qid", "queryid", "query", "topic")
-_DOC_IDS = ("corpus-id", "corpus_id", "doc-id", "doc_id", "docid", "docno", "document-id", "pid")
-_DOC_IDS += ("document_id", "corpusid", "did", "doc")
+_DOC_IDS = (
+    *("corpus-id", "corpus_id", "doc-id", "doc_id", "docid", "docno", "document-id", "pid"),
+    *("document_id", "corpusid", "did", "doc"),
+)
 _GRADES = ("score", "relevance", "rel", "label", "grade", "judgment")
 _CORPUS = re.compile(r"(corpus|collection|documents|docs|passages)$", re.IGNORECASE)
 _QUERIES = re.compile(r"(queries|topics)([-_.][\w.-]+)?$", re.IGNORECASE)

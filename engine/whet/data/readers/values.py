@@ -10,10 +10,14 @@ from whet.data.findings import excerpt
 from whet.data.readers.records import Judgment, Reading, Text
 from whet.data.text import id_of
 
-ID_NAMES = ("_id", "id", "docid", "doc_id", "document_id", "pid", "qid", "query_id")
-ID_NAMES += ("corpus-id", "corpus_id", "query-id", "docno", "doc-id", "document-id")
-TEXT_NAMES = ("text", "contents", "content", "document_text", "passage", "body")
-TEXT_NAMES += ("query", "question", "query_text")
+ID_NAMES = (
+    *("_id", "id", "docid", "doc_id", "document_id", "pid", "qid", "query_id"),
+    *("corpus-id", "corpus_id", "query-id", "docno", "doc-id", "document-id"),
+)
+TEXT_NAMES = (
+    *("text", "contents", "content", "document_text", "passage", "body"),
+    *("query", "question", "query_text"),
+)
 _WHOLE = re.compile(r"-?[0-9]{1,10}(\.0{1,10})?")
 
 

@@ -21,8 +21,10 @@ ENDINGS = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow")
 SET = "JSON set"  # one object that holds queries and documents by their ids
 _SPLITS = {"validation": "dev", "valid": "dev", "val": "dev", "eval": "dev", "training": "train"}
 _SHARD = re.compile(r"[-_.]\d+([-_.]of[-_.]\d+)?$")
-_NOT_DATA = ("dataset_info", "state.json", "config.json", "croissant", "metadata.json")
-_NOT_DATA += ("merlin_metadata.json", "package.json", "datapackage.json", "dataset_dict.json")
+_NOT_DATA = (
+    *("dataset_info", "dataset_dict.json", "state.json", "config.json", "croissant"),
+    *("metadata.json", "merlin_metadata.json", "package.json", "datapackage.json"),
+)
 
 
 def split_name(name: str) -> str:

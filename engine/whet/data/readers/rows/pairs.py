@@ -153,9 +153,9 @@ def _texts_in(
         value = row.get(name)
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, dict) and "text" in text:
-                text = text_of(text, "text", reading, place)
-                if text is not None:
-                    yield text
+                inner = text_of(text, "text", reading, place)
+                if inner is not None:
+                    yield inner
             elif text is not None and reading.usable(text, place, repr(name)):
                 yield text
 

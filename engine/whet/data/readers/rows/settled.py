@@ -10,7 +10,8 @@ from whet.data.readers.records import Reading
 from whet.data.readers.rows.columns import Roles, is_teacher, roles_of, spelled, tell_unread
 from whet.data.readers.rows.delimited import NUMBERED
 from whet.data.readers.rows.opened import Opened
-from whet.data.readers.rows.pairs import Grade, grade_from, label_fault, whole_number
+from whet.data.readers.rows.pairs import Grade, grade_from, label_fault
+from whet.data.readers.values import whole_number
 from whet.errors import DataError
 
 _LOOKED_AT = 50  # rows

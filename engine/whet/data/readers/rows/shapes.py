@@ -78,7 +78,8 @@ def _words_of(conversation: Any) -> object:
     if not isinstance(conversation, list):
         return conversation
     turns = [turn.get("content") if isinstance(turn, dict) else turn for turn in conversation]
-    return "\n".join(turns) if all(isinstance(turn, str) for turn in turns) else turns
+    words = [turn for turn in turns if isinstance(turn, str)]
+    return "\n".join(words) if len(words) == len(turns) else turns
 
 
 def _marco_row(row: dict[str, Any], split: str, reading: Reading, place: int) -> Iterator[Record]:

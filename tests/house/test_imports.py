@@ -30,6 +30,9 @@ INSTALLED_AS = {
     "triton": "torch",  # its CUDA builds bring it
     "llama_cpp": "llama-cpp-python",
     "pynvml": "nvidia-ml-py",
+    "docx": "python-docx",
+    "html_text": "html-text",
+    "ir_datasets": "ir-datasets",
 }
 WITH_TORCH = {"triton"}  # comes with torch where there is a GPU, and is imported only there
 IF_THERE = {"llama-cpp-python"}  # whet export tries GGUF files with it where it is installed

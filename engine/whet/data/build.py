@@ -25,7 +25,7 @@ import numpy as np
 from whet.data.blocks import JUDGMENTS, BlockWriter
 from whet.data.findings import Findings, excerpt
 from whet.data.judgments import resolve
-from whet.data.own import same_text
+from whet.data.positives import same_text
 from whet.data.readers.records import Judgment, Reading, Source, Text
 from whet.data.table import TableWriter, TextTable, keep_groups, repeated_rows, save_array
 from whet.errors import CheckpointError, DataError, EnvironmentRefused
@@ -91,7 +91,8 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
     try:
         spools.fill(source, reading)
     except DataError as error:
-        raise DataError(f"{error}{_what_explains_it(reading.findings)}") from error
+        error.args = (f"{error}{_what_explains_it(reading.findings)}",)
+        raise
     corpus = _settle(spools, "corpus", source=source, reading=reading)
     queries = _settle(spools, "queries", source=source, reading=reading)
     save_array(folder / OWN, same_text(keep_groups(queries), keep_groups(corpus)))

@@ -13,7 +13,7 @@ import numpy as np
 
 from whet.data.findings import Findings, excerpt
 from whet.data.load import Dataset, load_dataset
-from whet.data.own import own_documents
+from whet.data.positives import own_documents
 from whet.data.table import TextTable
 from whet.printable import printable
 from whet.types import Qrels

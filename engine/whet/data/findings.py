@@ -9,6 +9,7 @@ from typing import Any
 
 from whet.errors import DataError
 from whet.printable import printable
+from whet.version import install_line
 
 SHOWN_OF_A_KIND = 5
 _DROP = "or pass data.on_problem=drop."
@@ -28,6 +29,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "empty text": ("problem", f"Fill the text in or take the row out, {_DROP}"),
     "text that is not a string": ("problem", f"Write the text as a string, {_DROP}"),
     "text with NUL or lone surrogate": ("problem", f"Take the character out, {_DROP}"),
+    "document that cannot be read": ("problem", f"Save it as text, {_DROP}"),
     "bad judgment": ("problem", f"Write query id, document id and a whole number, {_DROP}"),
     "bad relevance": ("problem", f"Write a whole number, 0 for not relevant, {_DROP}"),
     "unknown document": ("problem", "Fix the id, or pass data.on_problem=drop."),
@@ -51,7 +53,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "query in train and in another split": ("warning", "Take it out of train: the score flatters."),
     "positive also given as negative": ("warning", "Kept as positive."),
     "repeated judgment": ("note", "Counted once."),
-    "document not read": ("warning", "Install what reads it, or take the file out."),
+    "document not read": ("warning", f"Run `{install_line('docs')}` to read them."),
     "columns by order": ("note", "Name them query, positive, negative to be sure."),
     "no header": ("note", "Add a header line with query, positive, negative to be sure."),
     "several positive columns": ("note", "Say data.positive=COLUMN for one of them."),

@@ -18,6 +18,7 @@ from whet.config.given import configured
 from whet.data.build import OWN, converted
 from whet.data.findings import Findings
 from whet.data.readers.detect import find_source
+from whet.data.readers.documents import READERS, can_read
 from whet.data.readers.records import Source
 from whet.data.readers.rows.kinds import split_name
 from whet.data.table import TextTable
@@ -145,7 +146,8 @@ def _add_of_this_place(findings: Findings, source: Source, *, judged: bool) -> N
     for ending, files in sorted(by_ending.items(), key=lambda item: -len(item[1])):
         examples = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
         count = f"{len(files):,} file{'s' if len(files) > 1 else ''} {ending}"
-        findings.add("file not read", name, f"{count} not read: {examples}")
+        kind = "document not read" if ending in READERS and not can_read(Path(files[0])) else ""
+        findings.add(kind or "file not read", name, f"{count} not read: {examples}")
 
 
 def _name(root: Path, path: str) -> str:

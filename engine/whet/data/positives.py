@@ -1,4 +1,6 @@
-"""The one table of known positives, from judgments.
+"""The one table of known positives, from judgments; and queries that are documents, too, as in
+collections of questions, tickets or arguments.
+
  Shape suffixes: Q rows of the query table, N rows of the corpus, G texts that differ, P positives
 of all queries.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from whet.data.table import TextTable
+from whet.data.text import normalise
 from whet.types import Positives, Qrels
 
 
@@ -34,3 +37,43 @@ def positives_of(
     own_Q = None if own_Q is None or (own_Q < 0).all() else np.asarray(own_Q)
     group_of_N = np.asarray(corpus.group_of_N())
     return Positives(offsets_Q1, doc_rows_P.astype(np.int64), group_of_N, own_Q)
+
+
+def same_text(hash_Q: np.ndarray, hash_N: np.ndarray) -> np.ndarray:
+    """For each query the first document of its text, int64 [Q], -1 where there is none; both sides
+    as hashes of their normalised texts.
+
+    >>> same_text(np.array([7, 8], np.uint64), np.array([5, 8, 8], np.uint64))
+    array([-1,  1])
+    """
+    if not len(hash_N):
+        return np.full(len(hash_Q), -1, np.int64)
+    sorted_N, first_N = np.unique(hash_N, return_index=True)
+    place_Q = np.minimum(np.searchsorted(sorted_N, hash_Q), len(sorted_N) - 1)
+    found_Q = sorted_N[place_Q] == hash_Q
+    return np.where(found_Q, first_N[place_Q], -1).astype(np.int64)
+
+
+def own_documents(queries: TextTable, corpus: TextTable, qrels: Qrels) -> np.ndarray:
+    """For each judged query the document that is the query itself, int64 [Q], -1 where there is
+    none: it has the query's id and text, perhaps after a title, and nobody judged it relevant.
+
+    Such a document is found first by any system and answers nothing, so it is left out of rankings,
+    as BEIR's and mteb's evaluation does (`ignore_identical_ids`). The id alone is not enough, since
+    queries and documents are often numbered alike.
+    """
+    rows_Q = qrels.query_rows
+    own_Q = corpus.rows_of(queries.ids_of(rows_Q))
+    same = np.flatnonzero(own_Q >= 0)
+    pairs = zip(queries.texts(rows_Q[same]), corpus.texts(own_Q[same]), strict=True)
+    different = [not _is_itself(normalise(query), normalise(doc)) for query, doc in pairs]
+    own_Q[same[np.array(different, bool)]] = -1
+    relevant = qrels.relevant()
+    wide = len(corpus) + 1
+    judged = relevant.query_rows_M * wide + relevant.doc_rows_M
+    own_Q[np.isin(rows_Q * wide + own_Q, judged) & (own_Q >= 0)] = -1
+    return own_Q
+
+
+def _is_itself(query: str, document: str) -> bool:
+    return document == query or (document.endswith(query) and 2 * len(query) > len(document))

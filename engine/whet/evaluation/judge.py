@@ -12,7 +12,7 @@ import numpy as np
 
 from whet.config import EncodeConfig, EvaluateConfig
 from whet.data.load import Dataset
-from whet.data.own import own_documents
+from whet.data.positives import own_documents
 from whet.encoding.corpus import Pace, embed
 from whet.errors import DataError
 from whet.evaluation.hybrid import HybridSearch

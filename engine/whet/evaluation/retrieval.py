@@ -31,7 +31,7 @@ def retrieve(
     where a backend returns fewer, rows are -1 and scores NaN.
     `ignore_identical_ids` (BEIR's name) leaves out the document whose id is the query's own, for
     data where queries are documents too; `own_Q` names that document's row for each query, -1 for
-    none (whet.data.own). Else it is a document like any other. `search(query_QD,
+    none (whet.data.positives). Else it is a document like any other. `search(query_QD,
     corpus_ND, k)` defaults to the exact `whet.mining.search.search`. Raises ConfigError for a depth
     below 1, DataError for an empty side or dimensions that differ.
     """

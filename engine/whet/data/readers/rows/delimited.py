@@ -68,7 +68,7 @@ def open_delimited(path: Path, config: DataConfig) -> Opened:
     header = any(known_name(cell) or plain(cell) in named for cell in first) or identifiers
     places = [NUMBERED.format(number + 1) for number in range(len(first))]
     names = _names(first) if header else places
-    read = partial(_rows, path, separator, names, header)
+    read = partial(_rows, path, separator, names, header=header)
     return Opened(read, names)
 
 
@@ -78,7 +78,7 @@ def _names(header: list[str]) -> list[str]:
 
 
 def _rows(
-    path: Path, separator: str, names: list[str], header: bool, reading: Reading, base: int
+    path: Path, separator: str, names: list[str], reading: Reading, base: int, *, header: bool
 ) -> Iterator[Row]:
     csv.field_size_limit(LINE_LIMIT)
     lines = _Lines(numbered_lines(path, reading, base))

@@ -95,8 +95,7 @@ def label_fault(
     if classes and not _are_grades(classes):
         return (
             f"holds the classes {', '.join(classes[:MOST_CLASSES])}, not grades. Keep the rows "
-            "that are pairs and leave the column out, or write 0 for not relevant and 1 for "
-            "relevant."
+            "that are pairs without that column, or write 0 for not relevant and 1 for relevant."
         )
     numbers = sorted({number for value in values if (number := _number(value)) is not None})
     fractions = [number for number in numbers if number % 1]

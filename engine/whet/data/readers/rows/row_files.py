@@ -67,7 +67,7 @@ def source_of_files(root: Path, splits: dict[str, list[Path]], config: DataConfi
         kind=tool or " + ".join(sorted(set(kinds.values()))) + " columns",
         root=root,
         files=(*kinds, *beside),
-        read=partial(_read, root, splits, kinds, corpus, config),
+        read=partial(_read, root, splits, kinds, corpus=corpus, config=config),
         repeats="same text" if tool == "Tevatron" or sets else "fine",
         corpus_name=corpus.name if corpus else "corpus.jsonl, which is missing",
     )
@@ -94,9 +94,10 @@ def _read(
     root: Path,
     splits: dict[str, list[Path]],
     kinds: dict[Path, str],
+    reading: Reading,
+    *,
     corpus: Path | None,
     config: DataConfig,
-    reading: Reading,
 ) -> Iterator[Record]:
     if corpus is not None:
         for place, row in json_rows(corpus, reading, reading.file(corpus.name)):

@@ -27,7 +27,7 @@ def shape_of(columns: list[str]) -> str | None:
 
 
 @dataclass(frozen=True)
-class Shape:
+class RowShape:
     """How rows of one tool are known, which of their columns are read, and how."""
 
     suits: Callable[[set[str]], bool]
@@ -49,7 +49,7 @@ def _dpr_row(row: dict[str, Any], split: str, reading: Reading, place: int) -> I
         for passage in _list(row, name, reading, place)
         if (text := _passage_text(passage, name, reading, place)) is not None
     ]
-    yield from _judged_row(row.get("question"), "question", graded, split, reading, place)
+    yield from _judged_row(row, "question", graded, split, reading=reading, place=place)
 
 
 def _passage_text(passage: Any, name: str, reading: Reading, place: int) -> str | None:
@@ -69,8 +69,8 @@ def _swift_row(row: dict[str, Any], split: str, reading: Reading, place: int) ->
             text = _words_of(conversation)
             if reading.usable(text, place, f"a conversation of {name}"):
                 graded.append((str(text), relevance))
-    query = _words_of(row.get("messages"))
-    yield from _judged_row(query, "messages", graded, split, reading, place)
+    asked = {"messages": _words_of(row.get("messages"))}
+    yield from _judged_row(asked, "messages", graded, split, reading=reading, place=place)
 
 
 def _words_of(conversation: Any) -> object:
@@ -100,17 +100,19 @@ def _marco_row(row: dict[str, Any], split: str, reading: Reading, place: int) ->
         if reading.usable(text, place, "a passage_text")
     ]
     if any(relevance for _, relevance in graded):  # a question that nobody could answer is none
-        yield from _judged_row(row.get("query"), "query", graded, split, reading, place)
+        yield from _judged_row(row, "query", graded, split, reading=reading, place=place)
 
 
 def _judged_row(
-    query: object,
+    row: dict[str, Any],
     name: str,
     graded: list[tuple[str, int]],
     split: str,
+    *,
     reading: Reading,
     place: int,
 ) -> Iterator[Record]:
+    query = row.get(name)
     if query is None:
         reading.add("missing field", place, f"no {name!r}")
     elif not any(relevance for _, relevance in graded):
@@ -168,7 +170,7 @@ def document_of(row: Any, reading: Reading, place: int) -> Iterator[Text]:
 
 
 SHAPES = {
-    "Tevatron": Shape(
+    "Tevatron": RowShape(
         lambda columns: (
             "query_id" in columns and bool({"positive_passages", "positive_document_ids"} & columns)
         ),
@@ -178,17 +180,17 @@ SHAPES = {
         ),
         _tevatron_row,
     ),
-    "DPR": Shape(
+    "DPR": RowShape(
         lambda columns: {"question", "positive_ctxs"} <= columns,
         frozenset({"question", *_DPR}),
         _dpr_row,
     ),
-    "ms-swift": Shape(
+    "ms-swift": RowShape(
         lambda columns: {"messages", "positive_messages"} <= columns,
         frozenset({"messages", *_SWIFT}),
         _swift_row,
     ),
-    "MS MARCO": Shape(
+    "MS MARCO": RowShape(
         lambda columns: columns >= {"query", "passages"} and "positive" not in columns,
         frozenset({"query", "passages"}),
         _marco_row,

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from omegaconf import OmegaConf
 from whet.config import EncodeJobConfig, EvalConfig, FitConfig, MineConfig
 from whet.config.option import rules_of
 from whet.errors import DataError, EnvironmentRefused
+from whet.version import VERSION
+from whet_launch.cli import synonyms
 from whet_launch.cli.verbs import VERBS
+from whet_launch.options.catalogue import group_names, keys_of
 
 Whet = Callable[..., tuple[int, str, str]]
 
@@ -99,13 +103,36 @@ MISTAKES = [
     (["fit", "data=x", "seed=[1"], "'seed=[1' cannot be read as key=value."),
     (["fit", "data=x", "seed=1,x", "-m"], "seed: Value 'x'"),
     (["fit", "data=x", "hydra.run.dirr=1"], "hydra.run.dirr: Key 'dirr' not in 'RunDir'."),
-    (["fit", "--seed", "3"], "Write seed=VALUE instead of --seed."),
+    (["fit", "--seed", "3"], "Write seed=3 instead of --seed 3."),
     (["fit", "--multrun"], "no flag --multrun. Did you mean --multirun?"),
     (["fit", "--cfg", "jab"], "write --cfg job"),
     (["fit", "one", "two"], "'one' and 'two' both stand where one data path is expected."),
     (["fit", "seed"], "seed needs a value. Write seed=VALUE."),
     (["fit"], "fit needs data. Say which: whet fit data=FOLDER"),
     (["fit", "data=x", "-m", "model=minilm,./y"], "mixes names of settings with paths."),
+    (["train"], "no verb 'train'. It is called fit: whet fit data=my/data"),
+    (["Evaluate", "x"], "It is called eval: whet eval data=my/data"),
+    (["serve"], "It is called label: whet label data=my/data"),
+    (["embed"], "It is called encode: "),
+    (["--verison"], "There is no flag --verison. Did you mean --version?"),
+    (["fit", "--verison"], "There is no flag --verison. Did you mean --version?"),
+    (["help", "train"], "It is called fit"),
+    (["fit", "lr=1"], "no option 'lr'. It is called trainer.learning_rate."),
+    (["fit", "trainer.epochs=1"], "It is called trainer.max_epochs."),
+    (["fit", "train_file=x"], "no option 'train_file'. It is called data."),
+    (["fit", "--max_steps", "3"], "Write trainer.max_steps=3 instead of --max_steps 3."),
+    (["fit", "--lr=0.1"], "Write trainer.learning_rate=0.1 instead of --lr=0.1."),
+    (["fit", "--num-train-epochs", "2"], "Write trainer.max_epochs=2 instead of"),
+    (["fit", "--output_dir", "out", "x"], "Write output=out instead of --output_dir out."),
+    (["mine", "lr=1"], "no option 'lr'."),
+    (["fit", "my.yaml"], "my.yaml is a file of options by its name. Write config=my.yaml."),
+    (["fit", "data=x", "my.yml"], "Write config=my.yml."),
+    (["fit", "--config", "my.yaml"], "Write config=my.yaml instead of --config my.yaml."),
+    (["fit", "--config-name=my"], "Write config=my instead of --config-name=my."),
+    (["fit", "config=./nowhere.yaml"], "nowhere.yaml is missing. Give config= a YAML file"),
+    (["fit", "config=a", "config=b"], "config is given 2 times"),
+    (["fit", "config=a", "resume=runs/b"], "each say what the run is"),
+    (["fit", "config=a", "experiment=demo"], "each say what the run is"),
 ]
 
 
@@ -258,6 +285,101 @@ def test_every_verb_has_a_help(whet: Whet, verb: str) -> None:
     code, out, err = whet(verb, "--help")
     assert (code, err) == (0, "") and out.startswith(f"whet {verb}: ")
     assert all(f"\n  {key} " in out for key in rules_of(VERBS[verb].config))
+
+
+@pytest.mark.parametrize("words", [("help", "mine"), ("mine", "help"), ("mine", "-h")])
+def test_help_is_asked_for_in_many_ways(whet: Whet, words: tuple[str, ...]) -> None:
+    assert whet(*words) == whet("mine", "--help")
+
+
+def test_a_folder_called_help_is_data(calls: Any, whet: Whet, tmp_path: Path) -> None:
+    (tmp_path / "help").mkdir()
+    assert whet("mine", "help")[0] == 0
+    assert calls[0].data.path == "help"
+
+
+@pytest.mark.parametrize("words", [("version",), ("-v",), ("-V",), ("fit", "--version")])
+def test_the_version_is_asked_for_in_many_ways(whet: Whet, words: tuple[str, ...]) -> None:
+    assert whet(*words) == whet("--version")
+    assert whet("version")[1].startswith(f"whet {VERSION}")
+
+
+def test_the_package_can_be_run() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "whet", "fti"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("whet: whet has no verb 'fti'. Did you mean fit?")
+
+
+def test_every_synonym_names_something_of_ours() -> None:
+    keys = {key for verb in VERBS.values() for key in keys_of(verb.config)}
+    groups = {name for verb in VERBS.values() for name in group_names(verb.config)}
+    later = {"push", "logger", "search"}
+    assert set(synonyms.VERBS) - set(VERBS) <= later
+    assert set(synonyms.OPTIONS) - keys - groups - {"config"} <= later
+    assert not {word for words in synonyms.VERBS.values() for word in words.split()} & set(VERBS)
+    for words in (synonyms.VERBS, synonyms.OPTIONS):
+        all_words = [word for names in words.values() for word in names.split()]
+        assert len(all_words) == len(set(all_words))
+
+
+def test_a_file_of_options_begins_a_new_run(calls: Any, whet: Whet, tmp_path: Path) -> None:
+    begun = FitConfig(seed=7, output="runs/old", resume="runs/old")
+    begun.data.path = "the data, of mine"
+    begun.mining.relative_margin, begun.mining.num_negatives = None, 3
+    begun.evaluate.measures = ["RR@10", "nDCG@5"]
+    begun.trainer.max_steps = 12
+    (tmp_path / "run").mkdir()
+    OmegaConf.save(OmegaConf.structured(begun), tmp_path / "run" / "config.yaml")
+    new = replace(begun, output=None, resume=None)
+    assert whet("fit", "config=run/config.yaml") == (0, "", "")
+    assert whet("fit", "config=run")[0] == 0
+    assert calls == [new, new]
+    assert whet("fit", "config=run", "trainer.max_steps=5", "seed=1", "data=other")[0] == 0
+    assert (calls[2].trainer.max_steps, calls[2].seed, calls[2].data.path) == (5, 1, "other")
+    assert calls[2].mining == begun.mining
+    assert whet("fit", "mining=naive", "config=run")[0] == 0  # a group's file is later
+    plain = FitConfig().mining
+    assert calls[3].mining.num_negatives == plain.num_negatives
+    assert calls[3].evaluate.measures == ["RR@10", "nDCG@5"]
+
+
+def test_a_file_of_few_options_is_enough(calls: Any, whet: Whet, tmp_path: Path) -> None:
+    text = 'data: {path: d}\nmodel: {query_prompt: "it\'s a: "}\nloss: {matryoshka_dims: [8, 4]}\n'
+    (tmp_path / "mine.yaml").write_text(text)
+    assert whet("fit", "config=mine.yaml", "seed=1,2", "-m")[0] == 0
+    assert [call.seed for call in calls] == [1, 2]
+    assert calls[0].model.query_prompt == "it's a: " and calls[0].loss.matryoshka_dims == [8, 4]
+    code, _, err = whet("mine", "config=mine.yaml")
+    assert code == 0 and calls[2].data.path == "d"
+    assert err == "mine.yaml also holds loss: no options of whet mine, left out.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trainer: {lr: 1}", "there is no option trainer.lr"),
+        ("trainer: {max_steps: many}", "trainer.max_steps cannot be 'many'"),
+        ("- a", "it should hold an object, and holds a list"),
+        ("{", "no YAML (line"),
+        ("model: {trust_remote_code: true}", "trusts code that comes with a model"),
+    ],
+)
+def test_a_file_of_options_that_cannot_be_is_refused(
+    calls: Any, whet: Whet, tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    code, _, err = whet("fit", "data=x", "config=mine.yaml")
+    assert (code, calls) == (2, []) and message in err
+    assert err.startswith("whet: mine.yaml") and err.count("\n") == 1
+
+
+def test_where_a_file_sends_a_job_is_told_and_left(calls: Any, whet: Whet, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("launch: {mode: job, address: 'http://x'}\n")
+    code, _, err = whet("fit", "data=x", "config=mine.yaml")
+    assert code == 0 and calls[0].launch == FitConfig().launch
+    assert "also says launch.mode=job launch.address=http://x. That is for the command" in err
 
 
 def test_waiting_threads_sleep_unless_the_user_says_otherwise(

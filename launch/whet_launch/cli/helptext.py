@@ -28,7 +28,8 @@ examples:
   whet fit --help                every option of a verb, with default and meaning
 
 also:
-  whet --version                 versions of Whet, Python, torch and CUDA
+  whet help VERB                 the same as whet VERB --help
+  whet version                   versions of Whet, Python, torch and CUDA
   eval "$(whet -sc install=bash)"   completion of verbs and options (also zsh, fish)
 
 exit codes: 0 done, 1 failed, 2 a mistake in the command, 3 the data are refused, 4 something is
@@ -57,6 +58,7 @@ def of_verb(verb: Verb) -> str:
 
 _FLAGS = """\
 flags
+  config=FILE      begin with the options of a file or a run folder; those given here win
   -m, --multirun   every combination of comma-separated values, one run folder each
   --cfg job        print the configuration and stop (--resolve: with interpolations filled in)
   -cd DIR          also look for YAML groups in DIR

@@ -18,6 +18,8 @@ from whet.storage.disk import disk_errors_name, is_of_disk, of_disk, remedy
 from whet_launch.cli.printing import printable_output
 from whet_launch.options.environment import prepare_for_torch
 
+VERSION_FLAGS = ("--version", "-V", "-v")
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; `arguments` without the program's name, by default those of the process.
@@ -88,26 +90,35 @@ def _tell(message: str, code: int) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
+    if words[1:] and words[0] == "help":
+        return _run_verb(words[1], ["--help"])
     if not words or words[0] in ("--help", "-h", "help"):
         from whet_launch.cli.helptext import overview
 
         print(overview(), end="")
         return 0 if words else 2
-    if words[0] in ("--version", "-V"):
-        from whet_launch.options.version import version_line
-
-        print(version_line())
-        return 0
+    if words[0] in ("version", *VERSION_FLAGS):
+        return _tell_version()
     if words[0] in ("-sc", "--shell-completion"):
         return _complete(words)
     return _run_verb(words[0], words[1:])
+
+
+def _tell_version() -> int:
+    from whet_launch.options.version import version_line
+
+    print(version_line())
+    return 0
 
 
 def _run_verb(name: str, words: list[str]) -> int:
     from whet_launch.cli.overrides import find_verb, to_hydra
 
     verb = find_verb(name)
-    if {"--help", "-h"} & set(words):
+    if set(VERSION_FLAGS) & set(words):
+        return _tell_version()
+    asks = words == ["help"] and not os.path.exists("help")  # data of that name are data
+    if asks or {"--help", "-h"} & set(words):
         from whet_launch.cli.helptext import of_verb
 
         print(of_verb(verb), end="")

@@ -14,6 +14,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from whet.errors import ConfigError
+from whet.printable import printable
+from whet_launch.cli.config_file import OPTION, refuse_bare, words_of_file
+from whet_launch.cli.synonyms import option_called, verb_called
 from whet_launch.cli.verbs import VERBS, Verb
 from whet_launch.options.catalogue import choices_of, group_names, keys_of
 from whet_launch.options.recipes import folders_given
@@ -34,6 +37,16 @@ def find_verb(word: str) -> Verb:
     """
     if word in VERBS:
         return VERBS[word]
+    if word.startswith("-"):
+        near = _did_you_mean(word, ("--help", "--version"))
+        raise ConfigError(
+            f"There is no flag {word}.{near} The verb comes first: whet VERB [option=value ...]."
+        )
+    called = verb_called(word, VERBS)
+    if called is not None:
+        raise ConfigError(
+            f"whet has no verb {word!r}. It is called {called}: {VERBS[called].examples[0][0]}"
+        )
     raise ConfigError(
         f"whet has no verb {word!r}.{_did_you_mean(word, VERBS)} `whet --help` lists all."
     )
@@ -45,6 +58,8 @@ def to_hydra(verb: Verb, words: list[str]) -> list[str]:
     Raises ConfigError for an unknown flag, key or choice, and for two data paths.
     """
     flags, rest = _split(verb, words)
+    files = [word.partition("=")[2] for word in rest if word.startswith(f"{OPTION}=")]
+    rest = [word for word in rest if not word.startswith(f"{OPTION}=")]
     sweep = bool({"-m", "--multirun"} & set(flags))
     bare = [word for word in rest if _stands_alone(verb, word)]
     if len(bare) > 1:
@@ -54,6 +69,8 @@ def to_hydra(verb: Verb, words: list[str]) -> list[str]:
         )
     if bare and bare[0] in _keys(verb) and not _is_here(verb, bare[0]):
         raise ConfigError(f"{bare[0]} needs a value. Write {bare[0]}=VALUE.")
+    for word in bare:
+        refuse_bare(word)
     if bare and verb.bare is None:
         raise ConfigError(f"{verb.name} takes options as key=value, and {bare[0]!r} is none.")
     named = [f"{verb.bare}={word}" if word in bare else word for word in rest]
@@ -62,7 +79,25 @@ def to_hydra(verb: Verb, words: list[str]) -> list[str]:
         # one folder for the whole sweep, and each job's own in it
         one_folder = re.compile(r"^output=(?='[^',]*'$)")
         overrides = [one_folder.sub("hydra.sweep.dir=", text) for text in overrides]
-    return flags + overrides
+    return flags + _from_file(verb, files, named) + overrides
+
+
+def _from_file(verb: Verb, files: list[str], named: list[str]) -> list[str]:
+    """What `config=FILE` says, as overrides that come first."""
+    if not files:
+        return []
+    keys = {_parts(word)[1]: _parts(word)[3] for word in named}
+    for other in ("experiment", "resume"):
+        if other in keys:
+            raise ConfigError(
+                f"{OPTION}={printable(files[0])} and {other}={printable(keys[other])} each say "
+                "what the run is. Give one of them."
+            )
+    if len(files) > 1:
+        raise ConfigError(f"{OPTION} is given {len(files)} times. Give it once.")
+    groups = set(group_names(verb.config))
+    chosen = [key for key, value in keys.items() if key in groups and value in choices_of(key)]
+    return words_of_file(verb, files[0], chosen)
 
 
 def _stands_alone(verb: Verb, word: str) -> bool:
@@ -106,8 +141,13 @@ def _split(verb: Verb, words: list[str]) -> tuple[list[str], list[str]]:
             flags.append(word)
         elif word in OPTIONS and verb.name == "fit":
             rest.append(OPTIONS[word])
-        elif (key := name.lstrip("-").replace("-", "_")) in {*keys_of(verb.config), *SHORT}:
-            raise ConfigError(f"Options carry no dashes. Write {key}=VALUE instead of {word}.")
+        elif key := _right_name(verb, name.lstrip("-").replace("-", "_")):
+            after = next(waiting, "")
+            value = word.partition("=")[2] or (after if re.match(r"-?[^-=]+$", after) else "")
+            typed = f"{word} {value}" if value == after and value else word
+            raise ConfigError(
+                f"Options carry no dashes. Write {key}={value or 'VALUE'} instead of {typed}."
+            )
         else:
             near = _did_you_mean(name, {*FLAGS, *FLAGS_WITH_VALUE, "--help", "--version"})
             all_flags = f"`whet {verb.name} --help` lists all."
@@ -182,7 +222,20 @@ def _quoted(value: str, *, sweep: bool, path: bool) -> str:
     return quoted(os.path.expanduser(value) if path else value)
 
 
+def _right_name(verb: Verb, key: str) -> str | None:
+    """An option by its name, its last part or what others call it; None where it is none."""
+    known = {*_keys(verb), OPTION}
+    if key in known:
+        return key
+    called = option_called(key, known)
+    by_last_part = [name for name in keys_of(verb.config) if name.rpartition(".")[2] == key]
+    return called or (by_last_part[0] if len(by_last_part) == 1 else None)
+
+
 def _unknown_key(verb: Verb, key: str) -> str:
+    called = option_called(key, {*_keys(verb), OPTION})
+    if called is not None:
+        return f"There is no option {key!r}. It is called {called}."
     known = [*keys_of(verb.config), *group_names(verb.config)]
     last = key.rpartition(".")[2]
     by_last_part = [name for name in known if name.rpartition(".")[2] == last]

@@ -28,7 +28,7 @@ def changed_options(config: FitConfig, but: dict[str, Any]) -> list[str]:
     for key in keys_of(FitConfig):
         value = but.get(key, _value(config, key))
         if value != _value(standard, key):
-            words.append(f"{key}={_spelled(value)}")
+            words.append(f"{key}={spelled(value)}")
     return words
 
 
@@ -61,13 +61,18 @@ def _value(config: Any, key: str) -> Any:
     return reduce(getattr, key.split("."), config)
 
 
-def _spelled(value: Any) -> str:
+def spelled(value: Any) -> str:
+    """A value as Hydra reads it.
+
+    >>> spelled([1, 2]), spelled(None), spelled("a b")
+    ('[1,2]', 'null', "'a b'")
+    """
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return "[" + ",".join(_spelled(item) for item in value) + "]"
+        return "[" + ",".join(spelled(item) for item in value) + "]"
     if isinstance(value, str):
         return value if PLAIN.fullmatch(value) and value not in READ_OTHERWISE else quoted(value)
     return repr(value)

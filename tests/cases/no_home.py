@@ -6,6 +6,7 @@ import os
 import pwd
 import subprocess
 import sys
+from typing import Any
 
 from harness import data, done, expect, place, whet
 
@@ -35,7 +36,7 @@ with place() as here:
             for name in names:
                 os.chmod(os.path.join(folder, name), 0o644)
         os.chmod(here / "cache", 0o777)
-    who = {"user": nobody(), "group": nobody(), "extra_groups": []} if root else {}
+    who: Any = {"user": nobody(), "group": nobody(), "extra_groups": []} if root else {}
     for name in ("HOME", "WHET_CACHE"):
         os.environ.pop(name)
     if root:

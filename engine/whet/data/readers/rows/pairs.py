@@ -156,7 +156,7 @@ def _texts_in(
                 if inner is not None:
                     yield inner
             elif text is not None and reading.usable(text, place, repr(name)):
-                yield text
+                yield str(text)  # a text, says `usable`
 
 
 def _number(value: object) -> float | None:

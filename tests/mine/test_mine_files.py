@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from whet.config import MiningConfig
+from whet.data.load import load_dataset
 from whet.errors import ConfigError, DataError
 from whet.mining.exports import export_negatives
 from whet.mining.files import read_negatives, read_policy, write_negatives
@@ -143,6 +144,46 @@ def test_tevatron_jsonl_and_corpus(random_data, tables, tmp_path):
     documents = [json.loads(line) for line in corpus.read_text().splitlines()]
     assert len(documents) == 500
     assert documents[499] == {"docid": "d499", "document_text": "text of d499"}
+
+
+def test_nemo_files_read_back_by_datasets_and_by_whet(random_data, tables, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    (path, about, table), negatives = exported("nemo", random_data, tables, tmp_path)
+    whole = json.loads(path.read_text())
+    corpus = path.parent / whole["corpus"][0]["path"]
+    assert json.loads(about.read_text())["corpus_id"] == whole["data"][0]["corpus_id"]
+    documents = datasets.load_dataset(str(corpus), cache_dir=str(tmp_path / "hf"))["train"]
+    texts = dict(zip(map(str, documents["id"]), documents["text"], strict=True))
+    found = negatives.doc_rows_RK[0]
+    first = whole["data"][0]
+    assert first["question"] == "text of q0"
+    assert [texts[doc["id"]] for doc in first["pos_doc"]] == [
+        f"text of d{doc}" for doc in random_data[2].of(0)
+    ]
+    assert [doc["id"] for doc in first["neg_doc"]] == [f"d{doc}" for doc in found[found >= 0]]
+    again = load_dataset(str(path), cache_dir=tmp_path / "cache")
+    assert (len(again.corpus), table.parent) == (500, corpus)
+    judged = again.split("train")
+    assert len(judged.relevant().query_rows) == len(whole["data"])
+
+
+def test_ms_swift_rows_read_back(random_data, tables, tmp_path):
+    (path,), negatives = exported("ms-swift", random_data, tables, tmp_path)
+    record = json.loads(path.read_text().splitlines()[0])
+    found = negatives.doc_rows_RK[0]
+    assert record == {
+        "messages": [{"role": "user", "content": "text of q0"}],
+        "positive_messages": [
+            [{"role": "user", "content": f"text of d{random_data[2].of(0)[0]}"}],
+        ],
+        "negative_messages": [
+            [{"role": "user", "content": f"text of d{doc}"}] for doc in found[found >= 0]
+        ],
+    }
+    again = load_dataset(str(path), cache_dir=tmp_path / "cache")
+    positives = random_data[2]
+    kept = [q for q, row in zip(negatives.query_rows_R, negatives.found_R, strict=True) if row]
+    assert len(again.split("train").relevant()) == sum(len(positives.of(q)) for q in kept)
 
 
 def test_trec_run_and_qrels_score_with_ir_measures(random_data, tables, tmp_path):

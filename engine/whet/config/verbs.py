@@ -59,7 +59,8 @@ class MineConfig:
     mining: MiningConfig = field(default_factory=MiningConfig)
     output: Optional[str] = option(None, "folder; null: runs/<date>_<time>_<data>_mine", path=True)
     formats: list[str] = recorded_option(
-        ["sentence-transformers"], "files: sentence-transformers, flagembedding, tevatron, trec"
+        ["sentence-transformers"],
+        "files: sentence-transformers, flagembedding, tevatron, nemo, ms-swift, trec",
     )
 
 

@@ -1,4 +1,5 @@
-"""Negatives in the files other tools read: sentence-transformers, FlagEmbedding, Tevatron, TREC.
+"""Negatives in the files other tools read: sentence-transformers, FlagEmbedding, Tevatron, NeMo,
+ms-swift, TREC.
 
 Every file is whole or absent. Rows a format cannot hold are left out, counted and told.
 
@@ -58,7 +59,7 @@ def export_negatives(
 ) -> list[Path]:
     """Write negatives in the named format into a folder; gives the files.
 
-    Formats: sentence-transformers, flagembedding, tevatron, trec. `query_rows_R` are rows of
+    Formats: sentence-transformers, flagembedding, tevatron, nemo, ms-swift, trec. `query_rows_R` are rows of
     `queries` and of `positives`. Says how many rows were left out and why.
     """
     check_formats([name])
@@ -166,6 +167,58 @@ def _documents(corpus: Texts) -> Iterator[dict[str, str]]:
             yield {"docid": docid, "document_text": text}
 
 
+def nemo(folder: Path, export: Export) -> list[Path]:
+    """JSON of ids (question_id, question, pos_doc, neg_doc), and a folder with the corpus, as NeMo
+    and Nemotron's recipes read them; the folder is named relative to the file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    corpus = folder / "nemo_corpus"
+    corpus.mkdir(exist_ok=True)
+    about = {"class": "TextQADataset", "corpus_id": corpus.name}
+    metadata = _write_lines(corpus / "merlin_metadata.json", [json.dumps(about)])
+    schema = pa.schema([("id", pa.string()), ("text", pa.string())])
+    table = corpus / "train.parquet"
+    with whole_file(table) as draft, pq.ParquetWriter(draft, schema) as writer:
+        for start in range(0, len(export.corpus), BLOCK):
+            rows = np.arange(start, min(start + BLOCK, len(export.corpus)))
+            columns = [export.corpus.ids_of(rows), export.corpus.texts(rows)]
+            arrays = [pa.array(column, pa.string()) for column in columns]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+    data = [
+        {
+            "question_id": export.queries.ids_of([row.query])[0],
+            "question": export.queries.texts([row.query])[0],
+            "corpus_id": corpus.name,
+            "pos_doc": [{"id": id_} for id_ in export.corpus.ids_of(row.positive)],
+            "neg_doc": [{"id": id_} for id_ in export.corpus.ids_of(row.negatives)],
+        }
+        for row in export.rows
+    ]
+    whole = {"corpus": [{"path": corpus.name}], "data": data}
+    text = json.dumps(whole, ensure_ascii=False, indent=1)
+    return [_write_lines(folder / "nemo.json", [text]), metadata, table]
+
+
+def ms_swift(folder: Path, export: Export) -> list[Path]:
+    """Jsonl `messages, positive_messages, negative_messages`: each text is what a user says."""
+
+    def turn(text: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": text}]
+
+    records = (
+        {
+            "messages": turn(export.queries.texts([row.query])[0]),
+            "positive_messages": [turn(text) for text in export.corpus.texts([positive])],
+            "negative_messages": [turn(text) for text in export.corpus.texts(row.negatives)],
+        }
+        for row in export.rows
+        for positive in row.positive.tolist()
+    )
+    return [_write_jsonl(folder / "ms_swift.jsonl", records)]
+
+
 def trec(folder: Path, export: Export) -> list[Path]:
     """A run of the negatives (`qid Q0 docid rank score tag`) and qrels of the positives.
 
@@ -218,5 +271,7 @@ FORMATS: dict[str, tuple[Callable[[Path, Export], list[Path]], bool]] = {
     "sentence-transformers": (sentence_transformers, True),
     "flagembedding": (flag_embedding, False),
     "tevatron": (tevatron, False),
+    "nemo": (nemo, False),
+    "ms-swift": (ms_swift, False),
     "trec": (trec, False),
 }

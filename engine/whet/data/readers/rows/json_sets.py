@@ -147,7 +147,9 @@ def _documents_in(folder: Path) -> list[Path]:
     files = sorted(
         path
         for path in folder.iterdir()
-        if path.name.endswith(endings) and path.name != METADATA and not hidden(path)
+        if path.name.endswith(endings)
+        and not path.name.endswith("metadata.json")
+        and not hidden(path)
     )
     if not files:
         raise DataError(f"{printable(folder)}: holds no parquet or jsonl file. Give it documents.")

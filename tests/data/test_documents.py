@@ -19,7 +19,10 @@ PDF = b"""%PDF-1.4
 5 0 obj<</Length 42>>stream
 BT /F1 12 Tf 72 720 Td (bees make honey) Tj ET
 endstream endobj
-trailer<</Root 1 0 R>>
+trailer<</Root 1 0 R/Size 6>>
+startxref
+0
+%%EOF
 """
 
 

@@ -1,4 +1,4 @@
-"""Data as strangers have them: each shape is read as its exact pairs, or refused in one sentence."""
+"""Data as strangers have them: each shape is read as its exact pairs, or refused in a sentence."""
 
 from __future__ import annotations
 
@@ -70,6 +70,17 @@ def parquet(name: str, columns: dict[str, Any], schema: pa.Schema | None = None)
         path = root / "set" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(columns, schema=schema), path)
+        return root / "set"
+
+    return write
+
+
+def tables(**contents: list[dict[str, Any]]) -> Callable[[Path], Path]:
+    """A folder of parquet files."""
+
+    def write(root: Path) -> Path:
+        for name, items in contents.items():
+            parquet(name, {key: [item[key] for item in items] for key in items[0]})(root)
         return root / "set"
 
     return write
@@ -162,10 +173,23 @@ CASES: dict[str, Case] = {
         {("how, so", "a,b", 1), ("who", "c;d", 1)},
     ),
     "tabs in a csv": Case(one("a.csv", "query\tpositive\na, b\tc, d\n"), {("a, b", "c, d", 1)}),
+    "a spreadsheet's first line": Case(
+        one("a.csv", "sep=;\nquery;positive\na,b;c,d\n"), {("a,b", "c,d", 1)}
+    ),
+    "two columns of one name": Case(
+        one("a.csv", "query,positive,positive,query\na,b,c,d\n"),
+        {("a", "b", 1), ("a", "c", 1)},
+        told="'query_2' is not read",
+    ),
+    "labels that say yes and no": Case(
+        one("a.csv", "query,document,label\na,b,True\na,c,False\n"),
+        {("a", "b", 1), ("a", "c", 0)},
+    ),
+    "a workbook": Case(one("a.xlsx", b"PK\x03\x04"), refused="Save its table as csv (UTF-8)."),
     "upright bars": Case(one("a.csv", "question|answer\na, b|c\n"), {("a, b", "c", 1)}),
     "utf-16 of a spreadsheet": Case(
-        one("a.csv", "query\tpositive\r\nwie geht’s\tgut\r\n".encode("utf-16")),
-        {("wie geht’s", "gut", 1)},
+        one("a.csv", "query\tpositive\r\nwie geht es dir heute, Zoë\tgut\r\n".encode("utf-16")),
+        {("wie geht es dir heute, Zoë", "gut", 1)},
     ),
     "a table's row numbers": Case(
         one("a.csv", ",sentence1,sentence2\n0,how,so\n1,who,he\n"),
@@ -415,6 +439,13 @@ CASES: dict[str, Case] = {
     "BEIR with judgments in jsonl": Case(
         files(**BEIR, **{"qrels/test.jsonl": lines(QRELS)}), PAIRS
     ),
+    "judgments in another order": Case(
+        files(
+            **BEIR,
+            **{"qrels/test.tsv": "score\tcorpus-id\tquery-id\n1\td1\tq1\n1\td2\tq2\n"},
+        ),
+        PAIRS,
+    ),
     "BEIR packed on a Mac": Case(
         files(**BEIR, **{"qrels/test.tsv": TSV_QRELS, "qrels/._test.tsv": "\0", ".DS_Store": "x"}),
         PAIRS,
@@ -440,27 +471,19 @@ CASES: dict[str, Case] = {
         PAIRS,
     ),
     "BEIR in parquet": Case(
-        lambda root: [
-            parquet(name, {key: [row[key] for row in table] for key in table[0]})(root)
-            for name, table in {
-                "corpus.parquet": CORPUS,
-                "queries.parquet": QUERIES,
-                "qrels/train.parquet": QRELS,
-            }.items()
-        ][0],
+        tables(
+            **{"corpus.parquet": CORPUS, "queries.parquet": QUERIES, "qrels/train.parquet": QRELS}
+        ),
         PAIRS,
     ),
     "BEIR, a folder for each table": Case(
-        lambda root: [
-            parquet(
-                f"{name}/a-00000-of-00001.parquet", {k: [row[k] for row in table] for k in keys}
-            )(root)
-            for name, table, keys in (
-                ("corpus", CORPUS, ("_id", "text")),
-                ("queries", QUERIES, ("_id", "text")),
-                ("data", QRELS, ("query-id", "corpus-id", "score")),
-            )
-        ][0],
+        tables(
+            **{
+                "corpus/a-00000-of-00001.parquet": CORPUS,
+                "queries/a-00000-of-00001.parquet": QUERIES,
+                "data/train-00000-of-00001.parquet": QRELS,
+            }
+        ),
         PAIRS,
     ),
     "TREC topics and qrels": Case(

@@ -120,7 +120,7 @@ def test_not_finite_stops_before_the_step(tiny_data, tiny_model, tmp_path):
 
 
 def test_mine_writes_what_others_read(tiny_data, tiny_model, tmp_path, capsys):
-    formats = "[sentence-transformers,flagembedding,tevatron,trec]"
+    formats = "[sentence-transformers,flagembedding,tevatron,nemo,ms-swift,trec]"
     words = [f"data={tiny_data}", f"model={tiny_model}", f"output={tmp_path / 'm'}"]
     assert main(["mine", *words, "mining.num_negatives=2", f"formats={formats}"]) == 0
     assert "Negative" in capsys.readouterr().out

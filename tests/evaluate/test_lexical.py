@@ -50,6 +50,15 @@ def test_words_are_stemmed_and_stop_words_left_out() -> None:
     assert rows.tolist() == [[0, -1], [-1, -1]]
 
 
+def test_scripts_without_spaces_have_words() -> None:
+    documents = ["打开路由器设置页面", "更换墨盒", "ルーターの設定", "เปิดเครื่องพิมพ์"]
+    words = Words(documents)
+    for query, row in {"路由器": 0, "墨盒": 1, "ルーター": 2, "พิมพ์": 3}.items():
+        scores, rows = words.best([query], 4)
+        assert rows[0, 0] == row and scores[0, 0] > 0, query
+    assert (words.best(["换"], 4)[1] == -1).all()  # one character alone is no word of longer ones
+
+
 def test_shares_are_of_what_a_query_could_have_at_most() -> None:
     shares_QN = Words(DOCS).shares(["cat bird bird", "fish unheard of", "nowhere", ""])
     most = {word: max(_formula(word, doc) for doc in DOCS) for word in ("cat", "bird", "fish")}

@@ -59,8 +59,8 @@ def export_negatives(
 ) -> list[Path]:
     """Write negatives in the named format into a folder; gives the files.
 
-    Formats: sentence-transformers, flagembedding, tevatron, nemo, ms-swift, trec. `query_rows_R` are rows of
-    `queries` and of `positives`. Says how many rows were left out and why.
+    Formats: sentence-transformers, flagembedding, tevatron, nemo, ms-swift, trec. `query_rows_R`
+    are rows of `queries` and of `positives`. Says how many rows were left out and why.
     """
     check_formats([name])
     writer, full = FORMATS[name]

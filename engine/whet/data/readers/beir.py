@@ -175,24 +175,35 @@ def judged_fields(row: dict[str, Any]) -> list[object]:
     ]
 
 
+def _places(header: list[str]) -> tuple[int, int, int] | None:
+    """Where the header has query id, document id and grade; None unless it names all three."""
+    found = [
+        next((header.index(name) for name in names if name in header), -1)
+        for names in (_QUERY_IDS, _DOC_IDS, _GRADES)
+    ]
+    return None if -1 in found else (found[0], found[1], found[2])
+
+
 def qrel_rows(path: Path, split: str, reading: Reading, base: int) -> Iterator[Judgment]:
     """Judgments of one file: `query doc relevance` (BEIR) or `query iteration doc relevance`
-    (TREC).
+    (TREC); in the order of its header, where the header names all three.
 
     Fields are split at tabs where the line has one, else at spaces; spaces around them are taken
     off, other white space is part of an id.
     """
+    at = (0, -2, -1)
     for place, line in numbered_lines(path, reading, base):
         fields = line.split("\t") if "\t" in line else [f for f in line.split(" ") if f]
         if not fields or (
             place == base + 1 and _HEADER.issuperset(f.strip().lower() for f in fields)
         ):
+            at = _places([f.strip().lower() for f in fields]) or at
             continue
         if len(fields) not in (3, 4):
             what = f"{len(fields)} fields, not 3 (BEIR) or 4 (TREC): {excerpt(line)}"
             reading.add("bad judgment", place, what)
             continue
-        ends = [field.strip(" ") for field in (fields[0], fields[-2], fields[-1])]
+        ends = [fields[column].strip(" ") for column in at]
         judgment = judgment_of(ends, split, reading, place)
         if judgment is not None:
             yield judgment

@@ -18,6 +18,10 @@ from whet.printable import printable
 from whet.storage.places import user_path
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+_OFFICE = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "Save its table as csv (UTF-8)"),
+    **dict.fromkeys((".docx", ".doc", ".odt", ".pptx", ".pdf"), "Give the folder it lies in"),
+}
 # what lies beside data and is none of it
 _BESIDE = ("readme", "license", "licence", "source.md", "citation", "notice", "changelog")
 _DESCRIBES = ("dataset_info", "dataset_infos", "croissant", "metadata.json", "datapackage.json")
@@ -115,6 +119,8 @@ def _left_out(root: Path, read: tuple[Path, ...]) -> tuple[str, ...]:
 
 def _refuse_archive(path: Path) -> None:
     head = read_some(path, 512)
+    if path.suffix.lower() in _OFFICE:
+        raise DataError(f"{printable(path)}: is an office file. {_OFFICE[path.suffix.lower()]}.")
     packed = head.startswith((b"PK\x03\x04", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ"))
     if packed or head[257:262] == b"ustar" or path.name.lower().endswith(_ARCHIVES):
         raise DataError(

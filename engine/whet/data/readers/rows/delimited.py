@@ -20,6 +20,7 @@ from whet.data.readers.rows.opened import Opened, Row
 _SEPARATORS = "\t,;|"
 _HEAD = 1 << 16  # bytes that tell the separator
 _SAMPLE = 20  # rows that do
+_SPREADSHEET = re.compile(r"sep=(.)\r?\n")
 _IDENTIFIER = re.compile(r"[A-Za-z_][\w.-]{0,39}$")
 NUMBERED = "column {}"  # the name of a column in a file without a header
 
@@ -61,30 +62,39 @@ def open_delimited(path: Path, config: DataConfig) -> Opened:
     holds a known or named column, or identifiers alone.
     """
     head = read_some(path, _HEAD).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
-    separator = separator_of(head)
+    told = _SPREADSHEET.match(head)  # a first line sep=; of a spreadsheet
+    head = head[told.end() :] if told else head
+    separator = told[1] if told else separator_of(head)
     first = next(iter(_sample(head, separator)), [])
     named = {plain(name) for name in (config.query, config.positive, *config.negatives) if name}
     identifiers = all(not cell.strip() or _IDENTIFIER.match(cell.strip()) for cell in first)
     header = any(known_name(cell) or plain(cell) in named for cell in first) or identifiers
     places = [NUMBERED.format(number + 1) for number in range(len(first))]
     names = _names(first) if header else places
-    read = partial(_rows, path, separator, names, header=header)
+    read = partial(_rows, path, separator, names, skipped=bool(told) + header)
     return Opened(read, names)
 
 
 def _names(header: list[str]) -> list[str]:
-    """The header's names, without the blanks at their ends; a nameless column is `Unnamed: n`."""
-    return [name.strip() or f"Unnamed: {number}" for number, name in enumerate(header)]
+    """The header's names, without the blanks at their ends; a nameless column is `Unnamed: n`, and
+    the second of one name `name_2`.
+    """
+    names: list[str] = []
+    for number, cell in enumerate(header):
+        name = cell.strip() or f"Unnamed: {number}"
+        again = sum(other == name or other.startswith(f"{name}_") for other in names)
+        names.append(f"{name}_{again + 1}" if name in names else name)
+    return names
 
 
 def _rows(
-    path: Path, separator: str, names: list[str], reading: Reading, base: int, *, header: bool
+    path: Path, separator: str, names: list[str], reading: Reading, base: int, *, skipped: int
 ) -> Iterator[Row]:
     csv.field_size_limit(LINE_LIMIT)
     lines = _Lines(numbered_lines(path, reading, base))
     table = csv.reader(lines, delimiter=separator, quoting=_quoting(separator), strict=True)
     fields = _fields(table, lines, reading)
-    for place, cells in islice(fields, int(header), None):
+    for place, cells in islice(fields, skipped, None):
         if len(cells) > len(names):
             reading.add("bad CSV", place, f"{len(cells)} fields, but {len(names)} columns")
         else:

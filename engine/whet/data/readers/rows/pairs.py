@@ -17,11 +17,12 @@ Grade = Callable[[object], "int | None"]
 
 MOST_CLASSES = 20
 _NOT = ("not_", "non_", "not", "no_", "in", "ir", "un")
+_YES_OR_NO = {"false": 0, "no": 0, "true": 1, "yes": 1}
 _WORDS_OF_NO = {"no", "false", "negative", "different", "irrelevant"}
 
 
 def records_of(
-    rows: Rows, roles: Roles, split: str, reading: Reading, grade: Grade = whole_number
+    rows: Rows, roles: Roles, split: str, reading: Reading, grade: Grade
 ) -> Iterator[Record]:
     """Texts and judgments of rows (place, column -> value). A positive or negative may be a text, a
     passage with title and text, or a list of them; `grade` reads the label.
@@ -59,6 +60,16 @@ def judged(
         yield Judgment(split, query_id, doc_id, relevance, place)
 
 
+def row_grade(value: object) -> int | None:
+    """A label that is a whole number, or says no or yes.
+
+    >>> row_grade(2), row_grade(True), row_grade("False"), row_grade("maybe")
+    (2, 1, 0, None)
+    """
+    grade = whole_number(value)
+    return _YES_OR_NO.get(str(value).strip().lower()) if grade is None else grade
+
+
 def grade_from(threshold: float) -> Grade:
     """A label as a grade: 0 below the threshold, 1 from it on, one more for each whole step above.
 
@@ -89,7 +100,7 @@ def label_fault(
     `classes` are the names that come with the data. Beside two texts of one kind (`roles.twins`) a
     label beyond 0 and 1 is as likely a class. From a `threshold` on any number is relevant.
     """
-    words = sorted(str(v) for v in values if isinstance(v, str) and not _is_number(v))
+    words = sorted(str(v) for v in values if isinstance(v, str) and _is_word(v))
     if not classes and words and len(words) == len(values - {None, type(None)}) <= MOST_CLASSES:
         classes = tuple(words)
     if classes and not _are_grades(classes):
@@ -166,6 +177,10 @@ def _number(value: object) -> float | None:
         number = float(value)
         return number if math.isfinite(number) else None
     return None
+
+
+def _is_word(text: str) -> bool:
+    return not _is_number(text) and text.strip().lower() not in _YES_OR_NO
 
 
 def _is_number(text: str) -> bool:

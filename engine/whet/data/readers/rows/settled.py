@@ -10,8 +10,7 @@ from whet.data.readers.records import Reading
 from whet.data.readers.rows.columns import Roles, is_teacher, roles_of, spelled, tell_unread
 from whet.data.readers.rows.delimited import NUMBERED
 from whet.data.readers.rows.opened import Opened
-from whet.data.readers.rows.pairs import Grade, grade_from, label_fault
-from whet.data.readers.values import whole_number
+from whet.data.readers.rows.pairs import Grade, grade_from, label_fault, row_grade
 from whet.errors import DataError
 
 _LOOKED_AT = 50  # rows
@@ -26,7 +25,7 @@ def settled_roles(
     """
     chosen = config.query or config.positive or config.negatives
     if opened.columns[0] == NUMBERED.format(1) and not chosen:
-        return _without_header(opened, where, reading), whole_number
+        return _without_header(opened, where, reading), row_grade
     roles = roles_of(opened.columns, config, where)
     scores = roles.label if _is_teachers(opened, roles, config) else None
     if scores is not None:
@@ -38,7 +37,7 @@ def settled_roles(
         what = f"each of {', '.join(map(excerpt, roles.positives))} is a relevant document"
         reading.findings.add("several positive columns", where, what)
     threshold = config.relevant_from
-    return roles, whole_number if threshold is None else grade_from(threshold)
+    return roles, row_grade if threshold is None else grade_from(threshold)
 
 
 def _is_teachers(opened: Opened, roles: Roles, config: DataConfig) -> bool:

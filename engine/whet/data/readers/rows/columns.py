@@ -40,7 +40,7 @@ _PLAIN_TEXT = re.compile(
     rf"|(document|doc|passage|answer|corpus|chunk|context|paragraph)_(text|content|body)){_NUMBER}"
 )
 _NEGATIVE = re.compile(
-    rf"((hard_|random_|easy_)?(neg|negative)s?(_{_UNIT})?|rejected(_{_UNIT})?s?|distractors?"
+    rf"((hard_|random_|easy_)?(negs?|negatives?)(_{_UNIT})?|rejected(_{_UNIT})?s?|distractors?"
     rf"|(wrong|incorrect|irrelevant)_{_UNIT}){_NUMBER}"
 )
 _TEACHER = re.compile(

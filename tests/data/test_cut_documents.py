@@ -48,7 +48,7 @@ def test_a_model_that_is_not_here_says_nothing(texts: Path) -> None:
 
 def test_check_tells_it(texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check_command(CheckConfig(DataConfig(str(texts)))) == 0
-    assert f"texts: {SENTENCE}. Cut them into passages, or raise" in capsys.readouterr().out
+    assert f"texts: {SENTENCE}. Say data.passages=auto to cut" in capsys.readouterr().out
 
 
 def test_it_needs_no_torch(texts: Path) -> None:

@@ -50,7 +50,7 @@ def test_html_pdf_and_docx_are_read(tmp_path: Path) -> None:
     texts = dict(zip(data.corpus.ids, data.corpus.texts(range(4)), strict=True))
     assert texts == {
         "NOTES.TXT": "cats sleep",
-        "page.html": "ants live\n\nin hills",
+        "page.html": "t\n\nants live\n\nin hills",
         "a.pdf": "bees make honey",
         "b.docx": "dogs bark\n\nat | night",
     }

@@ -74,6 +74,11 @@ class DataConfig:
         "a label or score of at least this means relevant; null: labels are whole grades, from 1",
         least=-math.inf,
     )
+    passages: str = recorded_option(
+        "off",
+        "auto: long documents are cut between paragraphs, and found by their best passage",
+        choices=("off", "auto"),
+    )
 
 
 @dataclass

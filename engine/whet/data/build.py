@@ -26,6 +26,7 @@ from whet.data.blocks import JUDGMENTS, BlockWriter
 from whet.data.findings import Findings, excerpt
 from whet.data.judgments import resolve
 from whet.data.positives import same_text
+from whet.data.readers.passages import NUMBERED, homes_of, passage_id, passages_of
 from whet.data.readers.records import Judgment, Reading, Source, Text
 from whet.data.table import TableWriter, TextTable, keep_groups, repeated_rows, save_array
 from whet.errors import CheckpointError, DataError, EnvironmentRefused
@@ -37,6 +38,7 @@ from whet.types import Qrels
 
 READER_VERSION = "3"  # raise it whenever the same files would be read differently
 OWN = "own.npy"  # for each query the first document of the same text
+HOMES = "homes.npy"  # for each passage the first of its document
 _STALE_S = 24 * 3600.0
 
 
@@ -95,6 +97,8 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
         raise
     corpus = _settle(spools, "corpus", source=source, reading=reading)
     queries = _settle(spools, "queries", source=source, reading=reading)
+    if source.passages:
+        save_array(folder / HOMES, homes_of(corpus))
     save_array(folder / OWN, same_text(keep_groups(queries), keep_groups(corpus)))
     if not len(corpus):
         reading.findings.refuse(source.root.name)
@@ -150,8 +154,9 @@ class _Spools:
         """Read the source, once."""
         for record in source.read(reading):
             if isinstance(record, Text):
-                self.texts[record.table].add(record.id, record.text)
-                self.places[record.table].append(record.place)
+                for id_, text in _parts(record, source, reading):
+                    self.texts[record.table].add(id_, text)
+                    self.places[record.table].append(record.place)
             else:
                 self._judge(record)
         for writer in self.judgments.values():
@@ -163,6 +168,18 @@ class _Spools:
             path = self.folder / f"judgments-{len(self.judgments)}.arrow"
             self.judgments[split] = BlockWriter(path, JUDGMENTS)
         self.judgments[split].add(record[1:], len(record.query_id) + len(record.doc_id))
+
+
+def _parts(record: Text, source: Source, reading: Reading) -> Iterator[tuple[str, str]]:
+    """The ids and texts of a record: a long document's are those of its passages, if wanted."""
+    if not source.passages or record.table != "corpus":
+        yield record.id, record.text
+    elif NUMBERED.search(record.id):
+        what = f"id {excerpt(record.id)} ends as the ids of passages do"
+        reading.add("bad id", record.place, what)
+    else:
+        for number, text in enumerate(passages_of(record.text), 1):
+            yield passage_id(record.id, number), text
 
 
 def _settle(spools: _Spools, name: str, *, source: Source, reading: Reading) -> TextTable:

@@ -62,6 +62,9 @@ class Check:
     def __str__(self) -> str:
         data = self.dataset
         lines = [f"{printable(data.path)}: {data.kind}", _table_line("documents", self.corpus)]
+        if data.home_N is not None:
+            documents = len(np.unique(data.home_N))
+            lines[1:] = [_table_line("passages", self.corpus), f"  documents  {documents:>9,}"]
         if self.queries.rows:
             lines.append(_table_line("queries", self.queries))
         lines += [_split_line(name, counts) for name, counts in self.splits.items()]

@@ -48,7 +48,7 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     "documents that are cut": (
         "warning",
-        "Cut them into passages, or raise model.max_length where the model can read more.",
+        "Say data.passages=auto to cut them into passages, or raise model.max_length if it can be.",
     ),
     "query in train and in another split": ("warning", "Take it out of train: the score flatters."),
     "positive also given as negative": ("warning", "Kept as positive."),

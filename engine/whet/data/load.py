@@ -15,7 +15,7 @@ import numpy as np
 
 from whet.config import DataConfig
 from whet.config.given import configured
-from whet.data.build import OWN, converted
+from whet.data.build import HOMES, OWN, converted
 from whet.data.findings import Findings
 from whet.data.readers.detect import find_source
 from whet.data.readers.documents import READERS, can_read
@@ -45,6 +45,7 @@ class Dataset:
     digest: str
     findings: Findings
     own_Q: np.ndarray  # for each query the first document of the same text, -1 where there is none
+    home_N: np.ndarray | None = None  # for each passage its document's first; None without passages
 
     def split(self, name: str) -> Qrels:
         """The judgments of a split. DataError that lists the splits there are, if it is not among
@@ -130,6 +131,7 @@ def read_dataset(config: DataConfig, *, cache_dir: Path | None = None) -> Datase
         digest=_digest(corpus, queries, splits),
         findings=findings,
         own_Q=np.load(folder / OWN, mmap_mode="r"),
+        home_N=np.load(folder / HOMES, mmap_mode="r") if source.passages else None,
     )
 
 

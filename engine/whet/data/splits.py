@@ -6,6 +6,7 @@ import numpy as np
 
 from whet.config import FitConfig
 from whet.data.load import Dataset
+from whet.data.readers.passages import with_all_passages
 from whet.data.readers.rows.kinds import split_name
 from whet.data.table import TextTable
 from whet.data.text import hash64, normalise
@@ -40,8 +41,8 @@ def splits_of(data: Dataset, config: FitConfig) -> tuple[Qrels, Qrels]:
         train, judged = hold_out(train, data.queries)
         count = len(judged.query_rows)
         say(f"No test or dev split: {count:,} train queries are held out to judge by.")
-        return train, judged
-    return train, data.split(name)
+        return with_all_passages(train, data.home_N), judged
+    return with_all_passages(train, data.home_N), data.split(name)
 
 
 def check_splits(data: Dataset, config: FitConfig) -> None:

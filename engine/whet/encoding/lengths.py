@@ -16,7 +16,7 @@ from whet.progress import say
 from whet.storage.readable import readable_json
 
 LOOKED_AT = 1_000  # documents, spread evenly over the corpus
-REMEDY = "Cut them into passages, or raise model.max_length where the model can read more."
+REMEDY = "Say data.passages=auto to cut them into passages, or raise model.max_length if it can be."
 _CHARS = 32  # per token that the model reads: of a longer text the rest need not be looked at
 _FILES = {  # where a model's folder says how much it reads
     "sentence_bert_config.json": "max_seq_length",

@@ -18,7 +18,7 @@ from whet.errors import DataError
 from whet.evaluation.hybrid import HybridSearch
 from whet.evaluation.lexical import corpus_words
 from whet.evaluation.measures import Scores, check_measures, score
-from whet.evaluation.retrieval import Search, retrieve, run_of, without_own
+from whet.evaluation.retrieval import Search, documents_found, retrieve, run_of, without_own
 from whet.evaluation.trec import Judgments, Run
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
@@ -41,6 +41,7 @@ def evaluate_run(
     *,
     ignore_identical_ids: bool = False,
     own_Q: np.ndarray | None = None,
+    home_N: np.ndarray | None = None,
     search: Search | None = None,
 ) -> Evaluation:
     """Retrieve `config.depth` documents for every query and score them with `config.measures`.
@@ -55,6 +56,7 @@ def evaluate_run(
         config.depth,
         ignore_identical_ids=ignore_identical_ids,
         own_Q=own_Q,
+        home_N=home_N,
         search=search,
     )
     run = run_of(scores_QK, rows_QK, queries.ids, corpus.ids)
@@ -102,8 +104,10 @@ def judge(
         texts = data.queries.texts(qrels.query_rows)
         search = HybridSearch(texts, corpus_words(data.corpus), encoder.words)
     judgments = judgments_of(qrels, data.queries.ids, data.corpus.ids)
-    own_Q = _own(data, qrels)
-    return evaluate_run(queries, corpus, judgments, config, own_Q=own_Q, search=search)
+    own_Q, home_N = _own(data, qrels), data.home_N
+    return evaluate_run(
+        queries, corpus, judgments, config, own_Q=own_Q, home_N=home_N, search=search
+    )
 
 
 def _own(data: Dataset, qrels: Qrels) -> np.ndarray | None:
@@ -118,7 +122,8 @@ def judge_words(data: Dataset, qrels: Qrels, config: EvaluateConfig) -> Evaluati
     queries, documents, asked = data.queries, data.corpus, qrels.query_rows
     own_Q = _own(data, qrels)
     depth = config.depth if own_Q is None else config.depth + 1
-    hits = corpus_words(documents).best(queries.texts(asked), depth)
+    words, texts = corpus_words(documents), queries.texts(asked)
+    hits = documents_found(lambda k: words.best(texts, k), depth, len(documents), data.home_N)
     if own_Q is not None:
         hits = without_own(*hits, own_Q, config.depth)
     run = run_of(*hits, queries.ids_of(asked), documents.ids)

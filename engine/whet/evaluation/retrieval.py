@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from whet.data.readers.passages import by_document, enough
 from whet.errors import ConfigError, DataError
 from whet.evaluation.trec import Run, check_finite, ranked
 from whet.types import CorpusShard, Embeddings
@@ -23,6 +24,7 @@ def retrieve(
     *,
     ignore_identical_ids: bool = False,
     own_Q: np.ndarray | None = None,
+    home_N: np.ndarray | None = None,
     search: Search | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The `depth` best documents of each query by inner product, best first.
@@ -31,7 +33,8 @@ def retrieve(
     where a backend returns fewer, rows are -1 and scores NaN.
     `ignore_identical_ids` (BEIR's name) leaves out the document whose id is the query's own, for
     data where queries are documents too; `own_Q` names that document's row for each query, -1 for
-    none (whet.data.positives). Else it is a document like any other. `search(query_QD,
+    none (whet.data.positives). Else it is a document like any other. Where `home_N` names the
+    document of each passage, documents are ranked by their best passage. `search(query_QD,
     corpus_ND, k)` defaults to the exact `whet.mining.search.search`. Raises ConfigError for a depth
     below 1, DataError for an empty side or dimensions that differ.
     """
@@ -39,14 +42,37 @@ def retrieve(
     if ignore_identical_ids:
         own_Q = _own_rows(queries.ids, corpus.ids)
     wanted = depth if own_Q is None else depth + 1
-    k = min(wanted, len(corpus))
-    if search is None or isinstance(corpus, CorpusShard):
-        scores_QK, rows_QK = _exact_search()(queries, corpus, k)
-    else:
-        scores_QK, rows_QK = search(queries.vectors, corpus.vectors, k)
+
+    def found(k: int) -> tuple[np.ndarray, np.ndarray]:
+        if search is None or isinstance(corpus, CorpusShard):
+            hits: tuple[np.ndarray, np.ndarray] = _exact_search()(queries, corpus, k)
+            return hits
+        return search(queries.vectors, corpus.vectors, k)
+
+    scores_QK, rows_QK = documents_found(found, wanted, len(corpus), home_N)
     if own_Q is None:
         return scores_QK, rows_QK
     return without_own(scores_QK, rows_QK, own_Q, depth)
+
+
+def documents_found(
+    found: Callable[[int], tuple[np.ndarray, np.ndarray]],
+    depth: int,
+    size: int,
+    home_N: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `found(k)` ranks of a corpus of `size` rows, `depth` deep; passages as documents, each
+    at its best: more and more are ranked, until every query has as many documents as it can.
+    """
+    k = min(depth, size)
+    if home_N is None:
+        return found(k)
+    documents = len(np.unique(home_N))
+    while True:
+        k = min(4 * k, size)
+        hits = by_document(*found(k), home_N, min(depth, documents))
+        if k == size or enough(hits[1], depth, documents):
+            return hits
 
 
 def run_of(

@@ -9,6 +9,7 @@ from whet.config import (
 )
 from whet.config.ranges import check_options
 from whet.data.load import Dataset, open_dataset
+from whet.data.readers.passages import with_all_passages
 from whet.data.splits import training_qrels
 from whet.encoding.lengths import tell_cut_documents
 from whet.mining.exports import check_formats, export_negatives
@@ -36,7 +37,7 @@ def mine_command(config: MineConfig) -> None:
     check_formats(config.formats)
     data = open_dataset(config.data)
     tell_cut_documents(data, config.model)
-    train = training_qrels(data, config.data.train_split)
+    train = with_all_passages(training_qrels(data, config.data.train_split), data.home_N)
     check_encoder(config.model, config.encode)
     check_rescorer(config.mining)
     refuse_taken(config.output, facts_of("mine", config, data.digest))

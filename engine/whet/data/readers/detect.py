@@ -42,8 +42,10 @@ def find_source(path: str, config: DataConfig | None = None) -> Source:
             "data.query, data.positive and data.negatives."
         )
     how = (config.query, config.positive, tuple(config.negatives), config.relevant_from)
-    if any(how):
-        source = replace(source, fingerprint=f"{source.fingerprint} {how}")
+    cut = config.passages != "off"
+    if any(part not in (None, ()) for part in how) or cut:
+        fingerprint = f"{source.fingerprint} {how} {config.passages}"
+        source = replace(source, fingerprint=fingerprint, passages=cut)
     return source
 
 

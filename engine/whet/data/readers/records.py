@@ -90,6 +90,7 @@ class Source:
     `files` decide its content (relative to `root`), or `fingerprint` where there are none.
     `repeats` says what an id given twice means: "refuse", "same text" (fine when the texts agree)
     or "fine". `left_out` are files of the folder that are not read, by their names.
+    `passages`: long documents are cut.
     """
 
     kind: str
@@ -101,6 +102,7 @@ class Source:
     corpus_name: str = "the corpus"
     queries_name: str = "the queries"
     left_out: tuple[str, ...] = ()
+    passages: bool = False
 
 
 def hidden(path: Path) -> bool:

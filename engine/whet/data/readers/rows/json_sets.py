@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from whet.data.findings import excerpt
-from whet.data.readers.json_values import json_values
 from whet.data.readers.records import Reading, Record, Text, hidden
+from whet.data.readers.rows.json_files import json_values
 from whet.data.readers.rows.kinds import rows_of
 from whet.data.readers.values import judgment_of, table_row
 from whet.data.text import id_of

@@ -36,6 +36,7 @@ from whet.printable import printable
 from whet.progress import say
 from whet.storage.disk import is_of_disk
 from whet.storage.readable import readable_yaml
+from whet_launch.cli.sweep_table import SweepRun, value_of, write_sweep
 from whet_launch.cli.verbs import VERBS, Verb, run_function
 from whet_launch.options.catalogue import example, keys_of
 from whet_launch.options.recipes import refuse_recipes_of_hydra
@@ -51,12 +52,15 @@ def run(verb: Verb, arguments: list[str], guarded: Callable[[Callable[[], int]],
     codes: list[int] = []
     bugs: list[Exception] = []
     later: list[FitConfig] = []  # a sweep's runs that share a cluster
+    runs: list[SweepRun] = []
 
-    def job(config: DictConfig) -> None:
+    def job(config: DictConfig) -> float:
+        """What a sweeper that searches is to make large: the main measure."""
         try:
-            codes.append(guarded(lambda: _job(verb, config, later)))
+            codes.append(guarded(lambda: _job(verb, config, later, runs)))
         except Exception as error:  # kept from Hydra, which would add lines of its own
             bugs.append(error)
+        return value_of(runs[-1].folder if runs and codes and not codes[-1] else None)
 
     main = hydra.main(version_base="1.3", config_path="pkg://whet_conf", config_name=verb.name)
     argv = sys.argv
@@ -82,7 +86,19 @@ def run(verb: Verb, arguments: list[str], guarded: Callable[[Callable[[], int]],
         from whet_launch.cluster.sweep import run_together
 
         codes.append(guarded(lambda: max(run_together(later))))
+    if runs:
+        codes.append(guarded(lambda: _tell_sweep(runs)))
     return max(codes, default=0)
+
+
+def _tell_sweep(runs: list[SweepRun]) -> int:
+    """Print and keep the table of a sweep's runs, where they left figures."""
+    folder = Path(os.path.commonpath([run.folder.absolute().parent for run in runs]))
+    table = write_sweep(folder, runs) if folder.is_dir() else None
+    if table is not None:
+        print(table)
+        say(f"Sweep: {os.path.relpath(folder / 'sweep.md')}")
+    return 0
 
 
 def _register() -> None:
@@ -94,7 +110,7 @@ def _register() -> None:
         ConfigStore.instance().store(name=f"{verb.name}_schema", node=verb.config)
 
 
-def _job(verb: Verb, composed: DictConfig, later: list[FitConfig]) -> int:
+def _job(verb: Verb, composed: DictConfig, later: list[FitConfig], runs: list[SweepRun]) -> int:
     _refuse_what_recipes_decide(verb, composed)
     job = HydraConfig.get()
     sweep = job.mode is RunMode.MULTIRUN
@@ -103,9 +119,14 @@ def _job(verb: Verb, composed: DictConfig, later: list[FitConfig]) -> int:
             f"resume={composed.resume} goes on with one run. A sweep that was interrupted goes on "
             "with resume=auto and the output=FOLDER it began with."
         )
-    if sweep and "output" in composed and composed.output is None:
+    words = list(job.overrides.task)
+    own_folder = sweep and "output" in composed and composed.output is None
+    if own_folder:
         composed.output = str(Path(job.sweep.dir) / str(job.sweep.subdir))
-        overrides = " ".join(job.overrides.task)
+    if sweep and "output" in composed:
+        runs.append(SweepRun(job.job.num, tuple(words), Path(composed.output)))
+    if own_folder:
+        overrides = " ".join(words)
         done = composed.get("resume") == "auto" and (Path(composed.output) / "model").exists()
         after = "done already" if done else composed.output
         print(f"job {job.job.num}: {overrides} -> {after}", file=sys.stderr, flush=True)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from whet.api import encode as encode
     from whet.api import evaluate as evaluate
     from whet.api import fit as fit
+    from whet.api import load_dataset as load_dataset
     from whet.api import mine as mine
-    from whet.data.load import load_dataset as load_dataset
     from whet.errors import CheckpointError as CheckpointError
     from whet.errors import ConfigError as ConfigError
     from whet.errors import DataError as DataError
@@ -45,8 +45,7 @@ ERRORS = (
 _load, _, _names = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "api": ["fit", "check", "encode", "mine", "evaluate"],
-        "data.load": ["load_dataset"],
+        "api": ["fit", "check", "encode", "mine", "evaluate", "load_dataset"],
         "model.encoder": ["Encoder"],
         "errors": list(ERRORS),
     },

@@ -1,20 +1,25 @@
 """Whet from Python: one function a verb, each usable alone in a notebook.
 
 `whet.fit("my/data", trainer={"max_steps": 100})` is `whet fit data=my/data trainer.max_steps=100`.
+Data are a path, or what a program holds: rows (a list of dicts), a pandas DataFrame, a
+`datasets.Dataset` or DatasetDict, or (corpus, queries, qrels).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from whet.config import EncodeConfig, EvaluateConfig, FitConfig, MiningConfig
-from whet.config.given import configured
+from whet.config.given import configured, takes_options_of
+from whet.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from whet.data.check import Check
+    from whet.data.load import Dataset
     from whet.data.table import TextTable
     from whet.evaluation.judge import Evaluation
     from whet.mining.miner import Mined
@@ -23,8 +28,10 @@ if TYPE_CHECKING:
     from whet.verbs.fit import Run
 
 
-def fit(data: str | FitConfig, *, model: str | dict[str, Any] = "minilm", **options: Any) -> Run:
-    """Make a model better at searching `data`: a folder, a file, or a Hugging Face datasets name.
+@takes_options_of(FitConfig, but=("data",))
+def fit(data: Any, *, model: str | dict[str, Any] = "minilm", **options: Any) -> Run:
+    """Make a model better at searching `data`: a folder, a file, a Hugging Face datasets name, or
+    rows, a table or judgments of your program (`load_dataset` says which).
 
     `model` is a name or folder, or a dict of ModelConfig's options. `options` are the other groups
     of FitConfig as dicts, and its single values: `mining={"num_negatives": 4}`, `seed=1`. Returns
@@ -32,6 +39,7 @@ def fit(data: str | FitConfig, *, model: str | dict[str, Any] = "minilm", **opti
 
     Raises DataError for data that cannot be used and ConfigError for an unknown option.
     """
+    from whet.data.given import data_path
     from whet.run.early import check_job
 
     if isinstance(data, FitConfig):
@@ -39,20 +47,43 @@ def fit(data: str | FitConfig, *, model: str | dict[str, Any] = "minilm", **opti
     else:
         named = {"name": model} if isinstance(model, str) else model
         config = configured(FitConfig(), {"model": named, **options})
-        config.data.path = data
+        config.data.path = data_path(data)
     opened = check_job(config)
     from whet.verbs.fit import fit_job  # loads torch: what was refused before took no second
 
     return fit_job(config, data=opened)
 
 
-def check(data: str) -> Check:
-    """Look a dataset through: print the result to see counts, examples and every problem found."""
+def load_dataset(
+    data: Any, *, on_problem: str = "refuse", cache_dir: Path | None = None
+) -> Dataset:
+    """A corpus, queries and judgments, checked, from a path or from what a program holds.
+
+    - a folder or file of a known format, or a Hugging Face datasets name
+    - rows: `[{"query": "...", "positive": "..."}, ...]`, a pandas DataFrame, a `datasets.Dataset`
+    - splits: a dict or DatasetDict of them
+    - `(corpus, queries, qrels)`: texts by id, and `{query id: {document id: relevance}}`
+
+    `on_problem="refuse"` raises DataError with all problems found; "drop" leaves the rows at fault
+    out. What was read is kept in `cache_dir` (by default $WHET_CACHE).
+    """
+    from whet.data import load
+    from whet.data.given import data_path
+
+    return load.load_dataset(data_path(data), on_problem=on_problem, cache_dir=cache_dir)
+
+
+def check(data: Any) -> Check:
+    """Look data through (`load_dataset` says which): print the result to see counts, examples and
+    every problem found.
+    """
     from whet.data.check import check_dataset
+    from whet.data.given import data_path
 
-    return check_dataset(data)
+    return check_dataset(data_path(data))
 
 
+@takes_options_of(EncodeConfig)
 def encode(
     encoder: Encoder, texts: TextTable | list[str], *, kind: str = "document", **options: Any
 ) -> np.ndarray:
@@ -69,41 +100,63 @@ def encode(
     return encode_table(encoder, texts, kind=kind, store=embeddings_folder(), config=config).vectors
 
 
+@takes_options_of(MiningConfig)
 def mine(
-    queries: Embeddings,
-    corpus: Embeddings,
-    positives: Positives,
+    queries: Any,
+    corpus: Embeddings | None = None,
+    positives: Positives | None = None,
     policy: MiningConfig | None = None,
     *,
+    model: str | Encoder = "minilm",
     rescore: Callable[..., Any] | None = None,
     **options: Any,
 ) -> Mined:
     """Hard negatives under a policy (docs/mining.md); options are those of MiningConfig.
 
-    Row q of `positives` belongs to row q of `queries`. Returns `negatives` and their `report`.
+    Of vectors: `queries` and `corpus` are Embeddings, and row q of `positives` belongs to row q of
+    `queries`. Of data (`load_dataset` says which): `mine("my/data", model="minilm")` encodes them,
+    and rows of the result are those of the data's tables. Returns `negatives` and their `report`.
     """
+    config = configured(policy or MiningConfig(), options)
+    if corpus is None:
+        return _mine_data(load_dataset(queries), model, config)
+    if positives is None:
+        raise ConfigError("mine takes positives besides: mine(queries, corpus, positives).")
     from whet.mining import miner
 
-    config = configured(policy or MiningConfig(), options)
-    return miner.mine(queries, corpus, positives, config, rescore=rescore)
+    return miner.mine(cast("Embeddings", queries), corpus, positives, config, rescore=rescore)
 
 
+def _mine_data(data: Dataset, model: str | Encoder, policy: MiningConfig) -> Mined:
+    from whet.data.positives import positives_of
+    from whet.data.splits import training_qrels
+    from whet.encoding.store import embeddings_folder
+    from whet.mining.rows import mine_with
+    from whet.model.encoder import Encoder
+
+    train = training_qrels(data, "train")
+    encoder = Encoder.load(model) if isinstance(model, str) else model
+    positives, store = positives_of(train, data.queries, data.corpus), embeddings_folder()
+    return mine_with(encoder, data, train, positives, store=store, policy=policy, encode=None)
+
+
+@takes_options_of(EvaluateConfig)
 def evaluate(
-    model: str | Encoder, data: str, *, split: str | None = None, **options: Any
+    model: str | Encoder, data: Any, *, split: str | None = None, **options: Any
 ) -> Evaluation:
-    """Search all documents of `data` for every judged query and score the result.
+    """Search all documents of `data` (`load_dataset` says which) for every judged query and score
+    the result.
 
     `options` are those of EvaluateConfig. `result.scores.means["nDCG@10"]` is one of the numbers.
     """
-    from whet.data.load import load_dataset
+    config = configured(EvaluateConfig(), options)
+    dataset = load_dataset(data)
     from whet.data.splits import eval_qrels
     from whet.encoding.store import embeddings_folder
     from whet.evaluation.judge import judge
     from whet.model.towers import open_model
 
     encoder = open_model(model) if isinstance(model, str) else model
-    config = configured(EvaluateConfig(), options)
-    dataset = load_dataset(data)
     return judge(
         encoder, dataset, eval_qrels(dataset, split), store=embeddings_folder(), config=config
     )

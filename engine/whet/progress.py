@@ -4,23 +4,46 @@ and then.
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import escape
+from importlib import import_module
+from typing import TextIO
 
 from whet.printable import printable_lines
 from whet.processes.world import world
 
 LINE_EVERY_S = 30.0
+CELL_EVERY_S = 0.2
 
 
 def say(text: str) -> None:
-    """Tell the user one thing, on stderr, so that stdout stays for results. Of several processes
-    the leader speaks.
+    """Tell the user one thing, on stderr, so that stdout stays for results; a notebook shows both,
+    and stderr as if it were a fault. Of several processes the leader speaks.
     """
     if world().leader:
-        print(printable_lines(text), file=sys.stderr, flush=True)
+        stream = sys.stdout if in_notebook() else sys.stderr
+        print(printable_lines(text), file=stream, flush=True)
+
+
+def in_notebook() -> bool:
+    """Whether this code runs in a cell of Jupyter."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def paragraph(text: str, stream: TextIO | None = None) -> str:
+    """A sentence or several, broken between words at the width of the terminal; as it is where
+    `stream` (by default stderr) is none.
+    """
+    stream = stream or sys.stderr
+    if not stream.isatty():
+        return text
+    return textwrap.fill(text, max(20, shutil.get_terminal_size().columns - 1))
 
 
 @contextmanager
@@ -31,6 +54,9 @@ def track(title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable
     """
     if not world().leader:
         yield lambda count, **figures: None
+    elif in_notebook():
+        with _cell(title, total, unit, done) as advance:
+            yield advance
     elif sys.stderr.isatty():
         with _bar(title, total, unit, done) as advance:
             yield advance
@@ -69,6 +95,34 @@ def _bar(title: str, total: int, unit: str, done: int) -> Iterator[Callable[...,
             bar.update(task, advance=count, rate=rate, figures=_spell(figures))
 
         yield advance
+
+
+@contextmanager
+def _cell(title: str, total: int, unit: str, done: int) -> Iterator[Callable[..., None]]:
+    """A bar in the output of a cell; what is left of it is a line."""
+    html = import_module("IPython.display")  # a notebook has it
+    start = last = time.monotonic()
+    now_done = done
+    shown = html.display(html.HTML(escape(title)), display_id=True)
+
+    def line(figures: str = "") -> str:
+        rate = (now_done - done) / max(1e-9, time.monotonic() - start)
+        left = f", {(total - now_done) / rate:,.0f} s left" if rate and now_done < total else ""
+        count = f"{now_done:,} of {total:,} {unit}, {rate:,.1f} {unit}/s{left}"
+        return escape(f"{title}: {count} {figures}".rstrip())
+
+    def advance(count: int, **figures: float) -> None:
+        nonlocal last, now_done
+        now_done += count
+        if time.monotonic() - last >= CELL_EVERY_S:
+            last = time.monotonic()
+            bar = f'<progress value="{now_done}" max="{total}"></progress> '
+            shown.update(html.HTML(bar + line(_spell(figures))))
+
+    try:
+        yield advance
+    finally:
+        shown.update(html.HTML(line()))
 
 
 @contextmanager

@@ -61,6 +61,9 @@ class Qrels:
     def __len__(self) -> int:
         return len(self.query_rows_M)
 
+    def __repr__(self) -> str:
+        return f"Qrels({len(self):,} judgments of {len(self.query_rows):,} queries)"
+
     @property
     def query_rows(self) -> np.ndarray:
         """The judged query rows, ascending, each once."""
@@ -84,6 +87,9 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    def __repr__(self) -> str:
+        return f"Embeddings({len(self):,} vectors of {self.vectors.shape[1]} dimensions)"
 
     def take(self, rows: np.ndarray) -> Embeddings:
         """The given rows, in the given order."""
@@ -126,6 +132,9 @@ class Positives:
     def __len__(self) -> int:
         return len(self.offsets_Q1) - 1
 
+    def __repr__(self) -> str:
+        return f"Positives({len(self.doc_rows_P):,} of {len(self):,} queries)"
+
     def of(self, query_row: int) -> np.ndarray:
         """Document rows of one query's positives."""
         return self.doc_rows_P[self.offsets_Q1[query_row] : self.offsets_Q1[query_row + 1]]
@@ -162,6 +171,9 @@ class Negatives:
 
     def __len__(self) -> int:
         return len(self.query_rows_R)
+
+    def __repr__(self) -> str:
+        return f"Negatives({int(self.found_R.sum()):,} in {len(self):,} rows)"
 
     @property
     def found_R(self) -> np.ndarray:

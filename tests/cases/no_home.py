@@ -36,7 +36,7 @@ with place() as here:
             for name in names:
                 os.chmod(os.path.join(folder, name), 0o644)
         os.chmod(here / "cache", 0o777)
-    who: Any = {"user": nobody(), "group": nobody(), "extra_groups": []} if root else {}
+    who: dict[str, Any] = {"user": nobody(), "group": nobody(), "extra_groups": []} if root else {}
     for name in ("HOME", "WHET_CACHE"):
         os.environ.pop(name)
     if root:

@@ -10,7 +10,7 @@ with place() as here:
     model(here / "model")
     rows = [
         {"query": f"{word} \n" * length, "positive": f"{word} ce di fo"}
-        for word, length in (("baba", 400), ("cece", 3_000), ("difo", 20_000))
+        for word, length in (("baba", 400), ("cece", 3_000), ("fogu", 20_000))
     ]
     write_lines(here / "letters.jsonl", rows)
     page = Page("data.path=letters.jsonl").enter()

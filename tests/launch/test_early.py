@@ -28,7 +28,7 @@ print(json.dumps(ends))
 """
 REFUSED = [
     ("fit data=./nowhere", 3, "nowhere: no such file or folder"),
-    ("fit data={data} data.train_split=trai", 3, "Did you mean train?"),
+    ("fit data={data} data.train_split=tarin", 3, "Did you mean train?"),
     ("fit data={data} data.eval_split=tset", 3, "Did you mean test?"),
     ("fit data={data} model=./nowhere", 2, "model.name=./nowhere cannot be loaded"),
     ("fit data={data} model=no/such", 4, "model.name=no/such cannot be loaded"),

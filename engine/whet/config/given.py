@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -11,6 +13,34 @@ from whet.config.option import rules_of
 from whet.errors import ConfigError
 
 Config = TypeVar("Config")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def takes_options_of(config: type, but: tuple[str, ...] = ()) -> Callable[[Function], Function]:
+    """A function's `**options` as keywords of its signature: the fields of a dataclass, without
+    those in `but`. Editors and `help()` then show their names, types and defaults.
+    """
+
+    def named(function: Function) -> Function:
+        signature = inspect.signature(function)
+        own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        standard = config()
+        options = [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default={} if is_dataclass(default := getattr(standard, field.name)) else default,
+                annotation=str(field.type),
+            )
+            for field in fields(config)
+            if field.name not in (*but, *signature.parameters)
+        ]
+        function.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*own, *options]
+        )
+        return function
+
+    return named
 
 
 def configured(config: Config, options: dict[str, Any]) -> Config:

@@ -376,10 +376,10 @@ class TuneConfig:
 
 @dataclass
 class DataHereConfig:
-    """Where a bundle's training data are on this machine."""
+    """Where the data of a run or a bundle are on this machine."""
 
     path: Optional[str] = recorded_option(
-        None, "folder or file; null: those in the bundle, if it has them", path=True
+        None, "folder or file; null: as the run says, or those in the bundle", path=True
     )
 
 

@@ -96,6 +96,17 @@ class EvalConfig:
 
 
 @dataclass
+class SearchConfig:
+    """The best documents for some words."""
+
+    run: str = option(MISSING, "folder of a fit that is done; with data= any model", path=True)
+    query: str = option(MISSING, "what to look for")
+    k: int = option(10, "documents shown", least=1)
+    data: DataHereConfig = field(default_factory=DataHereConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+
+
+@dataclass
 class BenchConfig:
     """Recipes with published figures, run again (docs/benchmarks.md)."""
 

@@ -59,6 +59,9 @@ class Check:
     queries: TableCounts
     splits: dict[str, SplitCounts]
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         data = self.dataset
         lines = [f"{printable(data.path)}: {data.kind}", _table_line("documents", self.corpus)]

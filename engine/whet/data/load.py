@@ -47,6 +47,13 @@ class Dataset:
     own_Q: np.ndarray  # for each query the first document of the same text, -1 where there is none
     home_N: np.ndarray | None = None  # for each passage its document's first; None without passages
 
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{name} {len(qrels):,}" for name, qrels in self.splits.items())
+        return (
+            f"Dataset({self.name!r}: {len(self.corpus):,} documents, {len(self.queries):,} queries"
+            f"; judgments: {splits or 'none'})"
+        )
+
     def split(self, name: str) -> Qrels:
         """The judgments of a split. DataError that lists the splits there are, if it is not among
         them.

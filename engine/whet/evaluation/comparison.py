@@ -5,8 +5,9 @@ up.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from whet.evaluation.significance import (
 from whet.evaluation.trec import write_text
 
 SIGNIFICANT = 0.05
+HEAD = ("measure", "base", "tuned", "change", "95 % interval", "p", "won", "same", "lost")
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,19 @@ class Comparison:
 
     def __str__(self) -> str:
         """A table for the terminal, with the verdict below it."""
-        head = ("measure", "base", "tuned", "change", "95 % interval", "p", "won", "same", "lost")
-        cells = [head, *(_cells(row) for row in self.rows)]
+        return f"{self.table()}\n{self.verdict()}"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """The table of the report, for a notebook."""
+        cells = [_cells(row) for row in self.rows]
+        return f"{html_table(HEAD, cells)}<p>{escape(self.verdict())}</p>"
+
+    def table(self) -> str:
+        """The measures, a line each, for the terminal."""
+        cells = [HEAD, *(_cells(row) for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [
             "  ".join(
@@ -85,7 +98,20 @@ class Comparison:
             )
             for pairs in (list(zip(row, widths, strict=True)) for row in cells)
         ]
-        return "\n".join([*lines, self.verdict()])
+        return "\n".join(lines)
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A plain table of a notebook, which styles it.
+
+    >>> html_table(["a"], [["<b>"]])
+    '<table><tr><th>a</th></tr><tr><td>&lt;b&gt;</td></tr></table>'
+    """
+    lines = [
+        "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)
+        for tag, cells in [("th", head), *(("td", row) for row in rows)]
+    ]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def compare(

@@ -15,6 +15,7 @@ from whet.data.load import Dataset
 from whet.data.positives import own_documents
 from whet.encoding.corpus import Pace, embed
 from whet.errors import DataError
+from whet.evaluation.comparison import html_table
 from whet.evaluation.hybrid import HybridSearch
 from whet.evaluation.lexical import corpus_words
 from whet.evaluation.measures import Scores, check_measures, score
@@ -31,6 +32,16 @@ class Evaluation:
 
     run: Run
     scores: Scores
+
+    def __repr__(self) -> str:
+        """A line per measure."""
+        lines = [f"{name:<10} {value:.4f}" for name, value in self.scores.means.items()]
+        return "\n".join([*lines, f"on {len(self.run):,} queries"])
+
+    def _repr_html_(self) -> str:
+        cells = [(name, f"{value:.4f}") for name, value in self.scores.means.items()]
+        head = ("measure", f"on {len(self.run):,} queries")
+        return html_table(head, cells)
 
 
 def evaluate_run(

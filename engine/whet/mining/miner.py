@@ -45,6 +45,9 @@ class Mined:
     negatives: Negatives
     report: MiningReport
 
+    def __repr__(self) -> str:
+        return self.report.headline()
+
     def renumbered(self, query_rows_Q: np.ndarray) -> Mined:
         """The same with query i called `query_rows_Q[i]`: from rows of a selection to those of its
         table.

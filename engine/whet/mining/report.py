@@ -110,6 +110,17 @@ class MiningReport:
     def __str__(self) -> str:
         return "\n".join([*self._summary(), "", *self._table(), "", *self._histograms()])
 
+    def headline(self) -> str:
+        """The run in one sentence."""
+        short = f", {self.short_rows:,} of them short" if self.short_rows else ""
+        return (
+            f"Mined {self.negatives:,} negatives in {self.rows:,} rows{short}, over "
+            f"{self.documents:,} documents, in {self.seconds:.1f} s by {self.backend}."
+        )
+
+    def __repr__(self) -> str:
+        return self.headline()
+
     def _summary(self) -> list[str]:
         totals = self.totals()
         every = max(1, sum(totals.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from whet.encoding.lengths import tell_cut_documents
 from whet.evaluation.comparison import Comparison
 from whet.evaluation.measures import check_measures
 from whet.model.folder import find_folder
-from whet.progress import say
+from whet.progress import paragraph, say
 from whet.run.early import check_device
 from whet.run.folder import Stopwatch, write_config
 from whet.run.output import facts_of, refuse_taken, whole_output
@@ -36,7 +37,7 @@ def evaluate_command(config: EvalConfig) -> None:
     """`whet eval`: judge the model, and with a baseline compare the two."""
     folder, result = evaluate_job(config)
     if isinstance(result, Comparison):
-        print(result)
+        print(f"{result.table()}\n{paragraph(result.verdict(), sys.stdout)}")
     else:
         for measure, value in result.scores.means.items():
             print(f"{measure:<10} {value:.4f}")

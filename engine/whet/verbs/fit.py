@@ -5,15 +5,17 @@ Shape suffixes: Q queries, N documents, D dimensions.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whet.bench.claim import check_data
-from whet.config import FitConfig
+from whet.config import FitConfig, ModelConfig, SearchConfig
 from whet.config.recorded import deciding
 from whet.data.load import Dataset, read_dataset, tell_remarks
 from whet.data.splits import check_splits
@@ -26,7 +28,7 @@ from whet.model.encoder import Encoder, weights_unchanged
 from whet.processes.devices import choose_device, training_device
 from whet.processes.heartbeat import watched
 from whet.processes.world import from_leader, together, world
-from whet.progress import say
+from whet.progress import paragraph, say
 from whet.refresh import Refresher
 from whet.refresh.in_use import JobNegatives
 from whet.report.render import write_report
@@ -41,6 +43,7 @@ from whet.run.refusals import check_base, check_fit, check_resume
 from whet.storage.disk import disk_errors_name, is_of_disk, of_disk
 from whet.storage.lock import locked
 from whet.types import Negatives
+from whet.verbs.search import Hits, best_of, data_of_run, searcher_of
 
 if TYPE_CHECKING:
     from whet.plan.forecast import Forecast
@@ -56,11 +59,35 @@ class Run:
 
     folder: Path
     comparison: Comparison
+    _kept: dict[str, Any] = field(default_factory=dict, compare=False)  # what search has opened
 
     @property
     def model(self) -> Path:
         """The tuned model's folder."""
         return self.folder / "model"
+
+    def __repr__(self) -> str:
+        main = self.comparison.main
+        return f"Run({str(self.folder)!r}: {main.measure} {main.tuned:.4f}, was {main.base:.4f})"
+
+    def _repr_html_(self) -> str:
+        return f"{self.comparison._repr_html_()}<p><code>{escape(str(self.folder))}</code></p>"
+
+    def encoder(self) -> Encoder:
+        """The tuned model."""
+        return Encoder.load(str(self.model))
+
+    def search(self, query: str, k: int = 10) -> Hits:
+        """The k best documents of the run's data for a query. The corpus is encoded the first
+        time; DataError or CheckpointError where the data are not there any more.
+        """
+        if "searcher" not in self._kept:
+            data = data_of_run(self.folder)
+            config = SearchConfig(run=str(self.folder), query=query)
+            model = ModelConfig(name=str(self.model))
+            self._kept["searcher"] = searcher_of(model, data, config), data
+        searcher, data = self._kept["searcher"]
+        return best_of(searcher, data, query, k)
 
 
 def fit_job(config: FitConfig, miner: MakeMiner | None = None, data: Dataset | None = None) -> Run:
@@ -200,8 +227,23 @@ def _finish(
     encoder.save(run.model, model_card(job, encoder, comparison, fingerprint))
     for done in (job.scratch, job.folder / "checkpoints"):
         shutil.rmtree(done, ignore_errors=True)
-    say(f"\n{comparison}\n\nModel:  {run.model}\nReport: {report}")
+    say(f"\n{comparison.table()}\n{paragraph(comparison.verdict())}\n")
+    say(f"Model:  {run.model}\nReport: {report}\n\n{_next_steps(job)}")
     return run
+
+
+def _next_steps(job: Job) -> str:
+    """Three commands that go on from a finished run."""
+    folder, data = shlex.quote(str(job.folder)), shlex.quote(f"data={job.config.data.path}")
+    model = shlex.quote(f"model={job.folder / 'model'}")
+    steps = {
+        f'whet search {folder} "words"': "look what it finds",
+        f"whet label {data} {model}": "judge results on a page, and tune by that",
+        f"whet export {folder}": "ONNX and int8, for other runtimes",
+    }
+    width = max(map(len, steps))
+    lines = [f"  {command:<{width}}  {what}" for command, what in steps.items()]
+    return "\n".join(["Next:", *lines])
 
 
 def _facts(job: Job, fingerprint: str) -> dict[str, Any]:
@@ -246,7 +288,7 @@ def _first_negatives(job: Job, encoder: Encoder, refresher: Refresher) -> Negati
     if read < known:
         say(f"Negatives are mined for the {read:,} of {known:,} queries that the steps read.")
     mined = refresher.first(encoder)
-    say(str(mined.report))
+    say(f"{mined.report.headline()} All of it: report.html")
     if job.config.trainer.batch_size == 1 and not mined.negatives.found_R.any():
         raise DataError(
             "mining found no negative, and trainer.batch_size=1 leaves a step none: there is "

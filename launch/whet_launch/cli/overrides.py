@@ -61,19 +61,29 @@ def to_hydra(verb: Verb, words: list[str]) -> list[str]:
     files = [word.partition("=")[2] for word in rest if word.startswith(f"{OPTION}=")]
     rest = [word for word in rest if not word.startswith(f"{OPTION}=")]
     sweep = bool({"-m", "--multirun"} & set(flags))
-    bare = [word for word in rest if _stands_alone(verb, word)]
-    if len(bare) > 1:
+    alone = [_stands_alone(verb, word) for word in rest]
+    bare = [word for word, by_itself in zip(rest, alone, strict=True) if by_itself]
+    if verb.then is not None and len(bare) > 2:
+        raise ConfigError(
+            f"{len(bare) - 1} words stand where one {verb.then} is expected. Put them in quotes: "
+            f'whet {verb.name} {bare[0]} "{" ".join(bare[1:])}"'
+        )
+    if verb.then is None and len(bare) > 1:
         raise ConfigError(
             f"{bare[0]!r} and {bare[1]!r} both stand where one {_meant(verb)} is expected. "
             "Write options as key=value."
         )
     if bare and bare[0] in _keys(verb) and not _is_here(verb, bare[0]):
         raise ConfigError(f"{bare[0]} needs a value. Write {bare[0]}=VALUE.")
-    for word in bare:
+    for word in bare[:1]:
         refuse_bare(word)
     if bare and verb.bare is None:
         raise ConfigError(f"{verb.name} takes options as key=value, and {bare[0]!r} is none.")
-    named = [f"{verb.bare}={word}" if word in bare else word for word in rest]
+    keys = iter((verb.bare, verb.then))
+    named = [
+        f"{next(keys)}={word}" if by_itself else word
+        for word, by_itself in zip(rest, alone, strict=True)
+    ]
     overrides = [_override(verb, word, flags, sweep=sweep) for word in named]
     if sweep:
         # one folder for the whole sweep, and each job's own in it
@@ -106,7 +116,7 @@ def _stands_alone(verb: Verb, word: str) -> bool:
     """
     sign, key, equals, _ = _parts(word)
     if equals:
-        return key not in _keys(verb) and _is_here(verb, word)
+        return key not in _keys(verb) and (" " in key or _is_here(verb, word))
     return not (sign == "~" and (key in _keys(verb) or key.startswith("hydra")))
 
 

@@ -19,6 +19,7 @@ class Verb:
     function: str  # module:name, loaded when the configuration is known to be right
     examples: tuple[tuple[str, str], ...]
     bare: str | None = "data"  # the key of a word that stands alone; None: no such word
+    then: str | None = None  # the key of a second such word
 
 
 def run_function(verb: Verb, config: Any) -> int:
@@ -78,6 +79,19 @@ VERBS = {
                 ("whet eval data=my/data model=runs/RUN/model baseline=minilm", "before and after"),
                 ("whet eval data=my/data evaluate.measures=[nDCG@10,R@1000]", "other measures"),
             ),
+        ),
+        Verb(
+            "search",
+            "find the best documents for some words, with a run's model",
+            whet.config.SearchConfig,
+            "whet.verbs.search:search_command",
+            (
+                ('whet search runs/RUN "words"', "in the documents that the run was made with"),
+                ('whet search runs/RUN "words" k=3 data=my/other', "the three best, in others"),
+                ('whet search minilm "words" data=my/data', "with any model"),
+            ),
+            bare="run",
+            then="query",
         ),
         Verb(
             "bench",

@@ -13,8 +13,8 @@ DOORS, DOORS_AT_THE_TOP = 12, 26  # modules and packages of a folder; at the top
 
 
 def doors(folder: Path) -> list[str]:
-    """What can be opened in a folder: its modules but `__init__`, and its packages."""
-    modules = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+    """What can be opened in a folder: its modules but `__init__` and `__main__`, its packages."""
+    modules = [path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")]
     return sorted([*modules, *(path.parent.name for path in folder.glob("*/__init__.py"))])
 
 

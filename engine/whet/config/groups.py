@@ -66,8 +66,8 @@ class DataConfig:
     positive: Optional[str] = recorded_option(
         None, "column of the relevant documents; null: known by its name"
     )
-    negatives: list[str] = recorded_option(
-        [], "columns of documents that are not relevant; empty: known by their names"
+    negatives: Optional[str] = recorded_option(
+        None, "column of documents that are not relevant, or [a,b]; null: known by its name"
     )
     relevant_from: Optional[float] = recorded_option(
         None,

@@ -110,6 +110,8 @@ def load_dataset(
     """
     if on_problem not in ("refuse", "drop"):
         raise ConfigError(f"data.on_problem={on_problem!r} is unknown. Use refuse or drop.")
+    if isinstance(named := options.get("negatives"), (list, tuple)):
+        options["negatives"] = ",".join(named)
     config = configured(DataConfig(str(path), on_problem=on_problem), options)
     return read_dataset(config, cache_dir=cache_dir)
 

@@ -41,9 +41,9 @@ def find_source(path: str, config: DataConfig | None = None) -> Source:
             f"{printable(path)}: is a {source.kind}, which has no columns to name. Leave out "
             "data.query, data.positive and data.negatives."
         )
-    how = (config.query, config.positive, tuple(config.negatives), config.relevant_from)
+    how = (config.query, config.positive, config.negatives, config.relevant_from)
     cut = config.passages != "off"
-    if any(part not in (None, ()) for part in how) or cut:
+    if any(part is not None for part in how) or cut:
         fingerprint = f"{source.fingerprint} {how} {config.passages}"
         source = replace(source, fingerprint=fingerprint, passages=cut)
     return source

@@ -145,6 +145,17 @@ def _plain_texts(columns: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in columns if _PLAIN_TEXT.match(plain(name)))
 
 
+def negatives_named(config: DataConfig) -> list[str]:
+    """The columns of data.negatives, a name or several: `a`, `a,b`, `[a, b]`.
+
+    >>> negatives_named(DataConfig(negatives="[wrong, very wrong]"))
+    ['wrong', 'very wrong']
+    """
+    given = (config.negatives or "").strip()
+    inner = given[1:-1] if given.startswith("[") and given.endswith("]") else given
+    return [name.strip().strip("'\"") for name in inner.split(",") if name.strip()]
+
+
 def _as_named(columns: Sequence[str], config: DataConfig, where: str) -> Roles:
     """What is named goes before what is known; the rest is looked for by name among the others."""
 
@@ -156,7 +167,7 @@ def _as_named(columns: Sequence[str], config: DataConfig, where: str) -> Roles:
 
     named_query = find(config.query, "query") if config.query else None
     named_positive = find(config.positive, "positive") if config.positive else None
-    negatives = tuple(find(name, "negatives") for name in config.negatives)
+    negatives = tuple(find(name, "negatives") for name in negatives_named(config))
     taken = {named_query, named_positive, *negatives}
     rest = [name for name in columns if name not in taken]
     query, positives, others, label = _by_name(rest)

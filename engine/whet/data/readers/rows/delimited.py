@@ -14,7 +14,7 @@ from typing import Any
 from whet.config import DataConfig
 from whet.data.readers.lines import LINE_LIMIT, numbered_lines, read_some
 from whet.data.readers.records import Reading
-from whet.data.readers.rows.columns import known_name, plain
+from whet.data.readers.rows.columns import known_name, negatives_named, plain
 from whet.data.readers.rows.opened import Opened, Row
 
 _SEPARATORS = "\t,;|"
@@ -66,7 +66,9 @@ def open_delimited(path: Path, config: DataConfig) -> Opened:
     head = head[told.end() :] if told else head
     separator = told[1] if told else separator_of(head)
     first = next(iter(_sample(head, separator)), [])
-    named = {plain(name) for name in (config.query, config.positive, *config.negatives) if name}
+    named = {
+        plain(name) for name in (config.query, config.positive, *negatives_named(config)) if name
+    }
     identifiers = all(not cell.strip() or _IDENTIFIER.match(cell.strip()) for cell in first)
     header = any(known_name(cell) or plain(cell) in named for cell in first) or identifiers
     places = [NUMBERED.format(number + 1) for number in range(len(first))]

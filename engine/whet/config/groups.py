@@ -72,7 +72,7 @@ class DataConfig:
     relevant_from: Optional[float] = recorded_option(
         None,
         "a label or score of at least this means relevant; null: labels are whole grades, from 1",
-        least=-math.inf,
+        least=-1e9,
     )
     passages: str = recorded_option(
         "off",

@@ -55,7 +55,7 @@ def fit(data: Any, *, model: str | dict[str, Any] = "minilm", **options: Any) ->
 
 
 def load_dataset(
-    data: Any, *, on_problem: str = "refuse", cache_dir: Path | None = None
+    data: Any, *, on_problem: str = "refuse", cache_dir: Path | None = None, **options: Any
 ) -> Dataset:
     """A corpus, queries and judgments, checked, from a path or from what a program holds.
 
@@ -65,12 +65,13 @@ def load_dataset(
     - `(corpus, queries, qrels)`: texts by id, and `{query id: {document id: relevance}}`
 
     `on_problem="refuse"` raises DataError with all problems found; "drop" leaves the rows at fault
-    out. What was read is kept in `cache_dir` (by default $WHET_CACHE).
+    out. What was read is kept in `cache_dir` (by default $WHET_CACHE). `options` are others of
+    DataConfig: `query="Question"` names the column of the queries.
     """
     from whet.data import load
     from whet.data.given import data_path
 
-    return load.load_dataset(data_path(data), on_problem=on_problem, cache_dir=cache_dir)
+    return load.load_dataset(data_path(data), on_problem=on_problem, cache_dir=cache_dir, **options)
 
 
 def check(data: Any) -> Check:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from whet.config import FitConfig, ModelConfig, SearchConfig
 from whet.config.ranges import check_options
 from whet.config.recorded import fill
-from whet.data.load import Dataset, load_dataset
+from whet.data.load import Dataset, load_dataset, read_dataset
 from whet.errors import CheckpointError, ConfigError
 from whet.model.folder import find_folder
 from whet.printable import printable
@@ -104,7 +104,7 @@ def data_of_run(folder: Path) -> Dataset:
     record = readable_yaml(source, remedy="Give the folder of a fit, or data=PATH.")
     run = FitConfig()
     fill(run, record, printable(source))
-    return load_dataset(run.data.path, on_problem=run.data.on_problem)
+    return read_dataset(run.data)
 
 
 def _model_and_data(config: SearchConfig) -> tuple[ModelConfig, Dataset]:

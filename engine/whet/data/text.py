@@ -1,4 +1,6 @@
-"""What a text is: when two are the same, and which cannot be used."""
+"""What a text is: when two are the same, and which cannot be used; and ids, also as TREC files have
+them, whose columns are split at white space.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,16 @@ import re
 from collections.abc import Iterable
 from hashlib import blake2b
 from unicodedata import category, normalize
+from urllib.parse import quote
 
 import numpy as np
+
+from whet.errors import DataError
 
 END = re.compile(r"(?<=\S[.!?…。\uff01\uff1f])\s+|\n\s*\n|\n(?=\s*[-*|#>])")
 LONGEST_SENTENCE = 300  # characters; a table or a log has no full stops
 MOST_SENTENCES = 30  # of a document
+_SPLITS = re.compile(r"[\s\0]")  # what a reader of columns splits at, and what ends a string in C
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's control, format, half pair, line ends
 
 
@@ -83,6 +89,35 @@ def id_of(value: object) -> str | None:
     if value.isprintable():
         return value
     return None if any(category(character) in _UNSEEN for character in value) else value
+
+
+def trec_id(text: str) -> str:
+    """An id with its white space percent-encoded, and then its % too. DataError for an empty one.
+
+    >>> trec_id("my doc"), trec_id("50%"), trec_id("50% off")
+    ('my%20doc', '50%', '50%25%20off')
+    """
+    if not text:
+        raise DataError("an id is empty, which a TREC file cannot hold. Give it a letter.")
+    if not _SPLITS.search(text):
+        return text
+    return re.sub(r"[\s\0%]", lambda match: quote(match[0]), text)
+
+
+class TrecIds:
+    """The ids of a file as they are written in it; DataError where two become the same."""
+
+    def __init__(self) -> None:
+        self._encoded: dict[str, str] = {}  # as written, of those with a %: only these may meet
+
+    def __getitem__(self, text: str) -> str:
+        name = trec_id(text)
+        if "%" in name and self._encoded.setdefault(name, text) != text:
+            raise DataError(
+                f"the ids {self._encoded[name]!r} and {text!r} are both {name} in a TREC file, "
+                "where white space is percent-encoded. Rename one of them."
+            )
+        return name
 
 
 def _encodes(text: str) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from whet.data.trec_ids import TrecIds, trec_id
+from whet.data.text import TrecIds, trec_id
 from whet.errors import DataError
 from whet.storage.commit import write_atomically
 

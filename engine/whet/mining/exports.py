@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from whet.data.trec_ids import TrecIds
+from whet.data.text import TrecIds
 from whet.errors import ConfigError
 from whet.progress import say
 from whet.storage.commit import whole_file

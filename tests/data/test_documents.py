@@ -56,6 +56,18 @@ def test_html_pdf_and_docx_are_read(tmp_path: Path) -> None:
     }
 
 
+def test_a_page_is_read_in_the_characters_that_it_names(tmp_path: Path) -> None:
+    pytest.importorskip("html_text")
+    root = folder(tmp_path)
+    head = '<html><head><meta charset="iso-8859-1"></head><body>'
+    (root / "page.html").write_bytes(f"{head}caf\u00e9</body></html>".encode("latin-1"))
+    data = load_dataset(str(root), cache_dir=tmp_path / "cache")
+    assert data.corpus.text(1) == "caf\u00e9"
+    (root / "page.html").write_bytes("<p>caf\u00e9</p>".encode("latin-1"))
+    data = load_dataset(str(root), on_problem="drop", cache_dir=tmp_path / "cache")
+    assert data.findings.count("document that cannot be read") == 1
+
+
 @pytest.mark.parametrize("ending", ["pdf", "docx"])
 def test_a_document_that_cannot_be_read_is_a_problem(ending: str, tmp_path: Path) -> None:
     pytest.importorskip({"pdf": "pypdf", "docx": "docx"}[ending])

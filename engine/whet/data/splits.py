@@ -70,6 +70,8 @@ def refuse_nothing_to_learn(train: Qrels, data: Dataset, config: FitConfig) -> N
     relevant = train.relevant()
     others = group_of_N if mined else group_of_N[train.doc_rows_M]
     candidates = np.unique(others)
+    if np.bincount(relevant.query_rows_M).max() + 1 < len(candidates):
+        return
     pairs_P2 = np.stack([relevant.query_rows_M, group_of_N[relevant.doc_rows_M]], axis=1)
     own_Q = np.asarray(data.own_Q)
     queries = relevant.query_rows[np.isin(own_Q[relevant.query_rows], candidates)]

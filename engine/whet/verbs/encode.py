@@ -12,6 +12,7 @@ from whet.config import (
 from whet.config.ranges import check_options
 from whet.data.load import Dataset, open_dataset
 from whet.data.table import TextTable
+from whet.encoding.lengths import tell_cut_documents
 from whet.errors import DataError
 from whet.model.folder import find_folder
 from whet.printable import printable
@@ -26,6 +27,8 @@ def encode_command(config: EncodeJobConfig, fill: Callable[[], None] = lambda: N
     data, table = _data_and_table(config)
     check_device(config.encode)
     find_folder(config.model)
+    if config.kind == "document":
+        tell_cut_documents(data, config.model)
     refuse_taken(config.output, facts_of("encode", config, data.digest))
     _encode(config, data, table, fill)
 

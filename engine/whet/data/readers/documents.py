@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable
 from importlib.metadata import version
@@ -14,6 +15,7 @@ class Unreadable(Exception):
 
 
 MOST_BYTES = 64 << 20  # of a file, and of what a docx unpacks to
+_CHARSET = re.compile(rb"charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
 # ending -> (module, distribution) that reads it
 READERS = {
     ".html": ("html_text", "html-text"),
@@ -54,7 +56,13 @@ def text_of_document(path: Path) -> str:
 def _html(path: Path) -> str:
     import html_text
 
-    text: str = html_text.extract_text(path.read_bytes().decode("utf-8", "replace"))
+    raw = path.read_bytes()
+    named = _CHARSET.search(raw[:4096])
+    try:
+        page = raw.decode(named[1].decode("ascii") if named else "utf-8-sig")
+    except (UnicodeDecodeError, LookupError) as error:
+        raise Unreadable("is not in the characters that it names, or in UTF-8") from error
+    text: str = html_text.extract_text(page)
     return text
 
 

@@ -274,6 +274,11 @@ CASES: dict[str, Case] = {
     "numbers that may be classes": Case(
         one("a.csv", "sentence1,sentence2,label\na,b,0\nc,d,2\n"), refused="grades or classes?"
     ),
+    "questions that are duplicates or not": Case(
+        one("a.tsv", "id\tquestion1\tquestion2\tis_duplicate\n0\ta\tb\t1\n1\tc\td\t0\n"),
+        {("a", "b", 1), ("c", "d", 0)},
+        told="'id' is not read",
+    ),
     "scores in fractions": Case(
         one("a.csv", "sentence1,sentence2,score\na,b,0.93\nc,d,0.1\n"),
         refused="score holds fractions such as 0.1, not grades. Say from which score",

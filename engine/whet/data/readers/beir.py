@@ -114,7 +114,8 @@ def _has_ids(path: Path, *, judged: bool) -> bool:
 
 def _qrels(root: Path) -> tuple[tuple[str, Path], ...]:
     """(split, file) of the judgments: in qrels/, default/ or data/, else files named qrels here."""
-    folder = next((root / name for name in _JUDGED if (root / name).is_dir()), None)
+    folders = {path.name.lower(): path for path in _visible(root) if path.is_dir()}
+    folder = next((folders[name] for name in _JUDGED if name in folders), None)
     if folder is not None:
         files = [path for path in _visible(folder) if path.is_file() and _judges(path)]
         return tuple((_split(path), path) for path in files)

@@ -26,7 +26,9 @@ QUERY_NAMES = (
 )
 LABEL_NAMES = (
     *("label", "labels", "score", "scores", "relevance", "grade"),
-    *("rel", "relevance_score", "relevance_grade", "judgment", "judgement", "is_relevant"),
+    *("rel", "relevance_score", "relevance_grade", "judgment", "judgement", "gold_label"),
+    *("is_relevant", "is_duplicate", "duplicate", "is_match", "match", "is_positive"),
+    *("similarity", "similarity_score", "human_score", "rating", "stars"),
 )
 _NUMBER = r"(_?\d+)?$"
 _UNIT = "(passage|document|doc|text|answer|context|ctx|response|example|sample|chunk|sentence)s?"

@@ -82,7 +82,7 @@ def rows_inside(value: dict[str, Any]) -> list[Any] | None:
     [{'query': 'a', 'positive': 'c'}, {'query': 'b', 'positive': 'd'}]
     >>> rows_inside({"query": "a", "pos": ["b"]})
     """
-    if shape_of(list(value)) is not None:
+    if shape_of(list(value)) is not None or "messages" in value:
         return None
     rest = {name: item for name, item in value.items() if name not in _ABOUT}
     if len(rest) == 1 and _are_objects(rows := next(iter(rest.values()))):

@@ -39,8 +39,8 @@ def fit(data: Any, *, model: str | dict[str, Any] = "minilm", **options: Any) ->
 
     Raises DataError for data that cannot be used and ConfigError for an unknown option.
     """
-    from whet.data.given import data_path
     from whet.run.early import check_job
+    from whet.verbs.program_data import data_path
 
     if isinstance(data, FitConfig):
         config = data
@@ -69,7 +69,7 @@ def load_dataset(
     DataConfig: `query="Question"` names the column of the queries.
     """
     from whet.data import load
-    from whet.data.given import data_path
+    from whet.verbs.program_data import data_path
 
     return load.load_dataset(data_path(data), on_problem=on_problem, cache_dir=cache_dir, **options)
 
@@ -79,7 +79,7 @@ def check(data: Any) -> Check:
     every problem found.
     """
     from whet.data.check import check_dataset
-    from whet.data.given import data_path
+    from whet.verbs.program_data import data_path
 
     return check_dataset(data_path(data))
 

@@ -18,6 +18,21 @@ def fit(data, model_folder, output, **options):
     return whet.fit(str(data), model=named, output=str(output), trainer=trainer, **options)
 
 
+def test_a_fit_tells_little_and_what_comes_next(tiny_data, tiny_model, tmp_path, capsys):
+    """The demo's fit once told 35 lines of mining figures before its result."""
+    run = fit(tiny_data, tiny_model, tmp_path / "run")
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) < 30
+    (mined,) = [line for line in told if line.startswith("Mined ")]
+    assert mined.endswith("All of it: report.html")
+    at = told.index(run.comparison.table().splitlines()[0])
+    assert "\n".join(told[at : at + 5]) == str(run.comparison)
+    assert told[-4] == "Next:"
+    assert told[-3].split("  ")[1] == f'whet search {run.folder} "words"'
+    assert told[-2].split("  ")[1] == f"whet label data={tiny_data} model={run.model}"
+    assert told[-1].split("  ")[1] == f"whet export {run.folder}"
+
+
 def test_fit_leaves_a_whole_run_folder(tiny_data, tiny_model, tmp_path):
     from sentence_transformers import SentenceTransformer
 

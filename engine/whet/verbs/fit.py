@@ -43,7 +43,7 @@ from whet.run.refusals import check_base, check_fit, check_resume
 from whet.storage.disk import disk_errors_name, is_of_disk, of_disk
 from whet.storage.lock import locked
 from whet.types import Negatives
-from whet.verbs.search import Hits, best_of, data_of_run, searcher_of
+from whet.verbs.search import SearchHits, best_of, data_of_run, searcher_of
 
 if TYPE_CHECKING:
     from whet.plan.forecast import Forecast
@@ -77,7 +77,7 @@ class Run:
         """The tuned model."""
         return Encoder.load(str(self.model))
 
-    def search(self, query: str, k: int = 10) -> Hits:
+    def search(self, query: str, k: int = 10) -> SearchHits:
         """The k best documents of the run's data for a query. The corpus is encoded the first
         time; DataError or CheckpointError where the data are not there any more.
         """

@@ -35,7 +35,7 @@ class Hit:
 
 
 @dataclass(frozen=True, repr=False)
-class Hits:
+class SearchHits:
     """The best documents of a query, best first."""
 
     query: str
@@ -87,13 +87,13 @@ def searcher_of(model: ModelConfig, data: Dataset, config: SearchConfig) -> Sear
     return Searcher(0, open_model(model), data, config.encode)
 
 
-def best_of(searcher: Searcher, data: Dataset, query: str, k: int) -> Hits:
+def best_of(searcher: Searcher, data: Dataset, query: str, k: int) -> SearchHits:
     """The k best documents of a query."""
     score_1K, row_1K = searcher.best([query], searcher.vectors([query]), k)
     rows = row_1K[0]
     ids, texts = data.corpus.ids_of(rows), data.corpus.texts(rows)
     found = zip(ids, score_1K[0].tolist(), texts, strict=True)
-    return Hits(query, tuple(Hit(doc_id, score, text) for doc_id, score, text in found))
+    return SearchHits(query, tuple(Hit(doc_id, score, text) for doc_id, score, text in found))
 
 
 def data_of_run(folder: Path) -> Dataset:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import whet
-from whet.data.given import data_path
 from whet.errors import DataError
+from whet.verbs.program_data import data_path
 
 ROWS = [
     {"query": "set a key", "positive": "Changing the key", "negative": "A paper jam"},

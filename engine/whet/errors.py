@@ -18,6 +18,10 @@ class ConfigError(WhetError):
     exit_code = 2
 
 
+class UnsupportedModel(ConfigError):
+    """A model that is whole, and made of parts that Whet does not have."""
+
+
 class DataError(WhetError):
     """The user's data cannot be used as it is."""
 

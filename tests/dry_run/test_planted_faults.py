@@ -296,7 +296,7 @@ OTHER_FAULTS = {
     "texts encoded in 32 bits": Fault(unrounded, encoding, "attention float32"),
     "a pooling in 64 bits": Fault(
         lambda patch: patch.setitem(
-            encoder.POOLINGS,
+            pooling.POOLINGS,
             "mean",
             lambda token_BLD, mask_BL: pooling.POOLINGS["cls"](token_BLD.double(), mask_BL),
         ),

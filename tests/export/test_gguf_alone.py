@@ -25,7 +25,7 @@ from whet.export.gguf_file import check_gguf, write_gguf
 from whet.export.measure import SystemRow, table
 from whet.export.readme import _prompt_sentences
 from whet.model.encoder import Encoder
-from whet.model.folder import Recipe
+from whet.model.parts.recipe import Recipe
 
 TEXTS = ["bace difo", "", "guka lemi nopu rase", "zu x7!", "Tivo BACE", "lemi " * 40]
 

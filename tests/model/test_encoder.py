@@ -170,27 +170,6 @@ def test_unsupported_layer_is_named(tiny_model, tmp_path):
         Encoder.load(str(folder))
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        {"in_features": 32, "out_features": 32, "bias": True},
-        {"in_features": 32, "out_features": 8, "bias": False},
-        {"in_features": 32, "out_features": 32, "bias": False, "activation_function": "x.Tanh"},
-    ],
-)
-def test_a_layer_that_is_more_than_a_matrix_is_refused(tiny_model, tmp_path, said):
-    folder = tmp_path / "dense"
-    shutil.copytree(tiny_model, folder)
-    modules = json.loads((folder / "modules.json").read_text())
-    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "x.models.Dense"})
-    (folder / "modules.json").write_text(json.dumps(modules))
-    (folder / "3_Dense").mkdir()
-    plain = {"activation_function": "torch.nn.modules.linear.Identity"}
-    (folder / "3_Dense" / "config.json").write_text(json.dumps(plain | said))
-    with pytest.raises(ConfigError, match="a dense layer with a bias, an activation"):
-        Encoder.load(str(folder))
-
-
 def test_token_batches_hold_every_text_once_within_the_budget():
     lengths = np.random.default_rng(0).integers(1, 40, 500)
     batches = list(token_batches(lengths, 128))

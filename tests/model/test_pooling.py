@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whet.model.pooling import POOLINGS, SMALLEST_NORM, to_unit_length
+from whet.model.pooling import POOLINGS, SMALLEST_NORM, pooled, to_unit_length
 
 LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=5)  # tokens of each text
 each_pooling = pytest.mark.parametrize("pooling", POOLINGS)
@@ -27,9 +27,16 @@ def padded(lengths: list[int], seed: int, extra: int = 0) -> tuple[torch.Tensor,
 def by_hand(pooling: str, token_LD: np.ndarray) -> np.ndarray:
     """The vector of one text's real tokens, in float64."""
     token_LD = token_LD.astype(np.float64)
-    if pooling == "mean":
-        return sum(token_LD) / len(token_LD)
-    return token_LD[0] if pooling == "cls" else token_LD[-1]
+    total_D, count = sum(token_LD), len(token_LD)
+    by_place_D = sum(place * row_D for place, row_D in enumerate(token_LD, 1))
+    return {
+        "mean": total_D / count,
+        "mean_sqrt_len": total_D / count**0.5,
+        "weightedmean": by_place_D / (count * (count + 1) / 2),
+        "max": token_LD.max(0),
+        "cls": token_LD[0],
+        "last": token_LD[-1],
+    }[pooling]
 
 
 @each_pooling
@@ -64,8 +71,11 @@ def test_padding_gets_no_gradient(pooling: str) -> None:
     assert token_BLD.grad is not None
     moved_BL = token_BLD.grad.abs().sum(-1) > 0
     assert not (moved_BL & (mask_BL == 0)).any()
-    counts = {"mean": [2, 5, 1], "cls": [1, 1, 1], "last": [1, 1, 1]}
-    assert moved_BL.sum(1).tolist() == counts[pooling]
+    if pooling == "max":  # each dimension from a token of its own
+        assert (moved_BL.sum(1) >= 1).all()
+    else:
+        one = pooling in ("cls", "last")
+        assert moved_BL.sum(1).tolist() == ([1, 1, 1] if one else [2, 5, 1])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
@@ -121,3 +131,25 @@ def test_gradients_of_a_unit_vector_do_not_change_its_length() -> None:
     wanted_BD = (above_BD - unit_BD * (unit_BD * above_BD).sum(1, keepdims=True)) / norm_B1
     assert given_BD.grad is not None
     assert np.abs(given_BD.grad.numpy() - wanted_BD).max() < 1e-12
+
+
+@each_pooling
+def test_a_prompt_on_the_left_may_count_for_nothing(pooling: str) -> None:
+    """The others pool as if it were not there; weights by place go on where it ended."""
+    token_BLD, mask_BL = padded([3, 6], seed=8)
+    without_BL = mask_BL.clone()
+    without_BL[:, :2] = 0
+    found_BD = pooled(token_BLD, without_BL, pooling, prompt=False).numpy()
+    for row, length in enumerate([3, 6]):
+        token_LD = token_BLD[row, 2:length].numpy()
+        wanted_D = by_hand(pooling, token_LD)
+        if pooling == "weightedmean":
+            place_L = np.arange(3, length + 1)
+            wanted_D = place_L @ token_LD / place_L.sum()
+        assert np.abs(found_BD[row] - wanted_D).max() < 1e-5
+
+
+def test_several_poolings_are_joined_in_their_order() -> None:
+    token_BLD, mask_BL = padded([3, 6], seed=9)
+    parts = [POOLINGS[name](token_BLD, mask_BL) for name in ("last", "cls", "mean")]
+    assert torch.equal(pooled(token_BLD, mask_BL, "last+cls+mean"), torch.cat(parts, 1))

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from whet.config import ModelConfig
-from whet.errors import CheckpointError, ConfigError
+from whet.errors import CheckpointError, ConfigError, UnsupportedModel
 from whet.model.encoder import Encoder
-from whet.model.folder import ROUTER, UnsupportedModel
+from whet.model.parts.layout import ROUTER
 from whet.model.towers import WORDS, Towers, open_model, tell_vectors_alone
 
 TEXTS = ["bace difo", "guka " * 40, ""]
@@ -103,7 +103,7 @@ def test_vectors_without_their_words_are_told(
     [
         ({"query": ["query_0_Transformer"]}, UnsupportedModel, "its routes are query"),
         ({"query": [], "document": ["x"]}, ConfigError, "a route is no list of names"),
-        ({"query": [""], "document": ["x"]}, UnsupportedModel, "a Router that Whet did not write"),
+        ({"query": [""], "document": ["x"]}, ConfigError, "\"types\" has no class for ''"),
         ({"query": ["../x"], "document": ["x"]}, ConfigError, "leads out of the model's folder"),
         ("query", ConfigError, 'it should hold "structure"'),
     ],

@@ -17,8 +17,12 @@ from hypothesis import strategies as st
 from whet.config import EncodeConfig, ModelConfig
 from whet.errors import ConfigError
 from whet.model.encoder import Encoder
-from whet.model.folder import Recipe, read_recipe, write_recipe
+from whet.model.folder import write_recipe
 from whet.model.inference import token_batches
+from whet.model.parts.layers import IDENTITY, Dense
+from whet.model.parts.layout import read_layout
+from whet.model.parts.recipe import Recipe, read_recipe
+from whet.model.pooling import POOLINGS
 
 WORDS = "bace difo guka lemi nopu rase tivo zu x 7 !".split()
 TEXTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join), max_size=7)
@@ -165,17 +169,30 @@ def test_the_fingerprint_follows_the_tokenizer_and_the_matrix(
 
 @settings(deadline=None, max_examples=10)
 @given(
-    st.sampled_from(["mean", "cls", "last"]), st.booleans(), st.integers(1, 512), st.text(),
-    st.text(), st.booleans(),
+    st.lists(st.sampled_from(sorted(POOLINGS)), min_size=1, max_size=3, unique=True),
+    st.booleans(), st.integers(1, 512), st.text(), st.text(), st.booleans(), st.booleans(),
+    st.booleans(), st.none() | st.integers(1, 32), st.sampled_from(["cosine", "dot"]),
+    st.dictionaries(st.sampled_from(["passage", "zu", ""]), st.just("x: ")),
 )  # fmt: skip
 def test_a_recipe_that_is_written_is_read_back(
-    tmp_path_factory: pytest.TempPathFactory, pooling: str, normalize: bool, length: int,
-    query: str, document: str, matrix: bool,
+    tmp_path_factory: pytest.TempPathFactory, poolings: list[str], normalize: bool, length: int,
+    query: str, document: str, matrix: bool, include: bool, lower: bool, cut: int | None,
+    similarity: str, others: dict[str, str],
 ) -> None:  # fmt: skip
+    """A document prompt of "" is taken from another name; vectors that are cut and of unit length
+    are those of a cosine.
+    """
     folder = tmp_path_factory.mktemp("recipe")
-    recipe = Recipe(pooling, normalize, length, query, document)
-    write_recipe(folder, recipe, 32, matrix=matrix)
-    assert read_recipe(folder, ModelConfig(str(folder)), longest=512) == recipe
+    similarity = ("cosine" if cut else similarity) if normalize else "dot"
+    recipe = Recipe(
+        "+".join(poolings), normalize, length, query, document or others.get("passage", ""),
+        include, lower, cut, similarity, tuple(others.items()), next(iter(others), None),
+    )  # fmt: skip
+    layers = [Dense(32, 32, bias=False, activation=IDENTITY)] if matrix else []
+    write_recipe(folder, recipe, 32, layers)
+    layout = read_layout(folder)
+    assert read_recipe(layout, ModelConfig(str(folder)), longest=512) == recipe
+    assert ("Dense" in dict(layout.after)) == matrix
 
 
 def test_options_go_before_what_the_folder_says(tmp_path: Path) -> None:
@@ -183,10 +200,12 @@ def test_options_go_before_what_the_folder_says(tmp_path: Path) -> None:
     write_recipe(tmp_path, Recipe("cls", True, 100, "q: ", "d: "), 32)
 
     def read(**options: Any) -> Recipe:
-        return read_recipe(tmp_path, ModelConfig(str(tmp_path), **options), longest=128)
+        config = ModelConfig(str(tmp_path), **options)
+        return read_recipe(read_layout(tmp_path), config, longest=128)
 
     assert read(pooling="last", max_length=128) == Recipe("last", True, 128, "q: ", "d: ")
-    assert read(query_prompt="", normalize=False) == Recipe("cls", False, 100, "", "d: ")
+    plain = Recipe("cls", False, 100, "", "d: ", similarity="dot")
+    assert read(query_prompt="", normalize=False) == plain
     prompts = {"document": "", "passage": "p: ", "corpus": "c: "}
     said = json.dumps({"prompts": prompts})
     (tmp_path / "config_sentence_transformers.json").write_text(said)
@@ -194,7 +213,8 @@ def test_options_go_before_what_the_folder_says(tmp_path: Path) -> None:
     (tmp_path / "sentence_bert_config.json").unlink()
     assert read().max_length == 128
     (tmp_path / "modules.json").unlink()
-    assert read() == Recipe("mean", True, 128, "", "p: ")  # a plain transformer
+    others = (("passage", "p: "), ("corpus", "c: "))
+    assert read() == Recipe("mean", True, 128, "", "p: ", other_prompts=others)  # a plain one
 
 
 def test_a_matrix_is_saved_and_read_back(tiny_model: Path, tmp_path: Path) -> None:

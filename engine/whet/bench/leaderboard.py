@@ -23,11 +23,11 @@ import torch
 from whet.config import EncodeConfig, EvalConfig, FitConfig, ModelConfig
 from whet.data.load import Dataset, open_dataset
 from whet.data.splits import eval_qrels, eval_split_name
-from whet.errors import ConfigError, DataError, EnvironmentRefused
+from whet.errors import ConfigError, DataError, EnvironmentRefused, UnsupportedModel
 from whet.evaluation.judge import Evaluation, judgments_of
 from whet.evaluation.measures import Scores
 from whet.model.encoder import Encoder
-from whet.model.folder import UnsupportedModel, find_folder
+from whet.model.folder import find_folder
 from whet.model.inference import encode_texts
 from whet.model.towers import Towers, open_model, tell_vectors_alone
 from whet.progress import track

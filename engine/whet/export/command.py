@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
+from pathlib import Path
 
-from whet.config import DataConfig, ExportConfig
+from whet.config import DataConfig, ExportConfig, ModelConfig
 from whet.config.ranges import check_options
 from whet.data.load import Dataset, open_dataset
 from whet.data.splits import eval_qrels
-from whet.errors import ConfigError, EnvironmentRefused
-from whet.model.folder import ROUTER, find_folder
+from whet.errors import ConfigError, EnvironmentRefused, UnsupportedModel
+from whet.model.folder import find_folder
+from whet.model.parts.layout import ROUTER, read_layout, whole_sides
+from whet.model.parts.recipe import LONGEST, read_recipe
+from whet.printable import printable
 from whet.progress import say
 from whet.run.output import facts_of, refuse_taken
 from whet.version import install_line
@@ -32,12 +36,18 @@ def export_command(config: ExportConfig) -> None:
     data = _data(config.data)
     folder = find_folder(config.model)
     if (folder / ROUTER).is_file():
-        inner = [folder / f"{kind}_0_Transformer" for kind in ("query", "document")]
-        sides = " and then ".join(f"model={side}" for side in inner)
+        whole = whole_sides(folder)
+        if whole is None:
+            raise UnsupportedModel(
+                f"{printable(folder)} has an encoder for queries of its own (a Router), and its "
+                "two sides are no models by themselves. Export a model with one encoder."
+            )
+        sides = " and then ".join(f"model={side}" for side in whole.values())
         raise ConfigError(
             f"{folder} has an encoder for queries of its own. Export its two sides one by one: "
             f"{sides}."
         )
+    _check_recipe(folder, config.model)
     refuse_taken(config.output, facts_of("export", config, data.digest if data else None))
     from whet.export.written import write_export  # loads torch
 
@@ -61,6 +71,21 @@ def check_formats(formats: Sequence[str]) -> None:
             raise EnvironmentRefused(
                 f"formats={name} needs {' and '.join(missing)}. Run `{install_line(extra)}`."
             )
+
+
+def _check_recipe(folder: Path, model: ModelConfig) -> None:
+    """Refuse (UnsupportedModel) vectors that no exported file can say how to make."""
+    layout = read_layout(folder)
+    if layout.static:
+        raise UnsupportedModel(
+            f"{printable(folder)} is a table of word vectors, which needs no other runtime: its "
+            "model.safetensors and tokenizer.json are all there is."
+        )
+    if not read_recipe(layout, model, longest=LONGEST).include_prompt:
+        raise UnsupportedModel(
+            f"{printable(folder)} leaves its prompt's tokens out of the pooling (include_prompt), "
+            "which neither ONNX nor GGUF files can say. Export another model."
+        )
 
 
 def _data(config: DataConfig) -> Dataset | None:

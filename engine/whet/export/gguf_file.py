@@ -19,6 +19,7 @@ from whet.errors import ConfigError
 from whet.model.encoder import Encoder
 
 TYPES = ("f16", "q8_0")
+GGUF_POOLINGS = {"mean": "MEAN", "cls": "CLS", "last": "LAST"}
 KEPT_IN_F32 = ("position_embd.weight", "token_types.weight")  # as llama.cpp's own converter does
 UNUSED = ("pooler.", "embeddings.position_ids")
 BLOCK = 32  # weights that share a scale in q8_0
@@ -27,11 +28,17 @@ BLOCK = 32  # weights that share a scale in q8_0
 def check_gguf(encoder: Encoder) -> None:
     """Refuse (ConfigError) what llama.cpp would not read, or would read as another model."""
     config: Any = encoder.backbone.config
-    pieces = json.loads(encoder.tokenizer.backend_tokenizer.to_str())
-    architecture = (
-        f"{config.model_type}, {pieces['model'].get('type')}"
-        f"{', a matrix after the pooling' if encoder.matrix is not None else ''}"
-    )
+    recipe, rules = encoder.recipe, getattr(encoder.tokenizer, "backend_tokenizer", None)
+    pieces = json.loads(rules.to_str()) if rules is not None else {"model": {}}
+    more = {
+        "a matrix after the pooling": encoder.matrix is not None,
+        "layers after the pooling": len(encoder.layers) > 0,
+        f"{recipe.pooling} pooling": recipe.pooling not in GGUF_POOLINGS,
+        "vectors that are cut": recipe.truncate is not None,
+        "lower case before its tokenizer": recipe.lower_case,
+    }
+    described = [config.model_type, str(pieces["model"].get("type"))]
+    architecture = ", ".join([*described, *(what for what, there in more.items() if there)])
     if (
         architecture != "bert, WordPiece"
         or (pieces.get("normalizer") or {}).get("type") != "BertNormalizer"
@@ -73,7 +80,7 @@ def _write_shape(writer: Any, encoder: Encoder, kind: str) -> None:
     import gguf
 
     config: Any = encoder.backbone.config
-    pooling = {"mean": "MEAN", "cls": "CLS", "last": "LAST"}[encoder.recipe.pooling]
+    pooling = GGUF_POOLINGS[encoder.recipe.pooling]
     types = {"f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}
     writer.add_file_type(gguf.LlamaFileType[types[kind]])
     writer.add_context_length(encoder.recipe.max_length)

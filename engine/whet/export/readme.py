@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whet.model.folder import Recipe
+from whet.model.parts.recipe import Recipe
 
 HEAD = """# {name}, exported by Whet {version}
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from whet.config import ModelConfig
 from whet.export.graph import OUTPUTS, TOKEN_TYPES
+from whet.model.backbone import prepare
 from whet.model.encoder import Encoder
-from whet.model.folder import read_recipe
 from whet.model.loading import load_tokenizer
+from whet.model.parts.layout import read_layout
+from whet.model.parts.recipe import LONGEST, read_recipe
 from whet.storage.commit import file_sha256
-
-LONGEST = 1 << 20  # tokens; the folder itself says how many it reads
 
 
 class OnnxEncoder(Encoder):
@@ -40,7 +40,9 @@ class OnnxEncoder(Encoder):
         self.dimension: int = self.session.get_outputs()[1].shape[-1]
         self.source = folder
         self.tokenizer = load_tokenizer(folder)
-        self.recipe = read_recipe(folder, ModelConfig(name=str(folder)), longest=LONGEST)
+        layout = read_layout(folder)
+        self.recipe = read_recipe(layout, ModelConfig(name=str(folder)), longest=LONGEST)
+        prepare(self.tokenizer, self.recipe)
         pad = self.tokenizer.pad_token_id
         self.pad_id = 0 if pad is None else pad
         self.eval()

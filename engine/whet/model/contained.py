@@ -21,6 +21,8 @@ READ = (  # names of files that Whet, transformers or a copy of the folder may r
     "*.safetensors",
     "*.txt",
     "*.model",
+    "*.codes",
+    "*.spm",
     "*.jinja",
     "*.py",
     "vocab*",

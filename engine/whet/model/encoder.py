@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,21 +22,27 @@ from torch import Tensor, nn
 
 from whet.config import EncodeConfig, ModelConfig
 from whet.config.ranges import check_options
-from whet.errors import ConfigError, EnvironmentRefused
+from whet.errors import ConfigError
 from whet.model import folder as folders
-from whet.model.contained import check_files
-from whet.model.loading import (
-    check_vocabulary,
-    library_errors,
-    load_tokenizer,
-    load_transformer,
-    odd_tensor,
+from whet.model.backbone import (
+    check_plain,
+    load_backbone,
+    longest_text,
+    own_files,
+    prepare,
+    set_dropout,
+    with_lora,
 )
-from whet.model.pooling import POOLINGS, to_unit_length
+from whet.model.contained import check_files
+from whet.model.loading import check_vocabulary, library_errors, load_tokenizer, odd_tensor
+from whet.model.parts.layers import IDENTITY, Dense, Unit, read_layers
+from whet.model.parts.layout import Layout, read_layout
+from whet.model.parts.recipe import LONGEST, Recipe, read_recipe
+from whet.model.parts.static import WordTable, load_static
+from whet.model.pooling import pooled, to_unit_length
 from whet.printable import printable
 from whet.processes.devices import sent
 from whet.storage.commit import commit_folder
-from whet.version import install_line
 
 # Tokens: a mask of another width is copied into one of these in every layer's attention, and every
 # width is a shape of its own, with memory of its own.
@@ -63,15 +68,24 @@ def weights_unchanged() -> Iterator[None]:
 class Encoder(nn.Module):
     """A transformer, its tokenizer, and the recipe that makes one vector of its token vectors."""
 
-    def __init__(self, backbone: nn.Module, tokenizer: Any, recipe: folders.Recipe, source: Path):
+    def __init__(
+        self,
+        backbone: nn.Module,
+        tokenizer: Any,
+        recipe: Recipe,
+        source: Path,
+        layers: Sequence[nn.Module] = (),
+    ):
         super().__init__()
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.recipe = recipe
         self.source = source
         self._looked: tuple[int, str | None] | None = None  # at how many changes of the weights
-        self.matrix: nn.Linear | None = None  # after the pooling, where the model has one
-        self.dimension: int = backbone.config.hidden_size  # type: ignore[union-attr,assignment]
+        self.layers = nn.Sequential(*layers)  # after the pooling
+        self.matrix: nn.Linear | None = None  # after these, where the model has one
+        self.width = _width(backbone, recipe, layers)
+        self.dimension = min(self.width, recipe.truncate or self.width)
         pad = tokenizer.pad_token_id
         self.pad_id: int = 0 if pad is None else pad
         self.eval()  # as its backbone comes; whoever trains says so
@@ -81,24 +95,41 @@ class Encoder(nn.Module):
         """Open a sentence-transformers or Hugging Face folder or name, or the packaged "minilm".
 
         Weights are read from safetensors only. Raises ConfigError for a folder that is no such
-        model and EnvironmentRefused where the model hub cannot be reached.
+        model or has what is not understood, and EnvironmentRefused where the model hub cannot be
+        reached.
         """
         config = ModelConfig(name=model) if isinstance(model, str) else model
         check_options(config, "model.")
         folder = folders.find_folder(config)
         check_files(folder)
-        inner = folders.backbone_folder(folder)
-        backbone = _load_backbone(inner, config)
-        tokenizer = load_tokenizer(inner, trust=config.trust_remote_code)
+        return cls.of_layout(read_layout(folder), config)
+
+    @classmethod
+    def of_layout(cls, layout: Layout, config: ModelConfig) -> Encoder:
+        """The encoder of a model's parts. Raises what `load` raises of them."""
+        inner = layout.backbone
+        # A first time, for what is to be refused before the weights are read.
+        read_recipe(layout, config, longest=LONGEST)
+        backbone: Any
+        tokenizer: Any
+        if layout.static:
+            backbone, tokenizer = load_static(inner)
+        else:
+            backbone = load_backbone(inner, trust=config.trust_remote_code)
+            tokenizer = load_tokenizer(inner, trust=config.trust_remote_code)
+            check_plain(layout, backbone, tokenizer, config)
         with library_errors(inner):
-            longest = _longest(backbone, tokenizer)
-            dimension = int(backbone.config.hidden_size)  # type: ignore[union-attr,arg-type]
-        matrix_DD = folders.read_matrix(folder, dimension)
-        recipe = folders.read_recipe(folder, config, longest=longest)
+            longest, most = longest_text(backbone, tokenizer)
+            size = int(backbone.config.hidden_size)
+        recipe = read_recipe(layout, config, longest=longest, most=most)
+        prepare(tokenizer, recipe)
+        layers, matrix_DD = _layers(layout, recipe, config, size)
         with library_errors(inner):
-            encoder = cls(backbone, tokenizer, recipe, inner)
+            encoder = cls(backbone, tokenizer, recipe, inner, layers)
             if matrix_DD is not None:
                 encoder.with_matrix(matrix_DD)
+            if config.dropout is not None:
+                set_dropout(encoder, config.dropout)
             encoder._try()
         return encoder.with_lora(config) if config.lora_rank else encoder
 
@@ -107,11 +138,6 @@ class Encoder(nn.Module):
         embedding = self.backbone.get_input_embeddings()  # type: ignore[operator]
         if isinstance(getattr(embedding, "weight", None), Tensor):
             check_vocabulary(self.tokenizer, len(embedding.weight), self.source)
-        if not hasattr(self.tokenizer, "backend_tokenizer"):
-            raise ConfigError(
-                f"{printable(self.source)} has no fast tokenizer, a tokenizer.json. Save it once "
-                "as one with transformers."
-            )
         with torch.no_grad():  # no inference_mode: what a model keeps of it could not be trained
             vector_BD = self.forward_tokens(self.tokenize(["a first text"], "query"))
         if vector_BD.shape != (1, self.dimension):
@@ -122,27 +148,22 @@ class Encoder(nn.Module):
 
     def with_lora(self, config: ModelConfig) -> Encoder:
         """Freeze the weights and train low-rank updates of every linear layer (LoRA, arXiv
-        2106.09685).
+        2106.09685) that the token vectors come from.
         """
-        try:
-            from peft import LoraConfig, get_peft_model
-        except ImportError as error:
-            raise EnvironmentRefused(
-                f"model.lora_rank needs the package peft. Run `{install_line('lora')}`."
-            ) from error
-        lora = LoraConfig(
-            r=config.lora_rank,
-            lora_alpha=config.lora_alpha,  # type: ignore[arg-type]
-            target_modules="all-linear",
-        )
-        self.backbone = get_peft_model(self.backbone, lora)
+        self.backbone = with_lora(self.backbone, config, self.source)
         return self
 
     def with_matrix(self, matrix_DD: Tensor) -> Encoder:
-        """Multiply each pooled vector by a matrix: vector_BD @ matrix_DD.T."""
-        size = self.dimension
-        self.matrix = nn.Linear(size, size, bias=False, device=self.device)
-        self.matrix.weight.data.copy_(matrix_DD)
+        """Multiply each vector by one more matrix, before it gets unit length: vector_BD @
+        matrix_DD.T.
+        """
+        whole_DD = torch.eye(self.width, device=matrix_DD.device)
+        whole_DD[: len(matrix_DD), : len(matrix_DD)] = matrix_DD
+        if self.matrix is not None:
+            first_DD = self.matrix.weight.detach()
+            whole_DD = whole_DD.to(first_DD.device) @ first_DD
+        self.matrix = nn.Linear(self.width, self.width, bias=False, device=self.device)
+        self.matrix.weight.data.copy_(whole_DD)
         return self
 
     def in_16_bits(self, dtype: torch.dtype) -> Encoder:
@@ -164,13 +185,26 @@ class Encoder(nn.Module):
         return self
 
     def tokenize(self, texts: Sequence[str], kind: str) -> list[list[int]]:
-        """Token ids of each text behind its prompt, cut to the recipe's length."""
+        """Token ids of each text behind its prompt, cut to the recipe's length. A prompt's token
+        that the pooling does not count is its id's complement, ~id, below 0.
+        """
         prompt = self.recipe.prompt(kind)
         batch = [prompt + text for text in texts] if prompt else list(texts)
         if not batch:
             return []
+        tokens = self._tokens(batch)
+        if prompt and not self.recipe.include_prompt:
+            (ahead,) = self._tokens([prompt])
+            # without the special token at its end, behind which the text would stand
+            count = len(ahead) - (bool(ahead) and ahead[-1] in self.tokenizer.all_special_ids)
+            return [[*(~number for number in ids[:count]), *ids[count:]] for ids in tokens]
+        return tokens
+
+    def _tokens(self, texts: list[str]) -> list[list[int]]:
+        if self.recipe.lower_case and not self.tokenizer.is_fast:
+            texts = [text.lower() for text in texts]
         tokens: list[list[int]] = self.tokenizer(
-            batch,
+            texts,
             truncation=True,
             max_length=self.recipe.max_length,
             return_attention_mask=False,
@@ -194,22 +228,33 @@ class Encoder(nn.Module):
         """Vectors [B, D], float32, of unit length where the recipe says so. `full` says that no
         text is padded, for a caller that knows: on a GPU the question would wait for it.
         """
+        counted_BL = mask_BL
+        if not self.recipe.include_prompt:
+            counted_BL = mask_BL * (ids_BL >= 0)
+            ids_BL = torch.where(ids_BL < 0, ~ids_BL, ids_BL)
         if full is None:
             full = bool(mask_BL.all())
         # Without padding attention can take its fast path.
         token_BLD = self.backbone(
             input_ids=ids_BL, attention_mask=None if full else mask_BL
         ).last_hidden_state
-        return self.pool(token_BLD, mask_BL)
+        return self.pool(token_BLD, counted_BL)
 
     def pool(self, token_BLD: Tensor, mask_BL: Tensor) -> Tensor:
-        """Vectors [B, D], float32, of the token vectors of texts, as the recipe says."""
-        vector_BD = POOLINGS[self.recipe.pooling](token_BLD.float(), mask_BL)
-        if self.matrix is not None:
-            # Under autocast the product would keep 8 bits of every number.
+        """Vectors [B, D], float32, of the token vectors of texts, as the recipe says; the mask
+        says which tokens count.
+        """
+        recipe = self.recipe
+        vector_BD = pooled(token_BLD.float(), mask_BL, recipe.pooling, prompt=recipe.include_prompt)
+        if self.matrix is not None or len(self.layers):
+            # Under autocast the products would keep 8 bits of every number.
             with torch.autocast(vector_BD.device.type, enabled=False):
-                vector_BD = self.matrix(vector_BD)
-        return to_unit_length(vector_BD) if self.recipe.normalize else vector_BD
+                vector_BD = self.layers(vector_BD)
+                if self.matrix is not None:
+                    vector_BD = self.matrix(vector_BD)
+        if recipe.truncate:
+            vector_BD = vector_BD[:, : recipe.truncate]
+        return to_unit_length(vector_BD) if recipe.normalize else vector_BD
 
     def encode(
         self, texts: Sequence[str], *, kind: str = "document", config: EncodeConfig | None = None
@@ -252,7 +297,14 @@ class Encoder(nn.Module):
 
     def _digest_of_texts(self) -> Any:
         """A running hash of what becomes of a text before the transformer, and of the pooling."""
-        digest = hashlib.sha256(repr(sorted(asdict(self.recipe).items())).encode())
+        digest = hashlib.sha256(repr(sorted(self.recipe.deciding().items())).encode())
+        if not self.tokenizer.is_fast:
+            digest.update(type(self.tokenizer).__name__.encode())
+            for name in own_files(self.tokenizer):
+                if (self.source / name).is_file():
+                    digest.update((self.source / name).read_bytes())
+            digest.update(json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode())
+            return digest
         pipeline = json.loads(self.tokenizer.backend_tokenizer.to_str())
         for transient in ("truncation", "padding"):  # set anew by every call
             pipeline.pop(transient, None)
@@ -279,12 +331,15 @@ class Encoder(nn.Module):
         """Write into a draft all of a saved model but the transformer: its tokenizer, the pooling,
         prompts and length, and the card.
         """
-        folders.copy_tokenizer(self.source, draft)
-        matrix = self.matrix is not None
-        folders.write_recipe(draft, self.recipe, self.dimension, matrix=matrix)
+        folders.copy_tokenizer(self.source, draft, own_files(self.tokenizer))
+        layers = list(self.layers)
         if self.matrix is not None:
-            with folders.disk_errors(draft):
-                folders.write_matrix(draft, self.matrix.weight)
+            last = Dense(self.width, self.width, bias=False, activation=IDENTITY)
+            last.linear = self.matrix
+            layers.append(last)
+        size: int = self.backbone.config.hidden_size  # type: ignore[union-attr,assignment]
+        static = isinstance(self.backbone, WordTable)
+        folders.write_recipe(draft, self.recipe, size, layers, static=static)
         (draft / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -294,38 +349,29 @@ def _merged(backbone: Any) -> Any:
     )
 
 
-def _load_backbone(folder: Path, config: ModelConfig) -> nn.Module:
-    from transformers import AutoModel
-
-    backbone: nn.Module = load_transformer(
-        folder,
-        AutoModel,
-        trust=config.trust_remote_code,
-        dtype=torch.float32,
-        may_lack=("pooler.",),  # after the token vectors we pool: it decides no vector
-    )
-    if config.dropout is not None:
-        _set_dropout(backbone, config.dropout)
-    pooler = getattr(backbone, "pooler", None)
-    if isinstance(pooler, nn.Module):  # after the token vectors we pool: processes that train
-        pooler.requires_grad_(False)  # together wait for a gradient of whatever asks for one
-    return backbone
+def _layers(
+    layout: Layout, recipe: Recipe, config: ModelConfig, size: int
+) -> tuple[list[nn.Module], Tensor | None]:
+    """The layers after the pooling, and the matrix [D, D] that is the last of them, if it is one;
+    a token's vector has `size` numbers. That the finished vector has unit length the recipe says.
+    """
+    layers = read_layers(layout.after, size * len(recipe.pooling.split("+")))
+    cut_as_it_is = recipe.truncate and not recipe.normalize and config.normalize is None
+    if layers and isinstance(layers[-1], Unit) and not cut_as_it_is:
+        del layers[-1]
+    last = layers[-1] if layers else None
+    if isinstance(last, Dense) and last.plain:
+        return layers[:-1], last.linear.weight.detach()
+    return layers, None
 
 
-def _longest(backbone: nn.Module, tokenizer: Any) -> int:
-    """How many tokens the transformer and its tokenizer take."""
-    most = int(min(tokenizer.model_max_length, 1 << 20))
-    positions = getattr(backbone.config, "max_position_embeddings", None)
-    return min(most, int(positions or most))
-
-
-def _set_dropout(backbone: nn.Module, dropout: float) -> None:
-    for module in backbone.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = dropout
-        for name in ("attention_dropout", "dropout_prob"):  # some attentions read a plain number
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, dropout)
+def _width(backbone: nn.Module, recipe: Recipe, layers: Sequence[nn.Module]) -> int:
+    """How many numbers a vector has before it is cut."""
+    dense = [layer for layer in layers if isinstance(layer, Dense)]
+    if dense:
+        return dense[-1].linear.out_features
+    size: int = backbone.config.hidden_size  # type: ignore[union-attr,assignment]
+    return size * len(recipe.pooling.split("+"))
 
 
 def padded(

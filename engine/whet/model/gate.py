@@ -67,11 +67,6 @@ def _check_kind(folder: Path, config: dict[str, Any]) -> None:
     kind = config.get("model_type")
     if not isinstance(kind, str) or not kind:  # transformers would guess it from the folder's name
         raise ConfigError(f'{path} has no "model_type". {AGAIN}')
-    if (folder / "adapter_config.json").exists():
-        raise ConfigError(
-            f"{printable(folder)} holds an adapter beside the model. Merge it into the weights "
-            "once, with peft's merge_and_unload."
-        )
     for key, what in NOT_FOLLOWED.items():
         if config.get(key):
             raise ConfigError(

@@ -16,13 +16,15 @@ from logging import CRITICAL, ERROR
 from pathlib import Path
 from typing import Any
 
-from whet.errors import ConfigError, WhetError
+from whet.errors import ConfigError, UnsupportedModel, WhetError
 from whet.model.contained import check_files
 from whet.model.gate import CONFIG, check_tokenizer_files, check_transformer
 from whet.model.tensors import AGAIN, Shapes, check_fits
 from whet.printable import printable
 from whet.progress import say
 
+# Of transformers with an encoder and a decoder, those whose encoder alone gives token vectors.
+ENCODERS = ("t5", "mt5", "umt5")
 COMPUTED = ("position_ids", "token_type_ids", "inv_freq")  # buffers that are filled without a file
 # Heads of pretraining, and the pooler: what a model is saved with and nobody uses here.
 HEADS = re.compile(
@@ -69,6 +71,35 @@ def load_transformer(
         )
     _check_loaded(folder, loading, may_lack)
     return model
+
+
+class TextModel:
+    """transformers' AutoModel, which is asked for the encoder alone where there is a decoder."""
+
+    @staticmethod
+    def from_config(settings: Any, **options: Any) -> Any:
+        """A model without weights."""
+        return _auto_class(settings).from_config(settings, **options)
+
+    @staticmethod
+    def from_pretrained(folder: Path, *, config: Any, **options: Any) -> Any:
+        """A model with its weights."""
+        return _auto_class(config).from_pretrained(folder, config=config, **options)
+
+
+def _auto_class(settings: Any) -> Any:
+    from transformers import AutoModel, AutoModelForTextEncoding
+
+    kind = settings.model_type
+    if kind in ENCODERS:
+        return AutoModelForTextEncoding
+    if getattr(settings, "is_encoder_decoder", False):
+        raise UnsupportedModel(
+            f"{printable(settings.name_or_path)}: a model of type {printable(kind)} has an encoder "
+            f"and a decoder, and of these only {', '.join(ENCODERS)} are supported. Give a model "
+            "that is the one or the other."
+        )
+    return AutoModel
 
 
 def load_tokenizer(folder: Path, *, trust: bool = False) -> Any:
@@ -156,7 +187,7 @@ def odd_tensor(model: Any) -> str | None:
 
 def _unknown_token(tokenizer: Any) -> int | None:
     known: int | None = tokenizer.unk_token_id
-    if known is not None:
+    if known is not None or not tokenizer.is_fast:
         return known
     model = tokenizer.backend_tokenizer.model  # which may have one that its folder does not name
     token = getattr(model, "unk_token", None)

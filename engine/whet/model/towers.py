@@ -2,7 +2,8 @@
 leaves it.
 
 Its folder is sentence-transformers' Router with the routes "query" and "document", which version
-5.0 and later open. Each route's transformer lies in a folder that is a whole model by itself.
+5.0 and later open. In one that Whet wrote each route's transformer lies in a folder that is a whole
+model by itself; in others the parts of a route lie side by side.
 """
 
 from __future__ import annotations
@@ -16,16 +17,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whet.config import EncodeConfig, ModelConfig
-from whet.errors import CheckpointError, ConfigError
+from whet.config.ranges import check_options
+from whet.errors import CheckpointError, ConfigError, UnsupportedModel
 from whet.model.contained import check_files, inner_path
 from whet.model.encoder import Encoder
-from whet.model.folder import (
+from whet.model.folder import find_folder, write_draft_json, write_prompts
+from whet.model.parts.layout import (
     LIBRARY,
     ROUTER,
-    UnsupportedModel,
-    find_folder,
-    write_draft_json,
-    write_prompts,
+    SIDES,
+    Layout,
+    kind_of,
+    layout_of,
+    listed_parts,
+    refuse_keys,
+    routes_of,
+    whole_sides,
 )
 from whet.model.tensors import AGAIN
 from whet.printable import printable
@@ -36,7 +43,6 @@ from whet.storage.readable import readable_json
 if TYPE_CHECKING:
     import numpy as np
 
-SIDES = ("query", "document")
 WORDS = "words.json"  # beside the model: how much words count in a search
 
 
@@ -90,7 +96,7 @@ class Towers:
             write_draft_json(draft / ROUTER, router)
             module = {"idx": 0, "name": "0", "path": "", "type": f"{LIBRARY}.Router"}
             write_draft_json(draft / "modules.json", [module])
-            write_prompts(draft, self.query.recipe.query_prompt, self.document.recipe)
+            write_prompts(draft, self.query.recipe, self.document.recipe)
             if self.words:
                 write_draft_json(draft / WORDS, {"weight": self.words})
             (draft / "README.md").write_text(card, encoding="utf-8")
@@ -116,36 +122,46 @@ def open_model(model: ModelConfig | str = "minilm") -> Encoder | Towers:
     folder = find_folder(config)
     if not (folder / ROUTER).is_file():
         return Encoder.load(config)
-    sides = _routes(folder)
-    query, document = (Encoder.load(replace(config, name=str(sides[kind]))) for kind in SIDES)
+    check_options(config, "model.")
+    check_files(folder)
+    routes = routes_of(folder)
+    whole = whole_sides(folder)
+    if whole:
+        query, document = (Encoder.load(replace(config, name=str(whole[kind]))) for kind in SIDES)
+    else:
+        query, document = (Encoder.of_layout(_side(folder, routes[kind]), config) for kind in SIDES)
     return Towers(query, document, _words_of(folder))
 
 
-def _routes(folder: Path) -> dict[str, Path]:
-    """The folder of the model of each side, as a Router says. ConfigError for one that is damaged
-    or that Whet did not write.
-    """
+def _side(folder: Path, names: list[str]) -> Layout:
+    """The parts of a side whose Router another tool wrote, and those that follow the Router."""
     path = folder / ROUTER
-    check_files(folder)
-    routes = readable_json(path, remedy=AGAIN, error=ConfigError).get("structure")
-    if not isinstance(routes, dict):
-        raise ConfigError(f'{printable(path)} is damaged: it should hold "structure". {AGAIN}')
-    if set(routes) != set(SIDES):
+    said = readable_json(path, remedy=AGAIN, error=ConfigError)
+    refuse_keys(path, said, {"types", "structure", "parameters"})
+    types, parameters = said.get("types"), said.get("parameters") or {}
+    if not isinstance(types, dict) or not isinstance(parameters, dict):
+        raise ConfigError(f'{printable(path)} is damaged: "types" should be an object. {AGAIN}')
+    refuse_keys(path, parameters, {"default_route", "allow_empty_key", "route_mappings"})
+    if parameters.get("route_mappings"):
         raise UnsupportedModel(
-            f"{printable(path)}: its routes are {printable(', '.join(routes))}. Whet opens models "
-            "with the routes query and document."
+            f'{printable(path)}: "route_mappings" are not supported. Use a model without them.'
         )
-    for names in routes.values():
-        if not isinstance(names, list) or not names or not isinstance(names[0], str):
-            raise ConfigError(f"{printable(path)} is damaged: a route is no list of names. {AGAIN}")
-    # A route is a path of a stranger's file: it must lie in the folder, and not be the folder.
-    sides = {kind: inner_path(folder, routes[kind][0], path) for kind in SIDES}
-    if any(side == folder or not (side / "modules.json").is_file() for side in sides.values()):
+    parts = []
+    for name in names:
+        place = inner_path(folder, name, path)
+        if not isinstance(types.get(name), str):
+            raise ConfigError(
+                f'{printable(path)} is damaged: "types" has no class for {printable(repr(name))}. '
+                f"{AGAIN}"
+            )
+        parts.append((kind_of(types[name], path), place))
+    listed = listed_parts(folder) if (folder / "modules.json").exists() else []
+    if any(kind == "Router" for kind, _ in [*parts, *listed[1:]]):
         raise UnsupportedModel(
-            f"{printable(folder)}: a Router that Whet did not write. Give the model of one of its "
-            "routes."
+            f"{printable(path)}: a Router within or behind another layer is not supported. Use a "
+            "model with one."
         )
-    return sides
+    return layout_of(folder, [*parts, *listed[1:]], path)
 
 
 def tell_vectors_alone(model: Encoder | Towers) -> None:

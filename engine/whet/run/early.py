@@ -17,7 +17,9 @@ from whet.data.splits import check_splits
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.evaluation.measures import check_measures
 from whet.mining.policy import check_policy
-from whet.model.folder import DENSE, backbone_folder, find_folder, layers_of
+from whet.model.folder import find_folder
+from whet.model.parts.layout import read_layout
+from whet.model.parts.recipe import LONGEST, read_recipe
 from whet.model.tensors import AGAIN
 from whet.printable import printable
 from whet.processes.torch_build import no_gpu
@@ -65,7 +67,7 @@ def check_encoder(
     """
     check_device(encode or EncodeConfig())
     folder = find_folder(model, option)
-    backbone_folder(folder)
+    read_recipe(read_layout(folder), model, longest=LONGEST)
     return folder
 
 
@@ -125,10 +127,15 @@ def check_device(encode: EncodeConfig, trainer: TrainerConfig | None = None) -> 
 
 def _dimension(folder: Path) -> int | None:
     """The dimensions of a model's vectors as its files say; None where they do not say."""
-    if DENSE in layers_of(folder):
+    layout = read_layout(folder)
+    if layout.static or any(kind == "Dense" for kind, _ in layout.after):
         return None
-    size = _model_config(backbone_folder(folder)).get("hidden_size")
-    return size if isinstance(size, int) else None
+    recipe = read_recipe(layout, ModelConfig(str(folder)), longest=LONGEST)
+    size = _model_config(layout.backbone).get("hidden_size")
+    if not isinstance(size, int):
+        return None
+    whole = size * len(recipe.pooling.split("+"))
+    return min(whole, recipe.truncate or whole)
 
 
 def _model_config(folder: Path) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from whet.config import FitConfig, ModelConfig
 from whet.data.load import Dataset
 from whet.data.readers.detect import find_source
 from whet.errors import CheckpointError
-from whet.model.folder import MINILM_PACKAGE, backbone_folder, find_folder
+from whet.model.folder import MINILM_PACKAGE, find_folder
+from whet.model.parts.layout import backbone_folder
 from whet.processes.world import world
 from whet.run.checkout import OURS, commit_here, diff_here, is_checkout, new_files_here
 from whet.run.determinism import is_deterministic, what_stands_against
@@ -180,7 +181,8 @@ def model_here(config: ModelConfig) -> dict[str, Any]:
 def model_files(folder: Path) -> list[Path]:
     """The files of a model's folder that decide its vectors, and its card."""
     inner = backbone_folder(folder)
-    kinds = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE*")
+    kinds = ["*.json", "*.safetensors", "*.txt", "*.model", "*.codes", "*.spm", "*.jinja"]
+    kinds += ["README.md", "LICENSE*"]
     roots = dict.fromkeys([folder, inner, *(p for p in folder.iterdir() if p.is_dir())])
     candidates = {path for root in roots for kind in kinds for path in root.glob(kind)}
     return sorted(path for path in candidates if path.is_file())

@@ -165,6 +165,9 @@ def _base_model(config: FitConfig) -> Encoder:
     training_device(config.trainer)
     encoder = together(lambda: Encoder.load(config.model))
     check_dims(config.loss.matryoshka_dims, encoder.dimension)
+    prompts = encoder.recipe.prompts_in_words()
+    if prompts:
+        say(prompts)
     return encoder
 
 

@@ -10,7 +10,7 @@ from whet.bundle.contents import is_of_hubs
 from whet.bundle.names import refusal
 from whet.bundle.schema import CODE, DATA
 from whet.errors import CheckpointError
-from whet.model.folder import ROUTER
+from whet.model.parts.layout import ROUTER
 from whet.storage.readable import readable_json
 
 MODULES, INDEX = "modules.json", ".index.json"

@@ -143,8 +143,7 @@ def put(encoder: Encoder, weights: Weights) -> None:
     with torch.no_grad():
         for name, weight in weights.items():
             if name == "matrix":
-                first = encoder.matrix.weight if encoder.matrix is not None else None
-                encoder.with_matrix(weight if first is None else weight.to(first.device) @ first)
+                encoder.with_matrix(weight)
             else:
                 own[name].copy_(weight)
 

@@ -214,9 +214,24 @@ class BundleConfig:
     include: list[str] = option([], "goes in besides: data, base, code")
     data_licence: Optional[str] = option(None, "SPDX expression; null: as the data's files say")
     base_licence: Optional[str] = option(None, "of the base model, the same")
+    language: list[str] = option([], "of the texts, by two or three letters: [en,de]")
     data_source: Optional[str] = option(None, "where others get the data, as a URL or in words")
     spread_of: list[str] = option([], "runs of the recipe with other seeds")
     sign: Optional[str] = option(None, "private key file (elliptic curve, PEM): writes model.sig")
+
+
+@dataclass
+class PushConfig:
+    """A run's model, or a bundle, on the Hugging Face hub (docs/hub.md)."""
+
+    run: str = option(MISSING, "folder of a fit that is done, or a bundle", path=True)
+    to: str = option(MISSING, "where: OWNER/NAME")
+    private: bool = option(True, "only for you and your organisation to see")
+    replace: bool = option(False, "in place of the files there; its history keeps them")
+    dry_run: bool = option(False, "list what would be sent, and send nothing; also --dry-run")
+    language: list[str] = option([], "of the texts, by two or three letters: [en,de]")
+    data_licence: Optional[str] = option(None, "SPDX expression; null: as the data's files say")
+    base_licence: Optional[str] = option(None, "of the base model, the same")
 
 
 @dataclass

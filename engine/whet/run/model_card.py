@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import whet.version
+from whet.run.origin import read_origin
 from whet.training.batches.order import Order, total_steps
 
 if TYPE_CHECKING:
@@ -12,26 +14,23 @@ if TYPE_CHECKING:
     from whet.model.encoder import Encoder
     from whet.run.job import Job
 
-USE = """```python
+MINILM_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"  # what the packaged "minilm" is there
+HERE = "path/to/this/folder"
+USE = f"""```python
 from sentence_transformers import SentenceTransformer
 
-model = SentenceTransformer("path/to/this/folder")
+model = SentenceTransformer("{HERE}")
 queries = model.encode_query(["..."])
 documents = model.encode_document(["..."])
 print(model.similarity(queries, documents))
 ```"""
 
-CARD = """---
-library_name: sentence-transformers
-pipeline_tag: sentence-similarity
-tags: [sentence-transformers, sentence-similarity, feature-extraction, whet]
----
+CARD = """{front}
 
 # {name}, sharpened on {data}
 
 A {dimension}-dimensional embedding model. Started from `{name}` and trained by Whet {version} on
-{pairs:,} (query, relevant document) pairs of {data} ({docs:,} documents), {steps:,} steps of
-{batch_size}.
+{pairs} of {data} ({docs:,} documents), in {steps:,} steps of {batch_size}.
 
 {table}
 
@@ -55,6 +54,65 @@ The base model's licence and the data's licence both apply.
 """
 
 
+def front_matter(
+    origin: dict[str, Any],
+    rows: list[dict[str, Any]],
+    *,
+    licence: dict[str, str] | None = None,
+    language: Sequence[str] = (),
+) -> str:
+    """The head of a model card, which model hubs read: base, data, licence, language, results.
+
+    `origin` has `data` and `model` of what made the run, `rows` are those of its comparison. Named
+    are only models and data that the hub knows by that name.
+    """
+    from huggingface_hub import EvalResult, ModelCardData
+
+    data, model = origin["data"], origin["model"]
+    local_name = None if model["local"] else model["name"]
+    results = [
+        EvalResult(
+            task_type="information-retrieval",
+            task_name="Information Retrieval",
+            dataset_type=data["hub"] or "unknown",
+            dataset_name=data["name"],
+            metric_type=row["measure"].lower(),
+            metric_name=row["measure"],
+            metric_value=round(row["tuned"], 4),
+        )
+        for row in rows
+    ]
+    known = licence or {}
+    card = ModelCardData(
+        license=known.get("license"),
+        license_name=known.get("license_name"),
+        model_name=f"{model['name']}, sharpened on {data['name']}",
+        base_model=MINILM_ON_THE_HUB if model["package"] else local_name,
+        datasets=[data["hub"]] if data["hub"] else None,
+        language=list(language) or None,
+        library_name="sentence-transformers",
+        pipeline_tag="sentence-similarity",
+        tags=["sentence-transformers", "sentence-similarity", "feature-extraction", "whet"],
+        eval_results=results,
+    )
+    return f"---\n{card.to_yaml().strip()}\n---"
+
+
+def pairs_seen(order: Order, steps: int) -> str:
+    """How many of the training pairs the steps saw, in words.
+
+    >>> pairs_seen(Order(9944, 64, seed=0), 60)
+    '3,840 of the 9,944 (query, relevant document) pairs'
+    >>> pairs_seen(Order(100, 10, seed=0), 10), pairs_seen(Order(100, 10, seed=0), 25)[-17:]
+    ('all 100 (query, relevant document) pairs', ' (2.5 times each)')
+    """
+    seen, pairs = order.seen(steps), f"{order.pairs:,} (query, relevant document) pairs"
+    if seen < order.pairs:
+        return f"{seen:,} of the {pairs}"
+    times = f" ({seen / order.pairs:.1f} times each)" if seen > order.pairs else ""
+    return f"all {pairs}{times}"
+
+
 def measures_table(rows: list[dict[str, Any]]) -> str:
     """Base against tuned as a markdown table; `rows` are those of a comparison.
 
@@ -76,16 +134,20 @@ def measures_table(rows: list[dict[str, Any]]) -> str:
 def model_card(job: Job, encoder: Encoder, comparison: Comparison, base: str) -> str:
     """The README.md of a fit's model; `base` is the fingerprint of the model it began with."""
     config, mining = job.config, job.config.mining
-    pairs = len(job.train.relevant())
-    order = Order(pairs, config.trainer.batch_size, config.seed)
+    order = Order(len(job.train.relevant()), config.trainer.batch_size, config.seed)
+    steps = total_steps(order, config.trainer)
+    rows = comparison.to_dict()["rows"]
+    origin = read_origin(job.folder)
+    assert origin is not None  # written before the first stage
     window = f"relative margin {mining.relative_margin}, absolute margin {mining.absolute_margin}"
     facts = {
-        "name": config.model.name,
+        "front": front_matter(origin, rows),
+        "name": origin["model"]["name"],  # a folder by its name alone: the card may be published
         "data": job.data.name,
         "version": whet.version.VERSION,
-        "pairs": pairs,
+        "pairs": pairs_seen(order, steps),
         "docs": len(job.data.corpus),
-        "steps": total_steps(order, config.trainer),
+        "steps": steps,
         "batch_size": config.trainer.batch_size,
         "queries": len(job.eval.query_rows),
         "verdict": comparison.verdict(),
@@ -101,7 +163,7 @@ def model_card(job: Job, encoder: Encoder, comparison: Comparison, base: str) ->
         "learning_rate": config.trainer.learning_rate,
         "seed": config.seed,
     }
-    return CARD.format(table=measures_table(comparison.to_dict()["rows"]), use=USE, **facts)
+    return CARD.format(table=measures_table(rows), use=USE, **facts)
 
 
 FEEDBACK_CARD = """---

@@ -52,8 +52,8 @@ def train(
     module = Contrastive(encoder, examples, order, config, strategy)
     if in_use.negatives is not None:
         examples.set_negatives(in_use.negatives)
-    total_pairs = sum(len(order.step(step)) for step in range(module.total_steps))
-    done_pairs = sum(len(order.step(step)) for step in range(resume.step if resume else 0))
+    total_pairs = order.seen(module.total_steps)
+    done_pairs = order.seen(resume.step if resume else 0)
     if resume:
         say(f"Going on at step {resume.step} of {module.total_steps}.")
     elif module.total_steps < order.steps_per_epoch:

@@ -25,7 +25,7 @@ from whet_launch.options.words import quoted
 SHORT = {"data": "data.path", "model": "model.name"}
 FLAGS = set("--hydra-help --resolve --run -r --multirun -m --shell-completion -sc".split())
 FLAGS_WITH_VALUE = set("--cfg -c --package -p --config-dir -cd --info -i".split())
-OPTIONS = {"--dry-run": "launch.dry_run=true"}  # as other programs spell them
+DRY_RUN = {"fit": "launch.dry_run=true", "push": "dry_run=true"}  # --dry-run, as others spell it
 SWEEP_FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\s*\(")
 
 
@@ -70,7 +70,7 @@ def to_hydra(verb: Verb, words: list[str]) -> list[str]:
         )
     if verb.then is None and len(bare) > 1:
         raise ConfigError(
-            f"{bare[0]!r} and {bare[1]!r} both stand where one {_meant(verb)} is expected. "
+            f"{bare[-2]!r} and {bare[-1]!r} both stand where one {_meant(verb)} is expected. "
             "Write options as key=value."
         )
     if bare and bare[0] in _keys(verb) and not _is_here(verb, bare[0]):
@@ -149,6 +149,8 @@ def _split(verb: Verb, words: list[str]) -> tuple[list[str], list[str]]:
                 raise ConfigError(f"{name} {flags[-1]}: write --cfg job, --cfg hydra or --cfg all.")
         elif word in FLAGS:
             flags.append(word)
+        elif word == "--dry-run" and verb.name in DRY_RUN:
+            rest.append(DRY_RUN[verb.name])
         elif word in OPTIONS and verb.name == "fit":
             rest.append(OPTIONS[word])
         elif key := _right_name(verb, name.lstrip("-").replace("-", "_")):

@@ -207,6 +207,19 @@ VERBS = {
             bare="run",
         ),
         Verb(
+            "push",
+            "put a run's model or a bundle on the Hugging Face hub",
+            whet.config.PushConfig,
+            "whet.bundle.push:push_command",
+            (
+                ("whet push runs/RUN OWNER/NAME --dry-run", "what would be sent, and the card"),
+                ("whet push runs/RUN OWNER/NAME language=[en]", "private, unless private=false"),
+                ("whet push runs/RUN/bundle OWNER/NAME", "with what made it (whet bundle)"),
+            ),
+            bare="run",
+            then="to",
+        ),
+        Verb(
             "verify",
             "say whether a bundle and its inputs are what they were",
             whet.config.VerifyConfig,

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from whet.bundle.facts import Facts
-from whet.bundle.making.licences import Licence, front_matter_licence
+from whet.bundle.making.licences import Licence, licence_fields
 from whet.bundle.making.openness import Openness
-from whet.run.model_card import USE, measures_table
+from whet.run.model_card import USE, front_matter, measures_table, pairs_seen
+from whet.training.batches.order import Order
 
-CARD = """---
-library_name: sentence-transformers
-pipeline_tag: sentence-similarity
-tags: [sentence-transformers, sentence-similarity, feature-extraction, whet]
-{licence}
----
+CARD = """{front}
 
 # {name}, sharpened on {data}
 
-{name} trained further by Whet {version} on {pairs:,} (query, relevant document) pairs of {data},
-for {steps:,} steps of {batch_size}. Every value on this page was recorded when that ran.
+{name} trained further by Whet {version} on {pairs} of {data},
+in {steps:,} steps of {batch_size}. Every value on this page was recorded when that ran.
 
 {table}
 
@@ -59,9 +56,18 @@ configuration, packages, negatives and logs are in `training/`.
 
 
 def bundle_card(
-    facts: Facts, openness: Openness, licences: dict[str, Licence], results: dict[str, Any]
+    facts: Facts,
+    openness: Openness,
+    licences: dict[str, Licence],
+    results: dict[str, Any],
+    language: Sequence[str] = (),
 ) -> str:
     """The card's text; `results` are the `whet_` fields of the provenance."""
+    order = Order(
+        facts.environment["data"]["train pairs"],
+        facts.config["trainer"]["batch_size"],
+        facts.config["seed"],
+    )
     data, comparison = facts.environment["data"], facts.comparison
     parts = [
         f"| {part.name} | {part.state} | {part.where} | {part.licence or 'unknown'} "
@@ -71,11 +77,16 @@ def bundle_card(
     kept = [part.name for part in openness.parts if part.state != "present"]
     needs = " data=DATA    " if "training data" in kept else " " * 13
     return CARD.format(
-        licence="\n".join(front_matter_licence(openness.licence)),
+        front=front_matter(
+            facts.origin,
+            comparison["rows"],
+            licence=licence_fields(openness.licence),
+            language=language,
+        ),
         name=facts.config["model"]["name"],
         data=facts.origin["data"]["name"],
         version=facts.origin["code"]["version"],
-        pairs=data["train pairs"],
+        pairs=pairs_seen(order, facts.steps),
         docs=data["documents"],
         queries=data["judged queries"],
         steps=facts.steps,

@@ -62,9 +62,9 @@ def copies_of(facts: Facts, config: BundleConfig, licences: dict[str, Licence]) 
     return copies
 
 
-def _of_the_run(facts: Facts) -> Copies:
-    """The model by its manifest, negatives and logs; what else lies there is told and left."""
-    model, negatives = facts.folder / "model", facts.folder / "negatives"
+def model_copies(facts: Facts) -> Copies:
+    """The model by its manifest, without its card; what else lies there is told and left."""
+    model = facts.folder / "model"
     verify_folder(model)
     listed = readable_json(model / MANIFEST, remedy="Run the fit again.")["files"]
     names = [name for name in sorted(listed) if name not in NOT_COPIED]
@@ -74,6 +74,12 @@ def _of_the_run(facts: Facts) -> Copies:
     if strays:
         few = ", ".join(map(printable, sorted(strays)[:5]))
         say(f"Not published, since the run did not write it: {few} in {model}.")
+    return copies
+
+
+def _of_the_run(facts: Facts) -> Copies:
+    """The model, negatives and logs."""
+    copies, negatives = model_copies(facts), facts.folder / "negatives"
     for path in sorted(negatives.glob("step_*.parquet")):
         copies.append((_own(negatives, path.name), f"training/negatives/{path.name}"))
     return [*copies, *((_own(facts.folder, name), f"training/{name}") for name in KEPT)]

@@ -197,14 +197,14 @@ def _spdx() -> Any:
     return get_spdx_licensing()
 
 
-def front_matter_licence(expression: str | None) -> list[str]:
-    """The lines of a model card's front matter for a licence, as model hubs read them.
+def licence_fields(expression: str | None) -> dict[str, str]:
+    """A licence in a model card's front matter, as model hubs read it.
 
-    >>> front_matter_licence("MIT"), front_matter_licence("MIT AND CC-BY-4.0")
-    (['license: mit'], ['license: other', 'license_name: "MIT AND CC-BY-4.0"'])
+    >>> licence_fields("MIT"), licence_fields("MIT AND CC-BY-4.0")
+    ({'license': 'mit'}, {'license': 'other', 'license_name': 'MIT AND CC-BY-4.0'})
     """
     if expression is None:
-        return ["license: unknown"]
+        return {"license": "unknown"}
     if re.fullmatch(r"[\w.+-]+", expression):
-        return [f"license: {expression.lower()}"]
-    return ["license: other", f'license_name: "{expression}"']
+        return {"license": expression.lower()}
+    return {"license": "other", "license_name": expression}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,20 @@ from whet.bundle.facts import Facts, naming_damage, read_facts
 from whet.bundle.making import croissant
 from whet.bundle.making.card import bundle_card
 from whet.bundle.making.copies import copies_of, write_copies
-from whet.bundle.making.licences import licence_of
+from whet.bundle.making.licences import Licence, licence_of
 from whet.bundle.making.openness import Openness, openness_of
 from whet.bundle.provenance import NAME, read_statement, spelled, statement_of
 from whet.bundle.schema import BASE, CODE, DATA
 from whet.bundle.signing import sign_bundle, signer_of
 from whet.bundle.spread import spread_of
-from whet.config import BundleConfig
+from whet.config import BundleConfig, PushConfig
 from whet.errors import ConfigError
+from whet.printable import printable
 from whet.progress import say
 from whet.storage.commit import whole_folder
 from whet.storage.places import user_path
+
+LANGUAGE = re.compile(r"[a-z]{2,3}|multilingual|code")
 
 
 def bundle_command(config: BundleConfig) -> None:
@@ -55,15 +59,9 @@ def make_bundle(config: BundleConfig) -> tuple[Path, Openness, str]:
 
 def _publish(facts: Facts, config: BundleConfig, target: Path, signer: Any) -> tuple[Openness, str]:
     """Write it, whole or not at all."""
-    licences = {
-        "training data": licence_of(
-            "data_licence", config.data_licence, _licence_statements(facts, "data")
-        ),
-        "base weights": licence_of(
-            "base_licence", config.base_licence, _licence_statements(facts, "model")
-        ),
-    }
+    licences = licences_of(facts, config)
     openness = openness_of(facts, config, licences["training data"], licences["base weights"])
+    language = checked_language(config.language)
     copies = copies_of(facts, config, licences)
     results = {
         "measures": facts.metrics,
@@ -83,14 +81,37 @@ def _publish(facts: Facts, config: BundleConfig, target: Path, signer: Any) -> t
             draft / croissant.NAME,
             json.dumps(croissant_record, indent=1, ensure_ascii=False) + "\n",
         )
-        _write(draft / "README.md", bundle_card(facts, openness, licences, results))
+        _write(draft / "README.md", bundle_card(facts, openness, licences, results, language))
         statement = statement_of(facts, draft, results)
         _write(draft / NAME, spelled(statement))
-        _refuse_private(facts, draft)
+        refuse_private(facts, draft)
         read_statement(draft)  # what could not be verified is not published
         if signer is not None:
             sign_bundle(draft, signer)
     return openness, statement["predicate"]["whet_tree"]["root"]
+
+
+def licences_of(facts: Facts, config: BundleConfig | PushConfig) -> dict[str, Licence]:
+    """The licences of what made the weights, as given or as their files state them."""
+    return {
+        "training data": licence_of(
+            "data_licence", config.data_licence, _licence_statements(facts, "data")
+        ),
+        "base weights": licence_of(
+            "base_licence", config.base_licence, _licence_statements(facts, "model")
+        ),
+    }
+
+
+def checked_language(codes: list[str]) -> list[str]:
+    """The codes, as hubs know languages; ConfigError for what is none."""
+    for code in codes:
+        if not LANGUAGE.fullmatch(code):
+            raise ConfigError(
+                f"language={printable(code)} is no code of a language. Write two or three letters "
+                "of ISO 639, such as en, de or deu, or multilingual."
+            )
+    return codes
 
 
 def _licence_statements(facts: Facts, part: str) -> list[dict[str, str]]:
@@ -114,7 +135,7 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _refuse_private(facts: Facts, draft: Path) -> None:
+def refuse_private(facts: Facts, draft: Path) -> None:
     """A last look: no folder of this machine may be in what is published. ConfigError names it."""
     private = {str(facts.folder.resolve()), str(user_path("~").resolve()) + "/"}
     named = (facts.private["data"]["path"], facts.private["model"]["name"])

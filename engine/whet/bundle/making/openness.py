@@ -4,7 +4,7 @@ kept back; under which licence; and what all of that permits together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,11 +55,18 @@ class Openness:
         return asdict(self)
 
 
+def licence_together(licences: Iterable[Licence]) -> str | None:
+    """The licence of what was made from all of them, as an SPDX expression; None if one is
+    unknown.
+    """
+    return _joined([licence.expression for licence in licences])
+
+
 def openness_of(facts: Facts, config: BundleConfig, data: Licence, base: Licence) -> Openness:
     """Compute the statement; `data` and `base` are the licences of what made the weights."""
     inputs = {"training data": data, "base weights": base}
     permits = combined_permissions(licence.permits for licence in inputs.values())
-    tuned = _joined([licence.expression for licence in inputs.values()])
+    tuned = licence_together(inputs.values())
     parts = [
         _data_part(facts, config, data),
         _code_part(facts, config),

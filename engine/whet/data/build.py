@@ -8,8 +8,6 @@ parsed, and compared with the manifest; a damaged folder is built anew from the 
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import tempfile
 import time
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import lock_descriptor
 
 from whet.data.blocks import JUDGMENTS, BlockWriter
 from whet.data.findings import Findings, excerpt
@@ -254,12 +253,9 @@ def _commit(part: Path, folder: Path) -> None:
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
     """One process at a time; the lock dies with its process."""
-    handle = os.open(root, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with root.with_name(f".{root.name}.lock").open("ab") as file:
+        lock_descriptor(file.fileno())
         yield
-    finally:
-        os.close(handle)
 
 
 def _verified(folder: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ an encoder is made of them.
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,19 @@ def with_lora(backbone: nn.Module, config: ModelConfig, source: Path) -> nn.Modu
     )
     wrapped: nn.Module = get_peft_model(backbone, lora)
     return wrapped
+
+
+def merged(backbone: Any) -> Any:
+    """A transformer with its low-rank updates in its weights, itself where it has none."""
+    return (
+        copy.deepcopy(backbone).merge_and_unload() if hasattr(backbone, "peft_config") else backbone
+    )
+
+
+def save_adapter(backbone: Any, folder: Path) -> None:
+    """What peft reads: the low-rank updates alone, without the card that peft makes up."""
+    backbone.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
 
 
 def prepare(tokenizer: Any, recipe: Recipe) -> None:

@@ -28,8 +28,10 @@ from whet.model.backbone import (
     check_plain,
     load_backbone,
     longest_text,
+    merged,
     own_files,
     prepare,
+    save_adapter,
     set_dropout,
     with_lora,
 )
@@ -328,9 +330,9 @@ class Encoder(nn.Module):
             os.environ.setdefault("DS_ACCELERATOR", "cpu")
         with commit_folder(target, {"fingerprint": self.fingerprint()}) as draft:
             with folders.disk_errors(draft):
-                _merged(self.backbone).save_pretrained(draft)
+                merged(self.backbone).save_pretrained(draft)
                 if hasattr(self.backbone, "peft_config"):
-                    _save_adapter(self.backbone, draft / ADAPTER)
+                    save_adapter(self.backbone, draft / ADAPTER)
             self.describe(draft, card)
         return target
 
@@ -348,18 +350,6 @@ class Encoder(nn.Module):
         static = isinstance(self.backbone, WordTable)
         folders.write_recipe(draft, self.recipe, size, layers, static=static)
         (draft / "README.md").write_text(card, encoding="utf-8")
-
-
-def _merged(backbone: Any) -> Any:
-    return (
-        copy.deepcopy(backbone).merge_and_unload() if hasattr(backbone, "peft_config") else backbone
-    )
-
-
-def _save_adapter(backbone: Any, folder: Path) -> None:
-    """What peft reads: the low-rank updates alone, without the card that peft makes up."""
-    backbone.save_pretrained(folder, save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)
 
 
 def _layers(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+from filelock import lock_descriptor
 
 from whet.errors import CheckpointError
 from whet.storage.disk import disk_errors_name
@@ -22,14 +23,15 @@ def locked(folder: Path) -> Iterator[IO[bytes]]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+b", buffering=0) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
+        if not lock_descriptor(file.fileno(), blocking=False):
+            holder = b""
+            with suppress(OSError):  # Windows lets nobody else read what is locked
+                file.seek(0)
+                holder = file.read()
             raise CheckpointError(
-                f"{folder} is in use by process {file.read().decode().strip() or '?'}. "
+                f"{folder} is in use by process {holder.decode().strip() or '?'}. "
                 "Wait for it, stop it, or choose another output folder."
-            ) from error
+            )
         with disk_errors_name(file.name):
             file.truncate(0)
             file.write(str(os.getpid()).encode())

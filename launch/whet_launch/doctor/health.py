@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import resource
 import shutil
 import socket
 import subprocess
@@ -161,13 +160,18 @@ def _memory() -> list[Finding]:
         remedy = "Give the container more: docker run --shm-size=8g." if small else ""
         shm_text = f"{shm.free / GIB:.1f} of {shm.total / GIB:.1f} GiB free"
         findings.append(Finding(WARN if small else OK, "/dev/shm", shm_text, remedy))
+    return [*findings, *_open_files()]
+
+
+def _open_files() -> list[Finding]:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return []
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     few = soft != resource.RLIM_INFINITY and soft < FILES
     remedy = f"Raise it before a cluster is started: ulimit -n {FILES * 16}." if few else ""
-    findings.append(
-        Finding(WARN if few else OK, "open files", f"{soft:,} (at most {hard:,})", remedy)
-    )
-    return findings
+    return [Finding(WARN if few else OK, "open files", f"{soft:,} (at most {hard:,})", remedy)]
 
 
 def _available_bytes() -> int:

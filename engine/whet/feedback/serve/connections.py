@@ -140,8 +140,10 @@ def server_of(app: App) -> Server:
 
 def _raise_open_files() -> int:
     """How many files this process may open, raised as far as it is allowed and of use."""
-    import resource
-
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return WANTED_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

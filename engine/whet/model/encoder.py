@@ -155,7 +155,7 @@ class Encoder(nn.Module):
         """
         self.backbone = with_lora(self.backbone, config, self.source)
         # saved with the adapter: by default the path of a folder of this machine
-        for adapter in self.backbone.peft_config.values():  # type: ignore[union-attr,operator]
+        for adapter in self.backbone.peft_config.values():  # type: ignore[operator]
             adapter.base_model_name_or_path = folders.public_name(config)
         return self
 

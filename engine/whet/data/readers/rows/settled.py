@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 
 from whet.config import DataConfig
 from whet.data.findings import excerpt
 from whet.data.readers.records import Reading
-from whet.data.readers.rows.columns import Roles, is_teacher, roles_of, spelled, tell_unread
+from whet.data.readers.rows.columns import Roles, is_teacher, plain, roles_of, spelled, tell_unread
 from whet.data.readers.rows.delimited import NUMBERED
 from whet.data.readers.rows.opened import Opened
 from whet.data.readers.rows.pairs import Grade, grade_from, label_fault, row_grade
@@ -33,7 +34,7 @@ def settled_roles(
     elif roles.label is not None:
         _check_label(opened, roles, where, config)
     tell_unread(opened.columns, roles.read, reading, where, scores=scores)
-    if len(roles.positives) > 1:
+    if len({re.sub(r"_?\d+$", "", plain(name)) for name in roles.positives}) > 1:
         what = f"each of {', '.join(map(excerpt, roles.positives))} is a relevant document"
         reading.findings.add("several positive columns", where, what)
     threshold = config.relevant_from

@@ -95,6 +95,7 @@ class Case:
     refused: str = ""
     told: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    inner: str = ""  # the file that is given, of a folder
 
 
 CORPUS = [{"_id": "d1", "text": ROWS[0][1]}, {"_id": "d2", "text": ROWS[1][1]}]
@@ -365,6 +366,16 @@ CASES: dict[str, Case] = {
         one("a.json", json.dumps({"corpus": [{"path": "/etc"}], "data": []})),
         refused="its documents are in /etc, which is not beside it",
     ),
+    "NeMo with a corpus elsewhere": Case(
+        files(
+            **{
+                "in/train.json": json.dumps({"corpus": {"path": "../out"}, "data": []}),
+                "out/train.jsonl": lines(CORPUS),
+            }
+        ),
+        refused="its documents are in ../out, which is not beside it",
+        inner="in/train.json",
+    ),
     "NeMo inline": Case(
         one("a.jsonl", lines([{"question": "q", "pos_doc": {"text": "a"}, "neg_doc": ["b"]}])),
         {("q", "a", 1), ("q", "b", 0)},
@@ -527,7 +538,7 @@ def test_there_are_forty() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_a_strangers_file_is_read_right_or_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
     case = CASES[name]
-    path = case.write(tmp_path)
+    path = case.write(tmp_path) / case.inner
     began = time.process_time()
     try:
         data = load_dataset(str(path), cache_dir=tmp_path / "cache", **case.options)

@@ -41,6 +41,7 @@ TOKENIZER_FILES = (
     "*.spm",
     "chat_template.jinja",
 )
+ANSWER_S = 10  # of the hub, before it counts as out of reach
 
 
 def find_folder(config: ModelConfig, option: str = "model.name") -> Path:
@@ -104,6 +105,24 @@ def _packaged_minilm() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
+def _hub_answers(config: ModelConfig) -> bool:
+    """Ask the hub of a model once: a download would wait for ever where nothing answers. Without an
+    answer only what was fetched before is looked at.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        HfApi().model_info(config.name, revision=config.revision, timeout=ANSWER_S)
+    except HFValidationError:  # no name of the hub's: loading says so
+        raise
+    except HfHubHTTPError:  # an answer: loading says which
+        return True
+    except Exception:  # of the client's library, which has changed twice
+        return False
+    return True
+
+
 def _from_hub(config: ModelConfig, option: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
@@ -113,7 +132,12 @@ def _from_hub(config: ModelConfig, option: str) -> Path:
         patterns.append("*.py")
     try:
         return Path(
-            snapshot_download(config.name, revision=config.revision, allow_patterns=patterns)
+            snapshot_download(
+                config.name,
+                revision=config.revision,
+                allow_patterns=patterns,
+                local_files_only=not _hub_answers(config),
+            )
         )
     except HFValidationError as error:
         raise ConfigError(

@@ -59,15 +59,15 @@ def test_numbers(value: float, words: str) -> None:
 
 def test_places_on_the_drawing() -> None:
     plot = Plot(0, 10, 0, 1)
-    assert (plot.x(0), plot.x(10)) == (78, 706)
-    assert (plot.y(0), plot.y(1)) == (206, 12)
+    assert (plot.x(0), plot.x(10)) == (100, 680)
+    assert (plot.y(0), plot.y(1)) == (206, 16)
 
 
 def test_a_curve_goes_through_its_points() -> None:
     chart = line_chart([(0, 0.0), (5, 1.0), (10, 0.0)], title="Loss", x_label="step")
     path = re.search(r'class="line" d="M([^"]*)"', chart)
     places = [tuple(map(float, pair.split(","))) for pair in path.group(1).split("L")]
-    assert [x for x, _ in places] == [78, 392, 706]
+    assert [x for x, _ in places] == [100, 390, 680]
     assert places[0][1] == places[2][1] == 206 > places[1][1]
     assert "From 0 to 0; lowest 0, highest 1." in chart
 

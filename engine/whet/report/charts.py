@@ -13,8 +13,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 720, 250
-LEFT, RIGHT, TOP, BOTTOM = 78, 14, 12, 44  # room for labels around the plot
+# Room for labels around the plot, also where they are 24 units high, as on a phone.
+WIDTH, HEIGHT = 720, 276
+LEFT, RIGHT, TOP, BOTTOM = 100, 40, 16, 70
+BELOW, UNDER = 32, 7  # from the plot down to the numbers, from the label to the end
+LETTER = 14  # the widest that a character of a number is
 MINUS = "\N{MINUS SIGN}"
 MOST_POINTS = 600  # more cannot be told apart on 720 units
 
@@ -95,8 +98,8 @@ def histogram(bins: Sequence[tuple[str, float]], *, title: str, x_label: str) ->
     """
     high = max(count for _, count in bins) or 1
     plot = Plot(0, len(bins), 0, high * 1.05)
-    # About 9 units a character, so that labels do not overlap.
-    every = math.ceil(max(len(label) for label, _ in bins) * 9 * len(bins) / (WIDTH - LEFT - RIGHT))
+    longest = max(len(label) for label, _ in bins)  # so that labels do not overlap
+    every = math.ceil(longest * LETTER * len(bins) / (WIDTH - LEFT - RIGHT))
     parts = [_axes(plot, x_label, with_x=False)]
     for place, (label, count) in enumerate(bins):
         left, right, top = plot.x(place + 0.06), plot.x(place + 0.94), plot.y(count)
@@ -106,7 +109,7 @@ def histogram(bins: Sequence[tuple[str, float]], *, title: str, x_label: str) ->
             Markup(bar).format(left, top, round(right - left, 1), height, label, number(count))
         )
         if place % every == 0:
-            parts.append(_text(plot.x(place + 0.5), HEIGHT - BOTTOM + 18, label, "middle"))
+            parts.append(_text(plot.x(place + 0.5), HEIGHT - BOTTOM + BELOW, label, "middle"))
     most = max(bins, key=lambda pair: pair[1])
     total = number(sum(count for _, count in bins))
     return _image(
@@ -126,7 +129,7 @@ def change_chart(differences: Sequence[float], *, measure: str) -> Markup:
     body += Markup('<line class="zero" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
         plot.x(0), plot.x(len(ordered)), plot.y(0), plot.y(0)
     )
-    body += _text(LEFT + 10, plot.y(0) + 18, f"{won:,} won", "start", "strong") if won else ""
+    body += _text(LEFT + 10, plot.y(0) + BELOW, f"{won:,} won", "start", "strong") if won else ""
     body += (
         _text(WIDTH - RIGHT - 10, plot.y(0) - 8, f"{lost:,} lost", "end", "strong") if lost else ""
     )
@@ -239,9 +242,9 @@ def _axes(plot: Plot, x_label: str, *, with_x: bool = True) -> Markup:
             + _text(LEFT - 8, y + 4, number(value), "end")
         )
     for value in ticks(plot.x_low, plot.x_high, 6) if with_x else []:
-        parts.append(_text(plot.x(value), HEIGHT - BOTTOM + 18, number(value), "middle"))
+        parts.append(_text(plot.x(value), HEIGHT - BOTTOM + BELOW, number(value), "middle"))
     return Markup("").join(parts) + _text(
-        (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_label, "middle", "label"
+        (LEFT + WIDTH - RIGHT) / 2, HEIGHT - UNDER, x_label, "middle", "label"
     )
 
 

@@ -93,7 +93,11 @@ def one_object(folder: Path) -> None:
 
 def text(name: str, content: str, encoding: str = "utf-8") -> Callable[[Path], None]:
     """A folder of one file."""
-    return lambda folder: (folder / name).write_text(content, encoding) and None
+
+    def write(folder: Path) -> None:
+        (folder / name).write_text(content, encoding)
+
+    return write
 
 
 FIRST = lines([{"query": "a", "document": "b"}, {"query": "c", "document": "d", "label": 0}])
@@ -130,12 +134,9 @@ with place() as here:
     shutil.copytree(here / "BEIR_in_parquet", here / "first")
     shutil.rmtree(here / "first/qrels")
     shutil.copytree(here / "first", here / "second")
-    for folder in ("first", "second"):
-        ended = whet("check", folder)
-        expect(
-            f"{folder}: no query is judged" in ended.out, f"a finding names its folder, {folder}"
-        )
-    named = ("data.query=Frage", "data.positive=Antwort")
-    ended = whet("check", "unknown_columns", *named)
+    for named in ("first", "second"):
+        ended = whet("check", named)
+        expect(f"{named}: no query is judged" in ended.out, f"a finding names its folder, {named}")
+    ended = whet("check", "unknown_columns", "data.query=Frage", "data.positive=Antwort")
     expect(ended.code == 0 and "'nr' is not read" in ended.out, f"named columns ({ended.state})")
 done()

@@ -10,13 +10,20 @@ from pathlib import Path
 import pytest
 
 NO_CASES = ("harness", "test_cases", "test_page_cases")
-# many commands one after another, or a long wait, about a minute each: test_broken_folders.py,
-# test_killed_verbs.py and test_connections.py ask the same
+# many commands one after another, or a long wait, half a minute and more each; quick tests ask the
+# same of the functions: test_broken_folders.py, test_killed_verbs.py, test_connections.py,
+# test_strangers.py, test_conventions.py and others
 LONG = (
+    "cache_flip",
+    "data_of_strangers",
+    "fit_slurm",
+    "folder_trust",
+    "lora_two_processes",
     "mine_again",
     "model_broken_files",
     "model_missing_weights",
     "model_nan",
+    "models_of_others",
     "page_idle_connections",
 )
 ALL = [

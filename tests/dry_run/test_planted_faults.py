@@ -283,7 +283,7 @@ OTHER_FAULTS = {
     "arange without a device in a pooling": Fault(
         without(pooling, "arange"),
         lambda gpu, place: check_encoding(gpu, place.model, "last"),
-        "index from host memory +whet/model/pooling",
+        TWO_DEVICES,
     ),
     "each batch fetched": Fault(
         lambda patch: patch.setattr(inference, "GPU_RESULTS", 0), encoding, "device to host"

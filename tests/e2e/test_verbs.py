@@ -26,7 +26,7 @@ def test_a_fit_tells_little_and_what_comes_next(tiny_data, tiny_model, tmp_path,
     (mined,) = [line for line in told if line.startswith("Mined ")]
     assert mined.endswith("All of it: report.html")
     at = told.index(run.comparison.table().splitlines()[0])
-    assert "\n".join(told[at : at + 5]) == str(run.comparison)
+    assert "\n".join(told[at : at + 6]) == str(run.comparison)
     assert told[-4] == "Next:"
     assert told[-3].split("  ")[1] == f'whet search {run.folder} "words"'
     assert told[-2].split("  ")[1] == f"whet label data={tiny_data} model={run.model}"

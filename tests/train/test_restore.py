@@ -51,6 +51,27 @@ def test_a_run_goes_on_where_its_base_model_lies_now(place: Path) -> None:
     assert main(["fit", f"resume={place / 'run'}"]) == 0
 
 
+@pytest.mark.parametrize("name", ["tb/hparams.yaml", "tb", "checkpoints", "negatives/step.npy"])
+def test_a_link_that_leads_out_is_refused_and_nothing_is_written_there(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Also one that leads to nothing yet, which a writer would make."""
+    path = place / "run" / name
+    path.parent.mkdir(exist_ok=True)
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.symlink_to(tmp_path / "outside")
+    assert main(["fit", f"resume={place / 'run'}"]) == 1
+    assert f"{path} is a link that leads out of the run folder" in capsys.readouterr().err
+    assert not (tmp_path / "outside").exists()
+
+
+def test_a_link_within_the_run_folder_is_none_that_leads_out(place: Path) -> None:
+    (place / "run/notes").symlink_to("config.yaml")
+    assert main(["fit", f"resume={place / 'run'}"]) == 0
+
+
 def test_another_learning_rate_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(place, lambda config: config["trainer"].update(learning_rate=0.5))
     assert main(["fit", f"resume={place / 'run'}"]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from whet.config import FitConfig
@@ -12,6 +13,7 @@ from whet.errors import CheckpointError, ConfigError
 from whet.evaluation.measures import check_measures
 from whet.mining.policy import check_policy
 from whet.mining.search import check_backend
+from whet.printable import printable
 from whet.processes.world import world
 from whet.run.folder import read_environment
 from whet.run.job import Job
@@ -51,6 +53,7 @@ def check_resume(folder: Path, config: FitConfig, data: Dataset) -> None:
             f"resume={folder}: that run is finished, its model is in {folder / 'model'}. "
             "Start a new run to train again."
         )
+    _refuse_links_out(folder)
     read_origin(folder)  # both records: what is damaged is better known before any work
     begun = read_environment(folder)
     if begun.get("data", {}).get("digest", data.digest) != data.digest:
@@ -60,6 +63,22 @@ def check_resume(folder: Path, config: FitConfig, data: Dataset) -> None:
         )
     if "config" in begun:
         refuse_other_options(begun["config"], config, str(folder))
+
+
+def _refuse_links_out(folder: Path) -> None:
+    """CheckpointError for a link that leads out of a run folder: what goes on writes there, and a
+    stranger's folder is not to choose the place.
+    """
+    home = folder.resolve()
+    for place, folders, files in os.walk(home):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            # realpath: of links in a circle Path.resolve makes an error of its own
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
+                raise CheckpointError(
+                    f"{printable(path)} is a link that leads out of the run folder, and a run "
+                    "writes there alone. Put what it leads to in its place, or start a new run."
+                )
 
 
 def check_base(job: Job, fingerprint: str) -> None:

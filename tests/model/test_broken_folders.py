@@ -205,6 +205,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "module with a number for a path": (module(1, path=1), "each layer must have"),
     "module outside": (module(0, path="../outside"), r"'\.\./outside' leads out"),
     "module at the root": (module(1, path="/etc"), "'/etc' leads out"),
+    "module of no name": (module(1, path="1_\ud800"), r"'1_.*' is no name of a file"),
     "module missing": (module(0, path="nowhere"), "nowhere"),
     "module twice": (module(2, type=POOLING), "two Pooling layers"),
     "modules in another order": (

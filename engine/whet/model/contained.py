@@ -53,8 +53,15 @@ def stays_inside(path: Path, folder: Path) -> bool:
 def inner_path(folder: Path, name: str, named_in: Path) -> Path:
     """The path of something that a file of the folder (`named_in`) names; "" is the folder itself.
 
-    Raises ConfigError where it is absolute or leads out of the folder.
+    Raises ConfigError where it is absolute, leads out of the folder or is no name of a file.
     """
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError as error:  # half a surrogate pair
+        raise ConfigError(
+            f"{printable(named_in)}: {printable(repr(name))} is no name of a file. Fetch the model "
+            "again."
+        ) from error
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise ConfigError(
@@ -78,7 +85,7 @@ def _homes(folder: Path) -> tuple[Path, ...]:
 def _is_in(path: Path, homes: tuple[Path, ...]) -> bool:
     try:
         real = path.resolve()
-    except (OSError, RuntimeError):  # a link to itself
+    except (OSError, RuntimeError, ValueError):  # a link to itself; a name that no file can have
         return False
     return any(real.is_relative_to(home) for home in homes)
 

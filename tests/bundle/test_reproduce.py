@@ -102,7 +102,8 @@ def test_other_weights_are_judged_by_a_spread_computed_here(bundle, other):
         assert normal > MOST and most == MOST  # twenty queries are few
     assert verdicts[0] == verdicts[1]
     assert found.weights[0] != found.weights[1]
-    assert [row[0] for row in found.differences] == ["loss of step 1"]
+    differing = [row[0] for row in found.differences]
+    assert differing == ["negatives: step_00000000", "loss of step 1"]  # it reads other queries
 
 
 @pytest.mark.parametrize(("off", "verdict"), [(0.0, WITHIN), (0.02, WITHIN), (0.06, OTHER)])

@@ -150,7 +150,7 @@ def test_one_process_at_a_time_replaces_a_folder(beir: Any, tmp_path: Path) -> N
     root, cache = str(beir()), tmp_path / "cache"
     flip(load_dataset(root, cache_dir=cache).corpus.path)
     mending = threading.Thread(target=load_dataset, args=(root,), kwargs={"cache_dir": cache})
-    handle = os.open(cache / "data", os.O_RDONLY)
+    handle = os.open(cache / ".data.lock", os.O_RDWR)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         mending.start()

@@ -14,7 +14,6 @@ from whet.config import MISSING, FitConfig
 from whet.config.recorded import fill, flat, for_the_command_line, refuse_trust, spelled_value
 from whet.errors import CheckpointError, ConfigError
 from whet.printable import printable
-from whet.progress import say
 from whet.storage.places import user_path
 from whet.storage.readable import readable_yaml
 from whet_launch.cli.verbs import Verb
@@ -31,6 +30,8 @@ def words_of_file(verb: Verb, name: str, chosen: Collection[str]) -> list[str]:
     Raises ConfigError for a file that cannot be read, and for an option that is unknown, of a wrong
     type, or trusts code.
     """
+    from whet.progress import say  # with numpy, which help and completion do without
+
     path = user_path(name)
     if path.is_dir():
         path = path / "config.yaml"

@@ -20,10 +20,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from whet.storage.places import user_path
-from whet.version import install_line
+from whet.version import NAME, install_line
 
 OK, WARN, FAIL = "ok", "warn", "fail"
-NEEDED = ("whet", "torch", "lightning", "transformers", "hydra-core", "numpy")
+NEEDED = (NAME, "torch", "lightning", "transformers", "hydra-core", "numpy")
 OPTIONAL = ("ray", "deepspeed", "faiss-cpu", "faiss-gpu", "triton", "numba", "peft")
 BAD = {  # releases nobody should run: exact ones, or all below one
     "lightning": (("2.6.2", "2.6.3"), "", "were malicious"),

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 ELSEWHERE = {"mine/run.py": "tests/mine/test_mine_benchmark.py"}  # which also reads its results
+BATTERY = ("gpu/run.py", "gpu/make_gpu.py")
 TIME = 250
 WRITTEN = (".jsonl", ".json", ".csv", ".md", ".svg")
 
@@ -70,9 +72,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shared")
 
 
-def _each() -> list[str]:
-    """The scripts run here."""
-    return [name for name in SCRIPTS if name not in ELSEWHERE]
+def _each() -> list[Any]:
+    """The scripts run here; the battery's take minutes, and its rehearsal is nightly, too."""
+    return [
+        pytest.param(name, marks=[pytest.mark.nightly] if name in BATTERY else [])
+        for name in SCRIPTS
+        if name not in ELSEWHERE
+    ]
 
 
 @pytest.mark.slow

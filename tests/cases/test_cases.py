@@ -25,6 +25,9 @@ LONG = (
     "model_nan",
     "models_of_others",
     "page_idle_connections",
+    "queries_that_are_documents",
+    "refused_after_the_work",
+    "weights_for_others",
 )
 ALL = [
     pytest.param(path, marks=[pytest.mark.nightly] if path.stem in LONG else [], id=path.stem)

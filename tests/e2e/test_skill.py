@@ -36,6 +36,7 @@ def test_every_verb_and_option_in_it_exists() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_every_command_in_it_runs(
     tiny_data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

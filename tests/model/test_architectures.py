@@ -66,7 +66,8 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any], str]] = {
 OF_T5 = ("t5", "mt5", "umt5")
 QUICK = ("bert", "roberta", "modernbert", "t5", "qwen3")
 EACH = [
-    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES
+    name if name in QUICK else pytest.param(name, marks=[pytest.mark.slow, pytest.mark.nightly])
+    for name in ARCHITECTURES
 ]
 
 

@@ -82,7 +82,7 @@ def wait_for_step(folder, step, processes):
 @pytest.mark.parametrize(
     ("strategy", "before", "after"),
     [
-        ("ddp", 2, 1),
+        pytest.param("ddp", 2, 1, marks=SLOW),
         pytest.param("ddp", 2, 4, marks=SLOW),
         pytest.param("fsdp", 2, 4, marks=SLOW),
         pytest.param("deepspeed 1", 2, 1, marks=SLOW),
@@ -105,7 +105,8 @@ def test_killed_then_on_with_other_processes(job, losses_alone, strategy, before
     assert (folder / "model/model.safetensors").exists()
 
 
-@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_hangs_is_named(job, rank):
     """One is stopped, as by a machine that swaps: the other says which and ends within its time."""
     folder, start = job({}, hang_timeout_s=8.0)

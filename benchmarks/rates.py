@@ -84,14 +84,13 @@ def _multiplying(encoder: Any) -> int:
 def _tokens_trained_a_s(data: Any, encoder: Any) -> float:
     """Tokens of a real step of 64 pairs over its CPU seconds: two steps less one."""
     from whet.config import FitConfig
-    from whet.data.positives import positives_of
     from whet.data.splits import splits_of
     from whet.plan.workload import Split, stand_in_examples
     from whet.training.timing import timed_steps
 
     config = FitConfig()
     train, judged = splits_of(data, config)
-    split = Split(train, judged, positives_of(train, data.queries, data.corpus))
+    split = Split(train, judged, data.positives(train))
     examples = stand_in_examples(data, split, config)
     options: dict[str, Any] = {"pairs": 64}
     one = _cpu_s(lambda: timed_steps(encoder, examples, config, enough_s=0, **options))

@@ -181,7 +181,6 @@ class Setting:
     def job(self, queries: int, scope: str, share: float) -> Any:
         """A job with so many train queries."""
         from whet.config import FitConfig, MiningConfig, RefreshConfig
-        from whet.data.positives import positives_of
         from whet.encoding.corpus import Pace
         from whet.run.job import Job
 
@@ -190,7 +189,7 @@ class Setting:
             mining=MiningConfig(num_negatives=NEGATIVES),
             refresh=RefreshConfig(policy="steps", scope=scope, max_share=share),
         )
-        positives = positives_of(train, self.data.queries, self.data.corpus)
+        positives = self.data.positives(train)
         return Job(config, self.work, self.data, train, train, train, positives, Pace())
 
     def refreshed(self, encoder: Any, queries: int, scope: str, share: float) -> Any:

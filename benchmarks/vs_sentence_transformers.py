@@ -135,13 +135,12 @@ def _triplets(folder: Path, model: str) -> tuple[Any, Any, Any, Any]:
     """Data, train split, positives, and one hard negative a query: the same for both sides."""
     import whet
     from whet.config import MiningConfig
-    from whet.data.positives import positives_of
     from whet.encoding.store import embeddings_folder
     from whet.mining.rows import mine_with
 
     data = whet.load_dataset(str(folder))
     train = data.split("train")
-    positives = positives_of(train, data.queries, data.corpus)
+    positives = data.positives(train)
     encoder = whet.Encoder.load(model)
     mined = mine_with(
         encoder,
@@ -253,7 +252,6 @@ def mine(side: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]
     otherwise, with FAISS, its vectors handed over by a model that only looks them up.
     """
     import whet
-    from whet.data.positives import positives_of
     from whet.encoding.corpus import embed
     from whet.encoding.store import embeddings_folder
     from whet.types import Embeddings
@@ -265,7 +263,7 @@ def mine(side: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]
     asked = len(queries)
     if side == SIDES[0]:
         assert isinstance(corpus, Embeddings)  # of one process: all documents
-        table = positives_of(split, data.queries, data.corpus)
+        table = data.positives(split)
         start = time.perf_counter()
         found = whet.mine(queries, corpus, table.take(split.query_rows), num_negatives=3).negatives
         seconds = time.perf_counter() - start

@@ -94,12 +94,11 @@ def config_of(case: Case, count: int) -> Any:
 def parts_of(here: Here, shape: str, data: Path) -> tuple[Any, Any]:
     """An encoder that cuts at 128 tokens, and the training pairs of a folder of data."""
     from whet.data.load import load_dataset
-    from whet.data.positives import positives_of
     from whet.model.encoder import Encoder
     from whet.training.batches.examples import Examples
 
     dataset = load_dataset(str(data))
     split = dataset.split("train")
-    positives = positives_of(split, dataset.queries, dataset.corpus)
+    positives = dataset.positives(split)
     examples = Examples(split, positives, queries=dataset.queries, corpus=dataset.corpus)
     return Encoder.load(str(made.model(here.scratch, shape, length=128))), examples

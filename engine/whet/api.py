@@ -129,15 +129,14 @@ def mine(
 
 
 def _mine_data(data: Dataset, model: str | Encoder, policy: MiningConfig) -> Mined:
-    from whet.data.positives import positives_of
-    from whet.data.splits import training_qrels
+    from whet.data.splits import pairs_of
     from whet.encoding.store import embeddings_folder
     from whet.mining.rows import mine_with
     from whet.model.encoder import Encoder
 
-    train = training_qrels(data, "train")
+    train, store = pairs_of(data, "train"), embeddings_folder()
     encoder = Encoder.load(model) if isinstance(model, str) else model
-    positives, store = positives_of(train, data.queries, data.corpus), embeddings_folder()
+    positives = data.positives(train)
     return mine_with(encoder, data, train, positives, store=store, policy=policy, encode=None)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +60,19 @@ def test_it_needs_no_torch(texts: Path) -> None:
         f"check_command(CheckConfig(DataConfig({str(texts)!r}))); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True)
+
+
+def test_positions_that_are_counted_from_the_padding_are_fewer(tmp_path: Path) -> None:
+    """A RoBERTa with 66 positions and the padding's number 1 reads 64 tokens."""
+    from whet.model.folder import find_folder
+
+    folder, texts = tmp_path / "roberta", tmp_path / "texts"
+    folder.mkdir()
+    texts.mkdir()
+    shutil.copy(find_folder(ModelConfig()) / "tokenizer.json", folder)
+    config = {"model_type": "roberta", "max_position_embeddings": 66, "pad_token_id": 1}
+    (folder / "config.json").write_text(json.dumps(config))
+    for name, words in {"a": 62, "b": 63}.items():  # and two tokens around them
+        (texts / f"{name}.txt").write_text("a " * words)
+    told = cut_documents(opened(texts), ModelConfig(name=str(folder)))
+    assert told == SENTENCE.replace("256", "64")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import whet
 from whet.config import EvaluateConfig, FitConfig
 from whet.data.load import Dataset, load_dataset
 from whet.data.positives import own_documents, positives_of
@@ -67,6 +68,14 @@ def test_a_document_of_the_querys_text_is_never_its_negative(tmp_path: Path) -> 
     offsets, known = known_positives(positives, np.array([0, 1]), np.array([0, 1, 2]))
     assert (offsets.tolist(), known.tolist()) == ([0, 2, 3], [1, 0, 2])
     assert positives.take(np.array([1, 0])).own_of(1) == 0
+
+
+def test_from_python_it_is_no_negative_either(tmp_path: Path, tiny_model: Path) -> None:
+    write(tmp_path, {"a": TEXTS["a"], "b": TEXTS["b"]}, [("a", "b"), ("b", "a")])
+    options = {"relative_margin": None, "num_negatives": 3}
+    mined = whet.mine(str(tmp_path), model=str(tiny_model), **options)
+    found = mined.negatives.doc_rows_RK
+    assert {int(row) for row in found.ravel() if row >= 0} == {2}  # the cat, not the query's text
 
 
 def test_validation_is_judged_on_as_dev_is(tmp_path: Path) -> None:

@@ -107,6 +107,8 @@ MISTAKES = [
     (["fit", "--multrun"], "no flag --multrun. Did you mean --multirun?"),
     (["fit", "--cfg", "jab"], "write --cfg job"),
     (["fit", "one", "two"], "'one' and 'two' both stand where one data path is expected."),
+    (["push", "one", "me/two", "three"], "'three' both stand where one value of to is expected."),
+    (["fit", "gradient_checkpointing=true"], "It is called trainer.activation_checkpointing."),
     (["fit", "seed"], "seed needs a value. Write seed=VALUE."),
     (["fit"], "fit needs data. Say which: whet fit data=FOLDER"),
     (["fit", "data=x", "-m", "model=minilm,./y"], "mixes names of settings with paths."),

@@ -17,6 +17,7 @@ from whet.config import DataConfig
 from whet.config.given import configured
 from whet.data.build import HOMES, OWN, converted
 from whet.data.findings import Findings
+from whet.data.positives import positives_of
 from whet.data.readers.detect import find_source
 from whet.data.readers.documents import READERS, can_read
 from whet.data.readers.records import Source
@@ -26,7 +27,7 @@ from whet.errors import ConfigError, DataError
 from whet.printable import printable
 from whet.progress import say
 from whet.storage.places import cache_folder
-from whet.types import Qrels
+from whet.types import Positives, Qrels
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ class Dataset:
             f"Dataset({self.name!r}: {len(self.corpus):,} documents, {len(self.queries):,} queries"
             f"; judgments: {splits or 'none'})"
         )
+
+    def positives(self, qrels: Qrels) -> Positives:
+        """What is relevant to each query by these judgments, and its own text, which is no negative
+        of it.
+        """
+        return positives_of(qrels, self.queries, self.corpus, self.own_Q)
 
     def split(self, name: str) -> Qrels:
         """The judgments of a split. DataError that lists the splits there are, if it is not among

@@ -26,6 +26,11 @@ def training_qrels(data: Dataset, split: str) -> Qrels:
     return train
 
 
+def pairs_of(data: Dataset, split: str) -> Qrels:
+    """`training_qrels`, of a document in passages each passage."""
+    return with_all_passages(training_qrels(data, split), data.home_N)
+
+
 def eval_qrels(data: Dataset, split: str | None) -> Qrels:
     """The judgments to judge by: the split named, else test, dev, train."""
     return data.split(split or eval_split_name(data) or "train")

@@ -12,17 +12,17 @@ from whet.config import BM25, ModelConfig
 from whet.data.load import Dataset
 from whet.errors import WhetError
 from whet.model.folder import find_folder
+from whet.model.parts.layout import read_layout
+from whet.model.parts.recipe import LONGEST, read_recipe
 from whet.progress import say
+from whet.storage.places import user_path
 from whet.storage.readable import readable_json
 
 LOOKED_AT = 1_000  # documents, spread evenly over the corpus
-REMEDY = "Say data.passages=auto to cut them into passages, or raise model.max_length if it can be."
+REMEDY = "Cut them into passages, or raise model.max_length where the model can read more."
 _CHARS = 32  # per token that the model reads: of a longer text the rest need not be looked at
-_FILES = {  # where a model's folder says how much it reads
-    "sentence_bert_config.json": "max_seq_length",
-    "config.json": "max_position_embeddings",
-    "tokenizer_config.json": "model_max_length",
-}
+# Whose positions are counted from the padding's number on: the first ones are no token's.
+_COUNTED_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "esm"}
 
 
 def cut_documents(data: Dataset, model: ModelConfig) -> str | None:
@@ -33,15 +33,16 @@ def cut_documents(data: Dataset, model: ModelConfig) -> str | None:
         folder = _local_folder(model)
         if folder is None:
             return None
-        tokenizer = _tokenizer(folder / "tokenizer.json")
-        limits = [_limit(folder / name, key) for name, key in _FILES.items()]
+        layout = read_layout(folder)
+        tokenizer = _tokenizer(layout.backbone / "tokenizer.json")
+        recipe = read_recipe(layout, model, longest=_longest(layout.backbone))
     except (WhetError, OSError):
         return None  # who opens the model says what is wrong with it
-    limit = model.max_length or limits[0] or min(filter(None, limits[1:]), default=0)
-    if tokenizer is None or not limit:
+    limit, prompt = recipe.max_length, recipe.prompt("document")
+    if tokenizer is None or limit >= LONGEST:
         return None
     rows = np.unique(np.linspace(0, len(data.corpus) - 1, LOOKED_AT).astype(np.int64))
-    longer = sum(_is_longer(text, limit, tokenizer) for text in data.corpus.texts(rows))
+    longer = sum(_is_longer(prompt + text, limit, tokenizer) for text in data.corpus.texts(rows))
     if not longer:
         return None
     share = 100 * longer / len(rows)
@@ -62,7 +63,7 @@ def tell_cut_documents(data: Dataset, model: ModelConfig) -> None:
 def _local_folder(model: ModelConfig) -> Path | None:
     if model.name == BM25:
         return None
-    if model.name != "minilm" and not Path(model.name).expanduser().is_dir():
+    if model.name != "minilm" and not user_path(model.name).is_dir():
         from huggingface_hub import snapshot_download
 
         try:
@@ -71,9 +72,7 @@ def _local_folder(model: ModelConfig) -> Path | None:
             )
         except Exception:  # the client's many: it is not on this machine
             return None
-    folder = find_folder(model)
-    inner = folder / "0_Transformer"
-    return inner if inner.is_dir() else folder
+    return find_folder(model)
 
 
 def _tokenizer(path: Path) -> Any:
@@ -90,11 +89,19 @@ def _tokenizer(path: Path) -> Any:
     return tokenizer
 
 
-def _limit(path: Path, key: str) -> int | None:
-    if not path.is_file():
-        return None
-    value = readable_json(path, remedy="Copy it again").get(key)
-    return value if type(value) is int and 0 < value < 1 << 20 else None
+def _longest(folder: Path) -> int:
+    """How many tokens transformer and tokenizer say they take, by their files alone."""
+    config, tokenizer = (_json(folder / name) for name in ("config.json", "tokenizer_config.json"))
+    positions, padding = config.get("max_position_embeddings"), config.get("pad_token_id")
+    if config.get("model_type") in _COUNTED_FROM_PADDING and type(positions) is int:
+        positions -= 1 + (padding if type(padding) is int else 1)
+    limits = (positions, tokenizer.get("model_max_length"))
+    return min((limit for limit in limits if type(limit) is int and limit > 0), default=LONGEST)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = readable_json(path, remedy="Copy it again") if path.is_file() else {}
+    return record
 
 
 def _is_longer(text: str, limit: int, tokenizer: Any) -> bool:

@@ -122,11 +122,10 @@ def recompute(encoder: Encoder, config: TrainerConfig) -> None:
         )
     if able:
         backbone: Any = encoder.backbone
-        # the reentrant kind cannot be nested, and cached chunks are computed again, too
-        older = "gradient_checkpointing_enable"  # before transformers 5.9
-        enable = getattr(backbone, "activation_checkpointing_enable", None) or getattr(
-            backbone, older
-        )
+        # Releases of transformers 5 have either name. The reentrant kind cannot be nested, and
+        # cached chunks are computed again, too.
+        now, before = "activation_checkpointing_enable", "gradient_checkpointing_enable"
+        enable = getattr(backbone, now if hasattr(backbone, now) else before)
         enable({"use_reentrant": False})
     if able and mode == "auto":
         say(

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from whet.config import FitConfig
 from whet.data.load import tell_remarks
-from whet.data.positives import positives_of
 from whet.data.splits import splits_of
 from whet.errors import EnvironmentRefused
 from whet.progress import say
@@ -27,7 +26,7 @@ def plan_command(config: FitConfig) -> int:
     check_fit(config)
     tell_remarks(data)
     train, judged = splits_of(data, config)
-    split = Split(train, judged, positives_of(train, data.queries, data.corpus, data.own_Q))
+    split = Split(train, judged, data.positives(train))
     encoder = Encoder.load(config.model)
     plan = make_plan(data, split, encoder, config, load_s=time.monotonic() - start)
     kept = keep_plan(plan, config, data.digest)

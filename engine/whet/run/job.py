@@ -11,7 +11,6 @@ import numpy as np
 
 from whet.config import FitConfig
 from whet.data.load import Dataset, open_dataset
-from whet.data.positives import positives_of
 from whet.data.splits import splits_of
 from whet.encoding.corpus import Pace
 from whet.processes.world import from_leader, together
@@ -57,7 +56,7 @@ def open_job(config: FitConfig, folder: Path) -> Job:
 def job_with_data(config: FitConfig, folder: Path, data: Dataset) -> Job:
     """The same with the data at hand."""
     train, judged = splits_of(data, config)
-    positives = positives_of(train, data.queries, data.corpus, data.own_Q)
+    positives = data.positives(train)
     pace = Pace(is_deterministic(config))
     return Job(config, folder, data, train, learned_of(train, config), judged, positives, pace)
 

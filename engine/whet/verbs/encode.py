@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from whet.config import (
-    EncodeJobConfig,
-)
+from whet.config import EncodeJobConfig
 from whet.config.ranges import check_options
 from whet.data.load import Dataset, open_dataset
 from whet.data.table import TextTable

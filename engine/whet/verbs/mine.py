@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from whet.config import (
-    MineConfig,
-)
+from whet.config import MineConfig
 from whet.config.ranges import check_options
 from whet.data.load import Dataset, open_dataset
-from whet.data.readers.passages import with_all_passages
-from whet.data.splits import training_qrels
+from whet.data.splits import pairs_of
 from whet.encoding.lengths import tell_cut_documents
 from whet.mining.exports import check_formats, export_negatives
 from whet.mining.policy import check_policy
@@ -37,7 +34,7 @@ def mine_command(config: MineConfig) -> None:
     check_formats(config.formats)
     data = open_dataset(config.data)
     tell_cut_documents(data, config.model)
-    train = with_all_passages(training_qrels(data, config.data.train_split), data.home_N)
+    train = pairs_of(data, config.data.train_split)
     check_encoder(config.model, config.encode)
     check_rescorer(config.mining)
     refuse_taken(config.output, facts_of("mine", config, data.digest))
@@ -47,12 +44,11 @@ def mine_command(config: MineConfig) -> None:
 def _mine(config: MineConfig, data: Dataset, train: Qrels) -> None:
     """What is left when nothing is refused."""
     # torch is loaded here: what was refused before took no second
-    from whet.data.positives import positives_of
     from whet.encoding.store import embeddings_folder
     from whet.mining.rows import mine_with
     from whet.model.encoder import Encoder, weights_unchanged
 
-    positives = positives_of(train, data.queries, data.corpus, data.own_Q)
+    positives = data.positives(train)
     encoder = Encoder.load(config.model)
     with weights_unchanged():
         facts = facts_of("mine", config, data.digest, encoder.fingerprint())

@@ -63,14 +63,15 @@ def to_hydra(verb: Verb, words: list[str]) -> list[str]:
     sweep = bool({"-m", "--multirun"} & set(flags))
     alone = [_stands_alone(verb, word) for word in rest]
     bare = [word for word, by_itself in zip(rest, alone, strict=True) if by_itself]
-    if verb.then is not None and len(bare) > 2:
+    if verb.then == "query" and len(bare) > 2:
         raise ConfigError(
-            f"{len(bare) - 1} words stand where one {verb.then} is expected. Put them in quotes: "
+            f"{len(bare) - 1} words stand where one query is expected. Put them in quotes: "
             f'whet {verb.name} {bare[0]} "{" ".join(bare[1:])}"'
         )
-    if verb.then is None and len(bare) > 1:
+    if len(bare) > (1 if verb.then is None else 2):
+        expected = _meant(verb) if verb.then is None else f"value of {verb.then}"
         raise ConfigError(
-            f"{bare[-2]!r} and {bare[-1]!r} both stand where one {_meant(verb)} is expected. "
+            f"{bare[-2]!r} and {bare[-1]!r} both stand where one {expected} is expected. "
             "Write options as key=value."
         )
     if bare and bare[0] in _keys(verb) and not _is_here(verb, bare[0]):

@@ -138,6 +138,7 @@ def test_means_equal_ir_measures(run: Run, judgments: Judgments) -> None:
     [
         ("nDGC@10", r"'nDGC@10' is unknown\. Try nDCG@10"),
         ("ndcg@10", r"'ndcg@10' is unknown\. Try nDCG@10"),
+        ("ndcg", r"'ndcg' is unknown\. Try nDCG"),
         ("recal@50", r"'recal@50' is unknown\. Try Recall@50"),
         ("accuracy of the model", r"cannot be read\. Try nDCG@10"),
         ("zzz", r"'zzz' is unknown\. Try nDCG@10, RR@10"),

@@ -39,6 +39,7 @@ REFUSED = [
     ("fit data={data} encode.device=gpu", 2, "encode.device=gpu is no device"),
     ("fit data={data} evaluate.measures=[nDGC@10]", 2, "Try nDCG@10"),
     ("fit data={data} output={data}", 2, "holds something already"),
+    ("fit data={data} logger=none logger.address=http://x:1", 2, "Leave it out, or write logger="),
     ("mine data={data} formats=[tevatronn]", 2, "Did you mean tevatron?"),
     ("mine data={data} formats=[]", 2, "formats is empty"),
     ("mine data={data} model=./nowhere", 2, "model.name=./nowhere cannot be loaded"),

@@ -179,9 +179,9 @@ def _parts(name: str) -> tuple[str, dict[str, Any], int | None]:
 def _nearest(name: str, bases: Sequence[str]) -> str:
     """A sentence with up to three names that look like this one."""
     _, sign, cutoff = name.partition("@")
-    known = {
-        known.lower(): known for known in [*(base + sign + cutoff for base in bases), *FAMILIAR]
-    }
+    usual = [measure.partition("@")[0] for measure in FAMILIAR]  # of NDCG and nDCG the latter
+    alike = [base + sign + cutoff for base in (*bases, *usual)]
+    known = {known.lower(): known for known in [*alike, *FAMILIAR]}
     near = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.6)
     words = ", ".join(known[match] for match in near) or ", ".join(FAMILIAR[:5])
     return f"Try {words}."

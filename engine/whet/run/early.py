@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from whet.config import EncodeConfig, FitConfig, MiningConfig, ModelConfig, TrainerConfig
-from whet.config.ranges import check_options
+from whet.config.ranges import check_logger, check_options
 from whet.data.load import Dataset, read_dataset
 from whet.data.splits import check_splits
 from whet.errors import ConfigError, EnvironmentRefused
@@ -35,6 +35,7 @@ def check_job(config: FitConfig) -> Dataset:
     Raises ConfigError, DataError or EnvironmentRefused.
     """
     check_options(config)
+    check_logger(config.logger)
     check_measures(config.evaluate.measures, config.evaluate.depth)
     check_mining(config.mining)
     if config.resume is None:

@@ -49,6 +49,7 @@ def train_alone(
     def never(*_: Any) -> Any:
         raise AssertionError("nothing is mined in this training")
 
+    folder.mkdir(parents=True, exist_ok=True)
     return train(
         encoder,
         examples,

@@ -25,6 +25,7 @@ def weights(folder):
     return (folder / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_bundle_is_reproduced_to_the_bit(copied, tmp_path):
     """In a fresh process, with data and base model from the bundle alone."""
     again = tmp_path / "again"

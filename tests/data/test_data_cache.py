@@ -80,7 +80,10 @@ def content(data: Dataset) -> tuple[object, ...]:
     return tuple(told)
 
 
-@pytest.mark.parametrize("flips", [60, pytest.param(1_000, marks=pytest.mark.slow)])
+NIGHTLY = [pytest.mark.slow, pytest.mark.nightly]
+
+
+@pytest.mark.parametrize("flips", [60, pytest.param(1_000, marks=NIGHTLY)])
 def test_every_flipped_bit_is_noticed_told_and_mended(
     beir: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], flips: int
 ) -> None:

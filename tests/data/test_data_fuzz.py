@@ -35,7 +35,7 @@ BYTES = st.one_of(st.binary(max_size=60), st.lists(st.sampled_from(SCRAPS)).map(
 NAMES = ["a.jsonl", "a.csv", "a.tsv", "a.parquet", "a.json", "a"]
 SOUND_CORPUS = b'{"_id": "d1", "text": "a"}\n'
 
-quick = settings(max_examples=120, deadline=None)
+quick = settings(max_examples=60, deadline=None)
 
 
 def read(path: Path, cache: Path) -> None:

@@ -40,7 +40,13 @@ def content(folder: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    "verb",
+    [
+        pytest.param(verb, marks=[pytest.mark.nightly] if verb in ("eval", "export") else [])
+        for verb in VERBS
+    ],
+)
 def test_the_same_command_after_kill_9(
     verb: str, tiny_data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

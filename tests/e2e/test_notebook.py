@@ -20,6 +20,7 @@ def outputs(notebook: Any) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_notebook_runs_and_its_model_is_better() -> None:
     notebook = nbformat.read(EXAMPLES / "own_data.ipynb", as_version=4)
     folder = {"metadata": {"path": str(EXAMPLES)}}

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = [
     "trainer.batch_size=16",
     "trainer.max_epochs=12",
@@ -18,6 +20,7 @@ OPTIONS = [
     "mining.num_negatives=2",
     "refresh=epoch",
 ]
+SHARE, FALLEN = "refresh.max_share", "refresh.min_overlap"
 
 
 def whet(*arguments: str) -> subprocess.Popen[str]:
@@ -59,7 +62,7 @@ def assert_same_end(run: Path, uninterrupted: Path) -> None:
     assert not (run / "checkpoints").exists() and not (run / ".scratch").exists()
 
 
-@pytest.mark.parametrize("step", [pytest.param(3, marks=pytest.mark.slow), 23])
+@pytest.mark.parametrize("step", [3, 23])
 def test_kill_9_then_resume_equals_uninterrupted(fit, uninterrupted, tmp_path, step):
     run = tmp_path / "run"
     process = whet(*fit, f"output={run}")
@@ -71,16 +74,17 @@ def test_kill_9_then_resume_equals_uninterrupted(fit, uninterrupted, tmp_path, s
     assert_same_end(run, uninterrupted)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "refresh",
     [
-        ["refresh=candidates", "refresh.max_share=0.7", "refresh.candidates=4"],
-        ["refresh=mapped", "refresh.max_share=0.4"],
-        ["refresh=overlap", "refresh.min_overlap=0.6"],
-        ["refresh=overlap", "refresh.min_overlap=0.6", "refresh.scope=mapped"],
+        pytest.param(words, id=name, marks=marks)
+        for name, marks, words in (
+            ("candidates", [], ["refresh=candidates", "refresh.candidates=4", f"{SHARE}=0.7"]),
+            ("mapped", [pytest.mark.nightly], ["refresh=mapped", f"{SHARE}=0.4"]),
+            ("overlap", [pytest.mark.nightly], ["refresh=overlap", f"{FALLEN}=0.6"]),
+            ("both", [], ["refresh=overlap", f"{FALLEN}=0.6", "refresh.scope=mapped"]),
+        )
     ],
-    ids=["candidates", "mapped", "overlap", "overlap mapped"],
 )
 def test_cheap_refreshes_resume_as_if_uninterrupted(fit, tmp_path, refresh):
     options = [*fit[:-1], *refresh, "refresh.every_n_steps=4", "trainer.max_steps=40"]
@@ -95,7 +99,6 @@ def test_cheap_refreshes_resume_as_if_uninterrupted(fit, tmp_path, refresh):
     assert_same_end(run, whole)
 
 
-@pytest.mark.slow
 def test_interrupt_saves_and_says_how_to_go_on(fit, uninterrupted, tmp_path):
     run = tmp_path / "run"
     process = whet(*fit, f"output={run}")

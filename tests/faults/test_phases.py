@@ -31,9 +31,8 @@ def at(phase: Phase, sent: int) -> dict:
     return {"phase": {**where, "sent": sent}}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "SIGKILL" else SLOW) for name in FAULTS]
-)
+@SLOW
+@pytest.mark.parametrize("name", FAULTS)
 def test_one_process(each_phase, whole, name):
     sent = FAULTS[name]
 

@@ -210,6 +210,7 @@ def test_a_full_disk_stores_nothing_and_says_so(tmp_path):
     assert store.add(big) == 200
 
 
+@pytest.mark.slow
 def test_writers_that_are_killed_lose_nothing_they_acknowledged(tmp_path):
     """Four at a time, kill -9 at random moments."""
     path, chance = tmp_path / "events.sqlite", random.Random(1)

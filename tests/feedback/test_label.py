@@ -89,6 +89,7 @@ def test_what_cannot_be_is_refused_before_any_work(tmp_path: Path) -> None:
         label_command(LabelConfig(data=DataConfig(path=str(tmp_path / "nothing"))))
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_ctrl_c(tiny_data: Path, tiny_model: Path, tmp_path: Path) -> None:
     home = tmp_path / "feedback"
     words = [f"data={tiny_data}", f"model.name={tiny_model}", f"output={home}", "port=0"]

@@ -491,6 +491,7 @@ def test_a_query_with_line_ends_stays_itself_when_searched_again(
         assert kept.query_id == page.session.data.queries.id(0)
 
 
+@pytest.mark.slow
 def test_a_tune_from_start_to_shipped_and_back(view: Any, page: Page) -> None:
     view.click("#view-tune")
     view.click("#tune-start")
@@ -685,7 +686,8 @@ STATES: dict[str, Callable[[Any], None]] = {
 }
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_in_any_state(
     browser: Any, tuned_page: Page, scheme: str
 ) -> None:

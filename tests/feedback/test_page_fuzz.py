@@ -37,7 +37,7 @@ BODIES = st.one_of(
 )
 RARE = st.binary(max_size=30)
 FIXED = settings(
-    max_examples=60,
+    max_examples=25,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

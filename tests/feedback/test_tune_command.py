@@ -124,6 +124,7 @@ def test_the_same_events_make_the_same_version(home):
     assert first.fingerprint() == second.fingerprint()
 
 
+@pytest.mark.slow
 def test_a_child_tunes_and_tells_where_it_stands(home):
     tuner = Tuner(home, TuneConfig(method="matrix"))
     assert not tuner.state()["running"]

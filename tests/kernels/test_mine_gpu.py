@@ -50,7 +50,7 @@ SLOW_WITHOUT_GPU = pytest.mark.slow if INTERPRET else pytest.mark.kernel
 DEVICE = torch.device("cpu" if INTERPRET else "cuda")
 NONE = {"ceiling_Q": None, "floor_Q": None, "exclude": None}
 SMALL = GpuTiling(queries=64, rows=128, hits=64, kept=96, sample=64)
-EXAMPLES = 10 if INTERPRET else 200
+EXAMPLES = 5 if INTERPRET else 200
 GEARS = ["bf16", "fp16", "int8"]
 
 
@@ -112,6 +112,7 @@ def test_a_corpus_of_one_vector():
     assert found.rows_Qk.tolist() == [[1, 3, 4, 5, 6]] * 4
 
 
+@SLOW_WITHOUT_GPU
 def test_many_rows_equal_to_the_thresholds():
     corpus = np.repeat(np.float32([[0.5], [0.25]]), 200, axis=0)
     query, ceiling = np.ones((2, 1), np.float32), np.float32([0.5, 0.4999])
@@ -143,6 +144,7 @@ def test_a_corpus_sorted_from_worst_to_best():
     assert_same(on_gpu(query, corpus, 9), mine_topk_reference(query, corpus, 9))
 
 
+@SLOW_WITHOUT_GPU
 def test_hundreds_of_exclusions_at_the_top():
     rng = np.random.default_rng(0)
     query, corpus = vectors(rng, "unit", 4, 31), vectors(rng, "unit", 500, 31)
@@ -155,6 +157,7 @@ def test_hundreds_of_exclusions_at_the_top():
     assert_same(on_gpu(query, corpus, 12, exclude=exclude), expected)
 
 
+@SLOW_WITHOUT_GPU
 def test_more_results_than_survive_and_a_deep_k():
     rng = np.random.default_rng(0)
     query, corpus = vectors(rng, "unit", 2, 31), vectors(rng, "unit", 300, 31)
@@ -194,7 +197,10 @@ def test_twenty_runs_give_the_same_bits():
         assert_same(again, first)
 
 
-@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize(
+    "kind",
+    ["bfloat16", *(pytest.param(name, marks=SLOW_WITHOUT_GPU) for name in ("float16", "float32"))],
+)
 def test_half_precision_and_memory_maps_are_widened_exactly(tmp_path, kind):
     rng = np.random.default_rng(0)
     query = torch.from_numpy(vectors(rng, "unit", 5, 47)).to(getattr(torch, kind))
@@ -253,7 +259,9 @@ def test_without_exact_counts_only_the_floor_count_may_be_off():
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered")
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "bad", [np.nan, *(pytest.param(bad, marks=SLOW_WITHOUT_GPU) for bad in (np.inf, -np.inf))]
+)
 def test_vectors_that_are_not_finite_are_named(bad):
     good = np.ones((300, 5), np.float32)
     broken = good.copy()

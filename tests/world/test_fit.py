@@ -41,10 +41,8 @@ def log(folder):
     return [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize(
-    "strategy",
-    [pytest.param(name, marks=[] if name == "ddp" else pytest.mark.slow) for name in STRATEGIES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_two_processes_do_the_job_of_one(fit, strategy):
     alone, measures = fit(1, {"name": "single"}, "alone")
     both, found = fit(2, STRATEGIES[strategy], "both")

@@ -44,7 +44,14 @@ def check(alone, tiny_data, tiny_model, strategy, processes, kind):
             assert np.abs(found[name] - wanted).max() <= 1e-5, name
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+# ddp and stage 3 take half a minute each, and are asked in CI
+LONG = {"ddp", "deepspeed 3"}
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in STRATEGIES],
+)
 def test_two_processes_equal_one(alone, tiny_data, tiny_model, strategy):
     check(alone, tiny_data, tiny_model, strategy, 2, "cached")
 
@@ -56,6 +63,7 @@ def test_processes_equal_one(alone, tiny_data, tiny_model, strategy, kind, proce
     check(alone, tiny_data, tiny_model, strategy, processes, kind)
 
 
+@pytest.mark.slow
 def test_layers_of_a_small_model_are_gathered_less_often(tiny_data, tiny_model):
     """Once a chunk instead of three times, for the same weights to the bit."""
     arguments = str(tiny_data), str(tiny_model)

@@ -37,7 +37,7 @@ from whet.progress import say
 from whet.storage.disk import is_of_disk
 from whet.storage.readable import readable_yaml
 from whet_launch.cli.sweep_table import SweepRun, value_of, write_sweep
-from whet_launch.cli.verbs import VERBS, Verb, run_function
+from whet_launch.cli.verbs import Verb, run_function
 from whet_launch.options.catalogue import example, keys_of
 from whet_launch.options.recipes import refuse_recipes_of_hydra
 
@@ -47,7 +47,7 @@ def run(verb: Verb, arguments: list[str], guarded: Callable[[Callable[[], int]],
 
     Returns the greatest exit code of the jobs. Raises ConfigError where no job can be composed.
     """
-    _register()
+    _register(verb)
     refuse_recipes_of_hydra(arguments)
     codes: list[int] = []
     bugs: list[Exception] = []
@@ -101,13 +101,12 @@ def _tell_sweep(runs: list[SweepRun]) -> int:
     return 0
 
 
-def _register() -> None:
-    """Give Hydra the dataclasses to check against, as `fit_schema` and so on, and OmegaConf the
+def _register(verb: Verb) -> None:
+    """Give Hydra the dataclass to check against, as `fit_schema` and so on, and OmegaConf the
     place of the data that come with Whet.
     """
     OmegaConf.register_new_resolver("whet.example", example, replace=True)
-    for verb in VERBS.values():
-        ConfigStore.instance().store(name=f"{verb.name}_schema", node=verb.config)
+    ConfigStore.instance().store(name=f"{verb.name}_schema", node=verb.config)
 
 
 def _job(verb: Verb, composed: DictConfig, later: list[FitConfig], runs: list[SweepRun]) -> int:

@@ -136,14 +136,22 @@ def test_flag_embedding_jsonl(random_data, tables, tmp_path):
 def test_tevatron_jsonl_and_corpus(random_data, tables, tmp_path):
     (path, corpus), negatives = exported("tevatron", random_data, tables, tmp_path)
     record = json.loads(path.read_text().splitlines()[0])
-    assert record["query_id"] == "q0"
-    assert record["query_text"] == "text of q0"
-    assert record["positive_document_ids"] == [f"d{p}" for p in random_data[2].of(0)]
     found = negatives.doc_rows_RK[0]
-    assert record["negative_document_ids"] == [f"d{doc}" for doc in found[found >= 0]]
+    assert record == {
+        "query_id": "q0",
+        "query": "text of q0",
+        "positive_passages": [
+            {"docid": f"d{doc}", "text": f"text of d{doc}"} for doc in random_data[2].of(0)
+        ],
+        "negative_passages": [
+            {"docid": f"d{doc}", "text": f"text of d{doc}"} for doc in found[found >= 0]
+        ],
+    }
     documents = [json.loads(line) for line in corpus.read_text().splitlines()]
-    assert len(documents) == 500
-    assert documents[499] == {"docid": "d499", "document_text": "text of d499"}
+    assert documents == [{"docid": f"d{doc}", "text": f"text of d{doc}"} for doc in range(500)]
+    again = load_dataset(str(path), cache_dir=tmp_path / "cache").split("train")
+    kept = [q for q, row in zip(negatives.query_rows_R, negatives.found_R, strict=True) if row]
+    assert len(again.relevant()) == sum(len(random_data[2].of(q)) for q in kept)
 
 
 def test_nemo_files_read_back_by_datasets_and_by_whet(random_data, tables, tmp_path):

@@ -144,27 +144,37 @@ def flag_embedding(folder: Path, export: Export) -> list[Path]:
 
 
 def tevatron(folder: Path, export: Export) -> list[Path]:
-    """Jsonl of ids (query_id, query_text, positive_ and negative_document_ids), and the corpus."""
+    """Jsonl `query_id, query, positive_passages, negative_passages`, which each of its versions
+    reads, and the whole corpus to encode. Ids in the place of passages are read by some alone.
+    """
+
+    def passages(docs: np.ndarray) -> list[dict[str, str]]:
+        return list(_documents(export.corpus, docs))
+
     records = (
         {
             "query_id": export.queries.ids_of([row.query])[0],
-            "query_text": export.queries.texts([row.query])[0],
-            "positive_document_ids": export.corpus.ids_of(row.positive),
-            "negative_document_ids": export.corpus.ids_of(row.negatives),
+            "query": export.queries.texts([row.query])[0],
+            "positive_passages": passages(row.positive),
+            "negative_passages": passages(row.negatives),
         }
         for row in export.rows
     )
+    blocks = range(0, len(export.corpus), BLOCK)
+    corpus = (
+        document
+        for start in blocks
+        for document in passages(np.arange(start, min(start + BLOCK, len(export.corpus))))
+    )
     return [
         _write_jsonl(folder / "tevatron.jsonl", records),
-        _write_jsonl(folder / "tevatron_corpus.jsonl", _documents(export.corpus)),
+        _write_jsonl(folder / "tevatron_corpus.jsonl", corpus),
     ]
 
 
-def _documents(corpus: Texts) -> Iterator[dict[str, str]]:
-    for start in range(0, len(corpus), BLOCK):
-        rows = np.arange(start, min(start + BLOCK, len(corpus)))
-        for docid, text in zip(corpus.ids_of(rows), corpus.texts(rows), strict=True):
-            yield {"docid": docid, "document_text": text}
+def _documents(corpus: Texts, docs: np.ndarray) -> Iterator[dict[str, str]]:
+    for docid, text in zip(corpus.ids_of(docs), corpus.texts(docs), strict=True):
+        yield {"docid": docid, "text": text}
 
 
 def nemo(folder: Path, export: Export) -> list[Path]:

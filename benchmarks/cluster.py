@@ -90,7 +90,15 @@ def measured(example: Path, words: list[str], steps: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
         data = reduced(example, Path(scratch) / "nl2bash", train=1000, test=200)
-        command = [sys.executable, "-m", "whet_launch", "fit", f"data={data}", *words]
+        command = [
+            sys.executable,
+            "-m",
+            "whet_launch",
+            "fit",
+            f"data={data}",
+            "select=last",
+            *words,
+        ]
         command += [f"trainer.max_steps={steps}", "trainer.log_every_n_steps=1", f"output={folder}"]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

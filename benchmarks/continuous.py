@@ -111,6 +111,7 @@ def fit(
     """One run in a process of its own; what it took and what it reached."""
     folder = options.work / f"{data.name}_{name.replace(' ', '_')}_{seed}_{time.time_ns()}"
     asked = {
+        "select": {"policy": "last"},
         "data": str(data),
         "output": str(folder),
         "seed": seed,

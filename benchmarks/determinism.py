@@ -78,6 +78,7 @@ def measure(options: argparse.Namespace) -> None:
 def prepared(options: argparse.Namespace, folder: Path) -> Job:
     """A job on the data that trains for so many pairs of steps."""
     config = FitConfig(output=str(folder / "run"))
+    config.select.policy = "last"
     config.data.path, config.model.name = options.data, options.model
     config.trainer.max_steps = config.trainer.max_epochs = WARM + 2 * options.pairs
     config.trainer.batch_size = options.batch

@@ -180,12 +180,13 @@ class Setting:
 
     def job(self, queries: int, scope: str, share: float) -> Any:
         """A job with so many train queries."""
-        from whet.config import FitConfig, MiningConfig, RefreshConfig
+        from whet.config import FitConfig, MiningConfig, RefreshConfig, SelectConfig
         from whet.encoding.corpus import Pace
         from whet.run.job import Job
 
         train = self.relevant.only(np.isin(self.relevant.query_rows_M, self.order[:queries]))
         config = FitConfig(
+            select=SelectConfig("last"),
             mining=MiningConfig(num_negatives=NEGATIVES),
             refresh=RefreshConfig(policy="steps", scope=scope, max_share=share),
         )
@@ -282,6 +283,7 @@ def measure_quality(options: argparse.Namespace, size: Size) -> None:
                 seed=seed,
                 model={"name": options.model, "max_length": LENGTH},
                 mining={"num_negatives": 2},
+                select={"policy": "last"},
                 trainer={
                     "batch_size": size.fit_batch,
                     "max_steps": size.fit_steps,

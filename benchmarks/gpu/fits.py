@@ -33,7 +33,12 @@ def demo(here: Here) -> None:
     began = time.perf_counter()
     backend = {"backend": "blas"} if here.rehearsed else {}  # the interpreter would take a minute
     run = whet.fit(
-        data, model=model, trainer=options, mining=backend, output=str(here.scratch / "demo")
+        data,
+        model=model,
+        trainer=options,
+        mining=backend,
+        select={"policy": "last"},
+        output=str(here.scratch / "demo"),
     )
     here.figure("s", time.perf_counter() - began)
     row = run.comparison.main
@@ -65,6 +70,7 @@ def continuous(here: Here) -> None:
 
     run = whet.fit(
         _small(here),
+        select={"policy": "last"},
         model=str(made.model(here.scratch, "tiny" if here.rehearsed else "minilm", length=64)),
         trainer={
             "max_steps": 2 if here.rehearsed else SWAP_STEPS,
@@ -111,6 +117,7 @@ def _launched(here: Here, name: str, words: list[str]) -> None:
         f"data.path={_small(here)}",
         f"model.name={made.model(here.scratch, shape, length=64)}",
         f"output={folder}",
+        "select=last",
         f"trainer.max_steps={2 if here.rehearsed else 20}",
         f"trainer.batch_size={16 if here.rehearsed else 128}",
         "trainer.log_every_n_steps=1",

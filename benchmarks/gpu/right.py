@@ -202,6 +202,7 @@ def _losses(here: Here, place: str) -> list[float]:
     folder: Path = here.scratch / "fit"
     run = whet.fit(
         str(made.data(folder, 120 if here.rehearsed else 800)),
+        select={"policy": "last"},
         model={"name": str(made.model(folder, "tiny", length=64)), "dropout": 0.0},
         encode={"device": "cpu"} if on_cpu else {},
         mining={"num_negatives": 2, "backend": "blas" if on_cpu or here.rehearsed else "gpu"},

@@ -24,6 +24,7 @@ TO_JUDGE = [recipe for recipe in RECIPES if recipe.partition("/")[0] in JUDGED]
 TO_FIT = [recipe for recipe in RECIPES if recipe not in TO_JUDGE]
 # all pairs in a step, so that an epoch is one; what is due every so many steps is due in each
 TWO_STEPS = (
+    "select=last",
     "trainer.max_steps=2",
     "trainer.max_epochs=2",
     "trainer.batch_size=80",

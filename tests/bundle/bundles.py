@@ -19,6 +19,7 @@ from whet.config import BundleConfig
 
 CANARY = "canary-4711"  # in the name of every folder, and in secrets of the environment
 OPTIONS = [
+    "select=last",
     "trainer.batch_size=16",
     "trainer.max_steps=4",
     "trainer.learning_rate=1e-3",

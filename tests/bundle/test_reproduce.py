@@ -220,7 +220,7 @@ def test_pairs_in_one_file_go_the_whole_way(place, tmp_path, capsys):
     path = tmp_path / "pairs.csv"
     path.write_text("anchor,positive\n" + pairs)
     words = [f"data={path}", f"model={place / 'base'}", f"output={tmp_path / 'run'}"]
-    assert main(["fit", *words, "trainer.max_steps=2", "trainer.batch_size=4"]) == 0
+    assert main(["fit", *words, "trainer.max_steps=2", "trainer.batch_size=4", "select=last"]) == 0
     options = {"include": ["data", "base"], "data_licence": "CC0-1.0"}
     folder, _, _ = make_bundle(tmp_path / "run", tmp_path / "b", **options)
     assert (folder / "data" / "pairs.csv").read_bytes() == path.read_bytes()

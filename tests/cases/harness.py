@@ -31,6 +31,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # where the run and the bundle are kept for the next case; a folder of its own when run by hand
 KEPT = Path(os.environ.get("WHET_CASES") or tempfile.mkdtemp(prefix="whet-cases-"))
 FIT = (
+    "select=last",
     "trainer.max_steps=6",
     "trainer.batch_size=8",
     "trainer.checkpoint_every_steps=2",

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from pretend_cuda import Gpu
 
-from whet.config import DataConfig, FitConfig, MiningConfig, ModelConfig, RefreshConfig
+from whet.config import (
+    DataConfig,
+    FitConfig,
+    MiningConfig,
+    ModelConfig,
+    RefreshConfig,
+    SelectConfig,
+)
 from whet.data.load import load_dataset
 from whet.mining.search import windowed_search
 from whet.mining.search.backend import search_task
@@ -41,6 +48,7 @@ def mined(model: Path, data: Path, folder: Path, scope: str, backend: str) -> li
     """Negatives of the start and of a refresh with other weights, and what the probe would take."""
     folder.mkdir()
     config = FitConfig(
+        select=SelectConfig("last"),
         data=DataConfig(path=str(data)),
         model=ModelConfig(name=str(model)),
         mining=MiningConfig(num_negatives=2, backend=backend),

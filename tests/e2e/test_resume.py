@@ -13,6 +13,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 OPTIONS = [
+    "select=last",
     "trainer.batch_size=16",
     "trainer.max_epochs=12",
     "trainer.learning_rate=1e-3",

@@ -15,6 +15,7 @@ QUICK = {"max_steps": 6, "batch_size": 16, "learning_rate": 1e-3}
 def fit(data, model_folder, output, **options):
     trainer = {**QUICK, **options.pop("trainer", {})}
     named = {"name": str(model_folder), **options.pop("model", {})}
+    options.setdefault("select", {"policy": "last"})
     return whet.fit(str(data), model=named, output=str(output), trainer=trainer, **options)
 
 

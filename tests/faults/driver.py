@@ -124,6 +124,7 @@ def _child(request: dict[str, Any], rank: int) -> int:
     tempfile.tempdir = request["tmp"]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     config = configured(FitConfig(), request["options"])
+    config.select.policy = "last"
     if rank == 0:
         _before("whet.training.batches.examples:Examples.batch", _say_pairs, "training_step")
     if rank == request["victim"]:

@@ -66,6 +66,7 @@ def beside(nodes: Nodes) -> Iterator[Cluster]:
 def fit(tiny_data: Path, tiny_model: Path) -> list[str]:
     return [
         "fit",
+        "select=last",
         f"data={tiny_data}",
         f"model={tiny_model}",
         "model.dropout=0",  # which each process draws for itself: three would not be as two

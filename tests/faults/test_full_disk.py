@@ -106,7 +106,7 @@ def test_the_command_is_said(capsys: pytest.CaptureFixture[str], number: int) ->
 
 
 VERBS = {
-    "fit": ["trainer.max_steps=2", "trainer.batch_size=8"],
+    "fit": ["select=last", "trainer.max_steps=2", "trainer.batch_size=8"],
     "mine": [],
     "encode": [],
     "eval": [],

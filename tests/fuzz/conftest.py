@@ -13,6 +13,7 @@ import pytest
 from mutators import fresh_copy
 
 FIT = (
+    "select=last",
     "trainer.max_steps=4",
     "trainer.batch_size=16",
     "trainer.checkpoint_every_steps=1",

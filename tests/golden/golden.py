@@ -85,7 +85,10 @@ def products(folder: Path, tree: Path, names: list[str]) -> dict[str, dict[str, 
     environment = {"PYTHONPATH": paths, "WHET_CACHE": str(folder / "cache")}
     made = {}
     for name in names:
-        done = harness.whet(*COMMANDS[name], env=environment, cwd=folder, timeout=600)
+        # Trees from before there was a choice know no such option, and do what it says.
+        chooses = COMMANDS[name][0] == "fit" and (tree / "conf/whet_conf/select").is_dir()
+        last = ["select=last"] if chooses else []
+        done = harness.whet(*COMMANDS[name], *last, env=environment, cwd=folder, timeout=600)
         if done.code:
             raise SystemExit(f"{tree}: `whet {' '.join(COMMANDS[name])}` failed:\n{done.said}")
         place = folder / ("feedback" if name == "tune" else name)

@@ -13,6 +13,7 @@ import pytest
 from clusters import CLEAN, last_loss, processes_of, started, wait_for_step, wait_until, whet
 
 OPTIONS = [
+    "select=last",
     "trainer.batch_size=16",
     "trainer.max_epochs=50",
     "trainer.learning_rate=1e-3",

@@ -22,6 +22,7 @@ NOISE = ("Traceback", "(raylet)", "RayTrainWorker", "WARNING", "INFO", "Error")
 def fit(tiny_data: Path, tiny_model: Path) -> list[str]:
     return [
         "fit",
+        "select=last",
         f"data={tiny_data}",
         f"model={tiny_model}",
         "trainer.batch_size=16",

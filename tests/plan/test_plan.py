@@ -19,7 +19,7 @@ from whet_launch.cli.main import main
 
 @pytest.fixture(scope="module")
 def options(tiny_data, tiny_model):
-    return [f"data={tiny_data}", f"model={tiny_model}", "trainer.batch_size=16"]
+    return ["select=last", f"data={tiny_data}", f"model={tiny_model}", "trainer.batch_size=16"]
 
 
 def test_a_plan_then_the_fit_it_was_about(options, tmp_path, capfd, monkeypatch):

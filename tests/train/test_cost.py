@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -54,7 +55,8 @@ def test_all_that_is_relevant_to_a_query_counts_as_known(tiny_data: Path) -> Non
 
 def fitted(data: Path, model: Path, folder: Path, trainer: dict[str, int]) -> dict[str, list[str]]:
     """The negatives of each query that was mined for before the training."""
-    run = whet.fit(str(data), model=str(model), output=str(folder), trainer=trainer)
+    kept: dict[str, Any] = {"select": {"policy": "last"}}
+    run = whet.fit(str(data), model=str(model), output=str(folder), trainer=trainer, **kept)
     table = pq.read_table(run.folder / "negatives" / "step_00000000.parquet").to_pylist()
     return {row["query_id"]: row["negative_ids"] for row in table}
 

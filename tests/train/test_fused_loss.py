@@ -16,6 +16,7 @@ def losses(folder, data, model, fused):
         loss={"fused": fused, "symmetric": True, "matryoshka_dims": [16], "cache": "always"},
         trainer={"max_steps": 3, "batch_size": 16, "log_every_n_steps": 1, "accelerator": "cpu"},
         output=str(folder),
+        select={"policy": "last"},
     )
     lines = (folder / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["loss"] for line in lines if "loss" in json.loads(line)]

@@ -34,7 +34,12 @@ def config_of(**logger: Any) -> FitConfig:
 
 @pytest.fixture
 def fit(tiny_data: Path, tiny_model: Path) -> Callable[..., int]:
-    quick = ["trainer.max_steps=3", "trainer.batch_size=16", "trainer.log_every_n_steps=1"]
+    quick = [
+        "select=last",
+        "trainer.max_steps=3",
+        "trainer.batch_size=16",
+        "trainer.log_every_n_steps=1",
+    ]
 
     def run(output: Path, *words: str) -> int:
         given = [f"data={tiny_data}", f"model={tiny_model}", f"output={output}", *quick, *words]

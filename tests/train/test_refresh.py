@@ -9,7 +9,14 @@ import pytest
 import torch
 
 import whet
-from whet.config import DataConfig, FitConfig, MiningConfig, ModelConfig, RefreshConfig
+from whet.config import (
+    DataConfig,
+    FitConfig,
+    MiningConfig,
+    ModelConfig,
+    RefreshConfig,
+    SelectConfig,
+)
 from whet.data.load import load_dataset
 from whet.errors import ConfigError
 from whet.mining.report import overlap
@@ -25,6 +32,7 @@ def refresher(tiny_data, tiny_model, tmp_path):
     def make(**options):
         policy = options.pop("policy", "steps")
         config = FitConfig(
+            select=SelectConfig("last"),
             data=DataConfig(path=str(tiny_data)),
             model=ModelConfig(name=str(tiny_model)),
             mining=MiningConfig(num_negatives=3),
@@ -102,6 +110,7 @@ def fitted(tiny_data, tiny_model, folder, **refresh):
         output=str(folder),
         trainer={"max_steps": 12, "batch_size": 16, "learning_rate": 2e-3, "max_epochs": 9},
         mining={"num_negatives": 2},
+        select={"policy": "last"},
         refresh={"every_n_steps": 3, **refresh},
     )
     rows = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]

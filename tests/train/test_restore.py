@@ -26,6 +26,7 @@ def begun(tiny_data: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFa
     shutil.copytree(tiny_model, place / "base")
     trainer = {"max_steps": 1, "batch_size": 8}
     options: dict[str, Any] = {"trainer": trainer, "output": str(place / "run")}
+    options["select"] = {"policy": "last"}
     whet.fit(str(tiny_data), model=str(place / "base"), mining={"num_negatives": 0}, **options)
     shutil.rmtree(place / "run/model")
     return place

@@ -38,6 +38,7 @@ def config_of(
         strategy=StrategyConfig(**strategy),
         resume=folder,
     )
+    config.select.policy = "last"
     for group, values in options.items():
         for name, value in values.items():
             setattr(getattr(config, group), name, value)

@@ -17,6 +17,8 @@ from whet.config.groups import RefreshConfig as RefreshConfig
 from whet.config.groups import StrategyConfig as StrategyConfig
 from whet.config.groups import TrainerConfig as TrainerConfig
 from whet.config.groups import TuneConfig as TuneConfig
+from whet.config.selecting import GuardConfig as GuardConfig
+from whet.config.selecting import SelectConfig as SelectConfig
 from whet.config.verbs import BenchConfig as BenchConfig
 from whet.config.verbs import BundleConfig as BundleConfig
 from whet.config.verbs import CheckConfig as CheckConfig

@@ -26,12 +26,16 @@ TRUST = "model.trust_remote_code"
 # The data and the base model are held to their digests instead, wherever they lie.
 MAY_DIFFER = (
     "data.path",
+    "guard.data",
     "model.name",
     "model.revision",
     "encode.",
     "trainer.checkpoint_",
     "trainer.log_",
 )
+
+# What a run meant that was recorded before there was an option, where its default is another now.
+BEFORE: Mapping[str, Mapping[str, Any]] = {"select": {"policy": "last"}}
 
 
 def for_the_command_line(config: type) -> frozenset[str]:
@@ -49,6 +53,21 @@ def fill(config: Any, record: Any, source: str) -> dict[str, Any]:
     left: dict[str, Any] = {}
     _fill(config, record, source, "", left)
     return left
+
+
+def as_it_was(record: Any) -> Any:
+    """The record of a whole run, with what the Whet that wrote it did where it lacks an option of
+    today.
+
+    >>> as_it_was({"seed": 1})
+    {'seed': 1, 'select': {'policy': 'last'}}
+    >>> as_it_was({"select": {"policy": "dev", "share": 0.2}})
+    {'select': {'policy': 'dev', 'share': 0.2}}
+    """
+    if not isinstance(record, Mapping):
+        return record
+    missing = {group: dict(options) for group, options in BEFORE.items() if group not in record}
+    return {**record, **missing}
 
 
 def _fill(config: Any, record: Any, source: str, prefix: str, left: dict[str, Any]) -> None:

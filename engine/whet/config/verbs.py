@@ -24,6 +24,7 @@ from whet.config.groups import (
     TuneConfig,
 )
 from whet.config.option import option, recorded_option
+from whet.config.selecting import GuardConfig, SelectConfig
 
 
 @dataclass
@@ -38,6 +39,8 @@ class FitConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     refresh: RefreshConfig = field(default_factory=RefreshConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    select: SelectConfig = field(default_factory=SelectConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)

@@ -52,6 +52,8 @@ class Comparison:
     queries: int
     rows: list[MeasureRow]
     right_first: tuple[float, float] | None  # base, tuned; None without a measure of the RR family
+    returned: str = ""  # what of a fit came back as the tuned model, and why; empty: not chosen
+    base_came_back: bool = False
 
     @property
     def main(self) -> MeasureRow:
@@ -66,14 +68,16 @@ class Comparison:
         return {**asdict(self), "right_first": first, "verdict": self.verdict()}
 
     def verdict(self) -> str:
-        """The outcome in one or two plain sentences."""
+        """The outcome in a few plain sentences."""
         main = self.main
+        if self.base_came_back:
+            return f"{self.returned} {main.measure} stays at {main.base:.3f}."
         change = f"{main.measure} is {main.tuned:.3f}, was {main.base:.3f}"
         if self.right_first:
             shares = tuple(f"{100 * share:.0f} %" for share in self.right_first)
             first = f"Finds a right document first for {shares[1]} of queries, was {shares[0]}"
             change = f"{first}; {change}"
-        return f"{change}. {_judgement(main, self.queries)}"
+        return f"{change}. {_judgement(main, self.queries)} {self.returned}".rstrip()
 
     def __str__(self) -> str:
         """A table for the terminal, with the verdict below it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from whet.config import EvaluateConfig
@@ -30,9 +31,16 @@ def write_comparison(
     tuned: Evaluation,
     *,
     config: EvaluateConfig,
+    returned: str = "",
 ) -> Comparison:
-    """Compare two systems query by query and write comparison.json and per_query.jsonl."""
-    comparison = compare(base.scores, tuned.scores, config.measures[0])
+    """Compare two systems query by query and write comparison.json and per_query.jsonl; `returned`
+    says what of a fit the tuned one is, and why. `tuned` is `base` itself where that came back.
+    """
+    comparison = replace(
+        compare(base.scores, tuned.scores, config.measures[0]),
+        returned=returned,
+        base_came_back=tuned is base,
+    )
     examples = changed_queries(
         base,
         tuned,

@@ -7,7 +7,7 @@ base, one per query.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -110,3 +110,49 @@ def wins_ties_losses(difference_Q: np.ndarray) -> tuple[int, int, int]:
     """
     wins, losses = int((difference_Q > TIE).sum()), int((difference_Q < -TIE).sum())
     return wins, len(difference_Q) - wins - losses, losses
+
+
+def chance_of_gain(
+    difference_Q: np.ndarray,
+    family: Sequence[np.ndarray] = (),
+    *,
+    draws: int = 10_000,
+    seed: int = 0,
+) -> float:
+    """One-sided p-value of a mean above 0, by random signs as in `randomisation_test`, for the best
+    of a `family` of systems: their differences on one set of queries, which need not be the same.
+
+    t = sum(d) / sqrt(sum(d^2)). p is the share of sign patterns with a t at least as large, and at
+    least the share in which the largest t of the family is: who chose the best of several, on the
+    same queries, had several chances (single-step maxT; Westfall and Young, Resampling-Based
+    Multiple Testing, 1993, section 2.6). Systems alike in their differences count as few. 1.0 where
+    no query changed.
+
+    >>> chance_of_gain(np.array([1.0, 1.0, 1.0, 1.0]))
+    0.0625
+    """
+    changed_Q = difference_Q[np.abs(difference_Q) > TIE].astype(np.float64)
+    if len(changed_Q) == 0:
+        return 1.0
+    own = _share_of_signs(changed_Q[None], _t(changed_Q), draws, seed)
+    changed = [d_Q.astype(np.float64) for d_Q in family if (np.abs(d_Q) > TIE).any()]
+    if len(changed) < 2:
+        return own
+    return max(own, _share_of_signs(np.stack(changed), _t(changed_Q), draws, seed))
+
+
+def _t(difference_Q: np.ndarray) -> float:
+    return float(difference_Q.sum() / np.sqrt((difference_Q**2).sum()))
+
+
+def _share_of_signs(difference_MQ: np.ndarray, bar: float, draws: int, seed: int) -> float:
+    """How often the largest t of the rows, all under the same signs, is at least `bar`."""
+    count = difference_MQ.shape[1]
+    unit_MQ = difference_MQ / np.sqrt((difference_MQ**2).sum(axis=1, keepdims=True))
+    exact = count < 63 and 2**count <= draws
+    blocks = _all_signs(count) if exact else _random_signs(count, draws, seed)
+    # Sums that are equal on paper may differ in the last bit: count them as equal.
+    hits = sum(
+        int(((signs_BQ @ unit_MQ.T).max(axis=1) >= bar - 1e-12).sum()) for signs_BQ in blocks
+    )
+    return float(hits / 2**count) if exact else (1 + hits) / (1 + draws)

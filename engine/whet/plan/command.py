@@ -6,8 +6,8 @@ import time
 from dataclasses import replace
 
 from whet.config import FitConfig
+from whet.data.dev import parts_of
 from whet.data.load import tell_remarks
-from whet.data.splits import splits_of
 from whet.errors import EnvironmentRefused
 from whet.progress import say
 from whet.run.early import check_job
@@ -25,8 +25,8 @@ def plan_command(config: FitConfig) -> int:
 
     check_fit(config)
     tell_remarks(data)
-    train, judged = splits_of(data, config)
-    split = Split(train, judged, data.positives(train))
+    parts = parts_of(data, config)
+    split = Split(parts.train, parts.judged, data.positives(parts.train), parts.dev)
     encoder = Encoder.load(config.model)
     plan = make_plan(data, split, encoder, config, load_s=time.monotonic() - start)
     kept = keep_plan(plan, config, data.digest)

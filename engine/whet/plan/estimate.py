@@ -12,7 +12,7 @@ from whet.config import FitConfig
 from whet.plan.footprint import Footprint, Setting
 from whet.plan.machine import Machine
 from whet.plan.probe import EncodeRates, SearchRates, StepRates
-from whet.plan.workload import TextCount, Workload
+from whet.plan.workload import ChoosingWork, TextCount, Workload
 
 BACKWARD_OF_LOSS = 3  # its forward, and the two products of its backward
 ADAMW_BYTES = 28  # a weight: weight, gradient, two moments read, three of them written
@@ -83,13 +83,24 @@ def estimate(
     # The tuned model has no vectors in the store, so everything is encoded.
     tuned_s = encoding_s(encode, work.corpus, work.judged, new=False) / w
     train_s = work.steps * step.seconds + work.refreshes * refresh_s
+    dev_s = moment_s = 0.0
+    if work.chosen is not None:
+        dev_s = judge_s * work.chosen.dev.distinct / max(1, work.judged.distinct)
+        dev_s += encoding_s(encode, NOTHING, work.chosen.dev, new=False) / w
+        moment_s = chosen_s(encode, work.chosen) / w
+        train_s += work.chosen.moments * moment_s
     stages = {
-        "judge the base model": base_s + judge_s,
+        "judge the base model": base_s + judge_s + dev_s + moment_s,
         "mine": learned_s + mine_s,
         "train": train_s + _saves(train_s, work, config) * step.save_s,
-        "judge the tuned model": tuned_s + judge_s,
+        "judge the tuned model": tuned_s + judge_s + dev_s,
     }
     return Estimate(stages, step, refresh_s)
+
+
+def chosen_s(rates: EncodeRates, chosen: ChoosingWork) -> float:
+    """Seconds one process takes to judge the model at one moment; the search is small."""
+    return chosen.document_tokens * rates.document_s + chosen.query_tokens * rates.query_s
 
 
 def _saves(train_s: float, work: Workload, config: FitConfig) -> float:

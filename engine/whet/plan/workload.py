@@ -14,6 +14,8 @@ from whet.config import FitConfig
 from whet.data.load import Dataset
 from whet.data.table import TextTable
 from whet.encoding.store import EmbeddingStore, text_keys
+from whet.evaluation.selection.guard import guard_set
+from whet.evaluation.selection.pool import room, shape_of
 from whet.model.encoder import Encoder
 from whet.processes.devices import choose_device, choose_precision
 from whet.run.job import learned_of
@@ -28,11 +30,14 @@ COUNTED = 2_000_000  # texts up to which copies, and those that are encoded alre
 
 @dataclass(frozen=True)
 class Split:
-    """The judgments a job learns from, those it is judged by, and the positives of both."""
+    """The judgments a job learns from and those it is judged by, the positives of both; and the dev
+    part, where something is chosen by it.
+    """
 
     train: Qrels
     judged: Qrels
     positives: Positives
+    dev: Qrels | None = None  # what the weights that come back are chosen by
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,18 @@ class Step:
 
 
 @dataclass(frozen=True)
+class ChoosingWork:
+    """What choosing the weights takes: dev queries that search the whole corpus twice; moments at
+    which a pool and the guard set are encoded.
+    """
+
+    moments: int
+    dev: TextCount
+    document_tokens: float  # of pool and guard set
+    query_tokens: float
+
+
+@dataclass(frozen=True)
 class Workload:
     """What one fit has to do."""
 
@@ -70,6 +87,7 @@ class Workload:
     judged: TextCount
     learned: TextCount  # queries that the steps read; missing: when the judged ones are stored
     step: Step
+    chosen: ChoosingWork | None = None
 
 
 def workload_of(
@@ -80,10 +98,15 @@ def workload_of(
     stored = Stored(store, encoder, config)
     judged = stored.count(data.queries, split.judged.query_rows, "query")
     corpus = stored.count(data.corpus, np.arange(len(data.corpus)), "document")
-    learned_rows = learned_of(split.train, config).query_rows
-    learned = stored.count(data.queries, learned_rows, "query")
     order = Order(len(relevant), config.trainer.batch_size, config.seed)
     steps = total_steps(order, config.trainer)
+    learned_rows = learned_of(split.train, config).query_rows
+    chosen = None
+    if split.dev is not None:
+        dev = stored.count(data.queries, split.dev.query_rows, "query")
+        texts = room(len(data.corpus), len(learned_rows), order.seen(steps), config)
+        chosen = _chosen(dev, corpus, texts, config=config, encoder=encoder)
+    learned = stored.count(data.queries, learned_rows, "query")
     return Workload(
         documents=len(data.corpus),
         pairs=len(relevant),
@@ -94,6 +117,24 @@ def workload_of(
         judged=judged,
         learned=learned,
         step=_step(stand_in_examples(data, split, config), order, steps, encoder),
+        chosen=chosen,
+    )
+
+
+def _chosen(
+    dev: TextCount, corpus: TextCount, texts: int, *, config: FitConfig, encoder: Encoder
+) -> ChoosingWork:
+    """A judgement at a moment encodes about so many `texts`, and the guard set."""
+    least = config.select.at_least
+    asked, documents = shape_of(texts, dev.distinct, corpus.distinct, least)
+    guard = guard_set(config)
+    sides = [] if guard is None else [(guard.documents, "document"), (guard.queries, "query")]
+    tokens = [sum(map(len, encoder.tokenize(side.texts, kind))) for side, kind in sides] or [0, 0]
+    return ChoosingWork(
+        moments=config.select.moments,
+        dev=dev,
+        document_tokens=documents * corpus.tokens + tokens[0],
+        query_tokens=asked * dev.tokens + tokens[1],
     )
 
 

@@ -31,6 +31,7 @@ class ReportInput:
     train_log: list[dict[str, Any]] = field(default_factory=list)
     config: str | None = None  # YAML text
     environment: dict[str, Any] | None = None
+    selection: dict[str, Any] | None = None  # what came back, and what was tried
 
 
 def read_run_folder(folder: str | Path) -> ReportInput:
@@ -50,6 +51,7 @@ def read_run_folder(folder: str | Path) -> ReportInput:
         train_log=_json_lines(folder / "train_log.jsonl"),
         config=config.read_text(encoding="utf-8") if config.exists() else None,
         environment=environment,
+        selection=_json(folder / "selection.json"),
     )
     if inputs == ReportInput(title=inputs.title):
         raise CheckpointError(

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from whet.report.charts import change_chart, interval, line_chart, number
 from whet.report.folder import ReportInput, read_run_folder
 from whet.report.mining import STATISTICS, view_mining
+from whet.report.selection import view_selection
 from whet.report.words import duration, is_number, label, p_text, short, signed, value_text
 from whet.storage.commit import write_atomically
 
@@ -38,6 +39,7 @@ def render_report(run: ReportInput) -> str:
         "change": _change(run),
         "examples": (run.comparison or {}).get("examples") or {},
         "training": _training(run.train_log),
+        "selection": view_selection(run.selection) if run.selection else None,
         "mining": view_mining(run.mining) if run.mining else None,
         "statistics": STATISTICS,
         "config": run.config,
@@ -93,6 +95,8 @@ def _headline(run: ReportInput) -> str:
     main = _main(run.comparison)
     if main is None:
         return "How the search does"
+    if (run.comparison or {}).get("base_came_back"):
+        return "The base model came back"
     if main["p_value"] >= SIGNIFICANT:
         return "No clear change"
     return "The search got better" if main["difference"] > 0 else "The search got worse"

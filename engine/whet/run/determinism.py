@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from whet.config import FitConfig
@@ -92,4 +93,6 @@ def base_store(config: FitConfig, digest: str) -> Path:
         torch.get_num_threads(),
         world().size,
     ]
+    if config.select.policy == "dev":  # its queries are encoded before those that are learned from
+        way += [asdict(config.select), config.seed]
     return embeddings_folder() / hashlib.sha256(json.dumps(way).encode()).hexdigest()[:16]

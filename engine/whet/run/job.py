@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from whet.config import FitConfig
+from whet.data.dev import parts_of, tell_dev
 from whet.data.load import Dataset, open_dataset
-from whet.data.splits import splits_of
 from whet.encoding.corpus import Pace
 from whet.processes.world import from_leader, together
 from whet.run.determinism import base_store, is_deterministic
@@ -31,6 +31,7 @@ class Job:
     eval: Qrels
     positives: Positives
     pace: Pace
+    dev: Qrels | None = None  # chooses the weights that come back; None: the last ones do
 
     @property
     def base_store(self) -> Path:
@@ -55,10 +56,20 @@ def open_job(config: FitConfig, folder: Path) -> Job:
 
 def job_with_data(config: FitConfig, folder: Path, data: Dataset) -> Job:
     """The same with the data at hand."""
-    train, judged = splits_of(data, config)
-    positives = data.positives(train)
-    pace = Pace(is_deterministic(config))
-    return Job(config, folder, data, train, learned_of(train, config), judged, positives, pace)
+    parts = parts_of(data, config)
+    tell_dev(parts, config)
+    train = parts.train
+    return Job(
+        config,
+        folder,
+        data,
+        train,
+        learned=learned_of(train, config),
+        eval=parts.judged,
+        dev=parts.dev,
+        positives=data.positives(train),
+        pace=Pace(is_deterministic(config)),
+    )
 
 
 def learned_of(train: Qrels, config: FitConfig) -> Qrels:

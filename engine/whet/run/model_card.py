@@ -27,9 +27,9 @@ print(model.similarity(queries, documents))
 
 CARD = """{front}
 
-# {name}, sharpened on {data}
+# {name}, {title}
 
-A {dimension}-dimensional embedding model. Started from `{name}` and trained by Whet {version} on
+A {dimension}-dimensional embedding model. {made} by Whet {version} on
 {pairs} of {data} ({docs:,} documents), in {steps:,} steps of {batch_size}.
 
 {table}
@@ -131,17 +131,30 @@ def measures_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def model_card(job: Job, encoder: Encoder, comparison: Comparison, base: str) -> str:
-    """The README.md of a fit's model; `base` is the fingerprint of the model it began with."""
+def model_card(
+    job: Job,
+    encoder: Encoder,
+    comparison: Comparison,
+    base: str,
+    *,
+    steps: int | None = None,
+    rejected: bool = False,
+) -> str:
+    """The README.md of a fit's model; `base` is the fingerprint of the model it began with. It has
+    the weights of so many `steps` (None: of all), and was `rejected` where the base came back.
+    """
     config, mining = job.config, job.config.mining
     order = Order(len(job.train.relevant()), config.trainer.batch_size, config.seed)
-    steps = total_steps(order, config.trainer)
+    steps = total_steps(order, config.trainer) if steps is None else steps
     rows = comparison.to_dict()["rows"]
     origin = read_origin(job.folder)
     assert origin is not None  # written before the first stage
     window = f"relative margin {mining.relative_margin}, absolute margin {mining.absolute_margin}"
+    title, made = _title(job, origin["model"]["name"], comparison.base_came_back, rejected)
     facts = {
         "front": front_matter(origin, rows),
+        "title": title,
+        "made": made,
         "name": origin["model"]["name"],  # a folder by its name alone: the card may be published
         "data": job.data.name,
         "version": whet.version.VERSION,
@@ -164,6 +177,15 @@ def model_card(job: Job, encoder: Encoder, comparison: Comparison, base: str) ->
         "seed": config.seed,
     }
     return CARD.format(table=measures_table(rows), use=USE, **facts)
+
+
+def _title(job: Job, name: str, base_came_back: bool, rejected: bool) -> tuple[str, str]:
+    """What stands behind the name in the heading, and how the account of its making begins."""
+    if base_came_back:
+        return "as it was", f"It is `{name}`, unchanged: it was not made better"
+    if rejected:
+        return f"rejected after tuning on {job.data.name}", f"Started from `{name}` and trained"
+    return f"sharpened on {job.data.name}", f"Started from `{name}` and trained"
 
 
 FEEDBACK_CARD = """---

@@ -1,5 +1,5 @@
-"""What happens around the steps: log lines, fresh negatives, checkpoints, and stopping when
-asked.
+"""What happens around the steps: log lines, fresh negatives, moments, checkpoints, and stopping
+when asked.
 """
 
 from __future__ import annotations
@@ -58,6 +58,38 @@ class NegativesInUse(Protocol):
     def take(self, step: int) -> Swap:
         """Use those that somebody else has mined with the weights of a step, and saved."""
         ...
+
+
+class AtMoment(NamedTuple):
+    """What came of a moment: figures for the log, a line for people, and whether to go on."""
+
+    figures: dict[str, float]
+    words: str
+    stop: bool
+
+
+class Judge(Protocol):
+    """Who judges the model while it trains, and keeps what came of it
+    (whet.evaluation.selection.moments).
+    """
+
+    def begin(self, step: int) -> None:
+        """Training goes on after so many steps: forget the moments after them."""
+
+    def stopped_at(self) -> int | None:
+        """The step at which a moment stopped the training, if one did."""
+
+    def judge(self, step: int, encoder: Encoder) -> AtMoment:
+        """Judge the model as it is after so many steps; every process of the job calls it."""
+
+
+def moments_of(steps: int, count: int) -> list[int]:
+    """The steps after which the model is judged: evenly spread, the last one among them.
+
+    >>> moments_of(100, 4), moments_of(3, 4)
+    ([25, 50, 75, 100], [1, 2, 3])
+    """
+    return sorted({-(-steps * moment // count) for moment in range(1, count + 1)})
 
 
 def facts_of_order(module: Any) -> dict[str, Any]:
@@ -193,6 +225,37 @@ class Refresh(L.Callback):
         self.train_log.figures = {"probe_overlap": overlap}
         say(f"Step {step}: of a sample, {overlap:.0%} of the negatives would be chosen again.")
         return overlap >= self.config.min_overlap
+
+
+class Moments(L.Callback):
+    """Judge after some steps. `whole()` is the encoder as it is, with all its weights on this
+    process.
+    """
+
+    def __init__(
+        self, judge: Judge, count: int, whole: Callable[[], Encoder], train_log: Log
+    ) -> None:
+        self.judge = judge
+        self.count = count
+        self.whole = whole
+        self.train_log = train_log
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """After the step, and before its line is logged."""
+        step, steps = trainer.global_step, module.total_steps
+        if step not in moments_of(steps, self.count):
+            return
+        encoder = self.whole()  # where weights are sharded, every process gathers them
+        with weights_unchanged():
+            judged = self.judge.judge(step, encoder)
+        self.train_log.figures |= judged.figures
+        for logger in trainer.loggers:
+            logger.log_metrics(judged.figures, step)
+        say(f"Step {step} of {steps}: {judged.words}")
+        if judged.stop and step < steps:
+            trainer.should_stop = True
 
 
 class Clock(L.Callback):

@@ -24,6 +24,7 @@ from whet.errors import CheckpointError, DataError
 from whet.evaluation.comparison import Comparison
 from whet.evaluation.judge import Evaluation, judge
 from whet.evaluation.results import write_comparison, write_judged
+from whet.evaluation.selection.moments import FOLDER
 from whet.model.encoder import Encoder, weights_unchanged
 from whet.processes.devices import choose_device, training_device
 from whet.processes.heartbeat import watched
@@ -43,10 +44,12 @@ from whet.run.refusals import check_base, check_fit, check_resume
 from whet.storage.disk import disk_errors_name, is_of_disk, of_disk
 from whet.storage.lock import locked
 from whet.types import Negatives
+from whet.verbs.choosing import Returned, choosing_of
 from whet.verbs.search import SearchHits, best_of, data_of_run, searcher_of
 
 if TYPE_CHECKING:
     from whet.plan.forecast import Forecast
+    from whet.training.callbacks import Judge
     from whet.training.continuous import BackgroundMiner
     from whet.training.loggers import Figures
 
@@ -189,6 +192,7 @@ def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None, figures: Figure
         watch = Stopwatch(job.folder, _facts(job, fingerprint))
         base = _judge(job, encoder, job.base_store, "base")
         figures.measures("base", base.scores.means)
+        choosing = choosing_of(job, encoder)
         watch.stage("judge the base model")
         refresher = Refresher(job)
         first = _first_negatives(job, encoder, refresher)
@@ -205,30 +209,42 @@ def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None, figures: Figure
         miner=miner,
         figures=figures,
         step_done=step_done,
+        judge=choosing.keeper if choosing else None,
     )
     watch.stage("train")
+    returned = choosing.choose(encoder) if choosing else Returned(encoder, encoder)
     with weights_unchanged():
-        tuned = _judge(job, encoder, job.scratch, "tuned")
+        tuned = _judge(job, returned.tuned, job.scratch, "tuned")
         figures.measures("tuned", tuned.scores.means)
         watch.stage("judge the tuned model")
         if forecast is not None:
             forecast.close(watch.facts["seconds"])
-        return from_leader(lambda: _finish(job, encoder, fingerprint, base, tuned))
+        return from_leader(lambda: _finish(job, returned, fingerprint, base, tuned))
 
 
 def _finish(
-    job: Job, encoder: Encoder, fingerprint: str, base: Evaluation, tuned: Evaluation
+    job: Job, returned: Returned, fingerprint: str, base: Evaluation, tuned: Evaluation
 ) -> Run:
     """Compare, and write the results down."""
+    returned.record(job.folder, tuned.scores)
+    back = base if returned.is_base else tuned
     comparison = write_comparison(
-        job.folder, job.data, job.eval, base, tuned, config=job.config.evaluate
+        job.folder,
+        job.data,
+        job.eval,
+        base,
+        back,
+        config=job.config.evaluate,
+        returned=returned.sentence,
     )
-    write_judged(job.folder, job.data, job.eval, {"base": base, "tuned": tuned})
+    write_judged(job.folder, job.data, job.eval, {"base": base, "tuned": back})
     report = write_report(job.folder)
     run = Run(job.folder, comparison)
+    returned.save_rejected(job, base, tuned, fingerprint)
     # Last of all: a run folder that holds a model is finished.
-    encoder.save(run.model, model_card(job, encoder, comparison, fingerprint))
-    for done in (job.scratch, job.folder / "checkpoints"):
+    card = model_card(job, returned.encoder, comparison, fingerprint, steps=returned.steps)
+    returned.encoder.save(run.model, card)
+    for done in (job.scratch, job.folder / "checkpoints", job.folder / FOLDER):
         shutil.rmtree(done, ignore_errors=True)
     say(f"\n{comparison.table()}\n{paragraph(comparison.verdict())}\n")
     say(f"Model:  {run.model}\nReport: {report}\n\n{_next_steps(job)}")
@@ -304,7 +320,7 @@ def _forecast(job: Job, encoder: Encoder) -> Forecast:
     from whet.plan.forecast import Forecast
     from whet.plan.workload import Split
 
-    split = Split(job.train, job.eval, job.positives)
+    split = Split(job.train, job.eval, job.positives, job.dev)
     return Forecast(job.folder, job.data, split, encoder, job.config)
 
 
@@ -318,6 +334,7 @@ def _train(
     miner: MakeMiner | None,
     figures: Figures,
     step_done: Callable[[float], None],
+    judge: Judge | None,
 ) -> Encoder:
     from whet.training.batches.examples import Examples
     from whet.training.restore import find_resume
@@ -335,6 +352,7 @@ def _train(
         resume=resume,
         logger=figures.logger,
         step_done=step_done,
+        judge=judge,
     )
     # Interrupted, with a checkpoint: the caller says how to go on with this folder.
     if trained is None:

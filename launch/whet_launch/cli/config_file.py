@@ -11,7 +11,14 @@ from dataclasses import fields
 from pathlib import Path
 
 from whet.config import MISSING, FitConfig
-from whet.config.recorded import fill, flat, for_the_command_line, refuse_trust, spelled_value
+from whet.config.recorded import (
+    as_it_was,
+    fill,
+    flat,
+    for_the_command_line,
+    refuse_trust,
+    spelled_value,
+)
 from whet.errors import CheckpointError, ConfigError
 from whet.printable import printable
 from whet.storage.places import user_path
@@ -38,6 +45,8 @@ def words_of_file(verb: Verb, name: str, chosen: Collection[str]) -> list[str]:
     source, own_fields = printable(path), fields(verb.config)
     record = readable_yaml(path, remedy="Give config= a YAML file of options.", error=ConfigError)
     fits = {option.name for option in fields(FitConfig)}
+    if user_path(name).is_dir() and verb.config is FitConfig:
+        record = as_it_was(record)
     others = [name for name in record if name in fits - {option.name for option in own_fields}]
     if others:  # a fit's file says how to train, too
         say(f"{source} also holds {', '.join(others)}: no options of whet {verb.name}, left out.")

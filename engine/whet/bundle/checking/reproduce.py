@@ -19,7 +19,7 @@ from whet.bundle.facts import WEIGHTS
 from whet.bundle.provenance import NAME, about_input
 from whet.bundle.schema import BASE, DATA
 from whet.config import FitConfig, LaunchConfig, ReproduceConfig
-from whet.config.recorded import TRUST, fill, spelled_record
+from whet.config.recorded import TRUST, as_it_was, fill, spelled_record
 from whet.data.load import Dataset, read_dataset
 from whet.errors import CheckpointError, ConfigError, DataError
 from whet.printable import printable
@@ -144,7 +144,7 @@ def _recipe(bundle: Path, statement: dict[str, Any], config: ReproduceConfig) ->
     """
     source = printable(bundle / NAME)
     again = FitConfig()
-    left = fill(again, _config(statement), source)
+    left = fill(again, as_it_was(_config(statement)), source)
     by_hand = "a bundle of others is not to decide that. Fit with its options by hand if you trust"
     if left.get(TRUST):
         raise ConfigError(
@@ -155,6 +155,11 @@ def _recipe(bundle: Path, statement: dict[str, Any], config: ReproduceConfig) ->
             f"{source}: its run scored candidates with mining.cross_encoder="
             f"{printable(again.mining.cross_encoder)}, whose weights it does not record, and "
             f"{by_hand} that model."
+        )
+    if again.guard.data is not None:
+        raise ConfigError(
+            f"{source}: its run was guarded by guard.data={printable(again.guard.data)}, which it "
+            f"does not record, and {by_hand} those data."
         )
     again.launch = LaunchConfig(num_workers=_processes(statement, source))
     path = data_path(bundle, statement, config.data.path)

@@ -1,0 +1,158 @@
+"""The part of a fit that chooses what comes back: prepared before the training, done after it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from whet.config import ModelConfig
+from whet.evaluation.comparison import compare
+from whet.evaluation.judge import Evaluation, judge
+from whet.evaluation.measures import Scores
+from whet.evaluation.selection.choice import Choice, choose
+from whet.evaluation.selection.guard import guard_of
+from whet.evaluation.selection.moments import FOLDER, Keeper, Moment
+from whet.evaluation.selection.pool import DevPool, PoolJudge, kept_pool, make_pool, room
+from whet.evaluation.selection.record import write_selection
+from whet.evaluation.trec import Run
+from whet.model.encoder import Encoder
+from whet.processes.world import together
+from whet.run.job import Job
+from whet.run.model_card import model_card
+from whet.training.batches.order import Order, total_steps
+
+REJECTED = "rejected"  # the folder of a tuned model that did not come back
+
+
+@dataclass(frozen=True)
+class Returned:
+    """The model that comes back and the tuned one: another where the base came back. `choice` is
+    None where nothing was chosen.
+    """
+
+    encoder: Encoder
+    tuned: Encoder
+    choice: Choice | None = None
+    keeper: Keeper | None = None
+
+    @property
+    def is_base(self) -> bool:
+        """Whether the base came back."""
+        return self.tuned is not self.encoder
+
+    @property
+    def sentence(self) -> str:
+        """What came back, and why; empty where nothing was chosen."""
+        return self.choice.sentence() if self.choice else ""
+
+    @property
+    def steps(self) -> int | None:
+        """How many steps the tuned model was trained for; None: all."""
+        return self.choice.trials[-1].step if self.choice else None
+
+    def record(self, folder: Path, tuned: Scores) -> None:
+        """Write selection.json, where something was chosen."""
+        if self.choice is not None and self.keeper is not None:
+            write_selection(folder, self.keeper, self.choice, tuned.means)
+
+    def save_rejected(
+        self, job: Job, base: Evaluation, tuned: Evaluation, fingerprint: str
+    ) -> None:
+        """Where the base came back, write the tuned model to rejected/; its card says so."""
+        if not self.is_base:
+            return
+        target = job.folder / REJECTED
+        shutil.rmtree(target, ignore_errors=True)  # of a run that was killed right after this
+        comparison = compare(base.scores, tuned.scores, job.config.evaluate.measures[0])
+        comparison = replace(comparison, returned=self.sentence)
+        card = model_card(job, self.tuned, comparison, fingerprint, steps=self.steps, rejected=True)
+        self.tuned.save(target, card)
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """What a job chooses by: its keeper of moments, and the base model's scores of the dev queries
+    in the whole corpus. Every process of the job calls all methods alike.
+    """
+
+    job: Job
+    keeper: Keeper
+    base_whole: Mapping[str, float]
+
+    def choose(self, encoder: Encoder) -> Returned:
+        """Choose; the encoder is the trained one, whose weights may change."""
+        job = self.job
+        choice = choose(
+            self.keeper,
+            encoder,
+            _base(job, job.config.model),
+            lambda model: _whole(job, model, job.scratch),
+            self.base_whole,
+            max_drop=job.config.guard.max_drop,
+        )
+        back = encoder
+        if choice.returned is None:  # without an adapter: there would be nothing in it
+            back = _base(job, replace(job.config.model, lora_rank=0))
+        return Returned(back, encoder, choice, self.keeper)
+
+
+def choosing_of(job: Job, encoder: Encoder) -> Choosing | None:
+    """Judge the base model by what the choice is made by; None where the last weights come back."""
+    if job.dev is None:
+        return None
+    config = job.config
+    evaluation = _evaluation(job, encoder, job.base_store)
+    pool = kept_pool(
+        job.folder / FOLDER / "pool.json", job.data, lambda: _pool(job, evaluation.run)
+    )
+    by_pool = PoolJudge(pool, job.dev, job.data, config)
+    guarded = guard_of(config, encoder)
+    guard, guard_scores = guarded if guarded is not None else (None, {})
+    base = Moment(0, by_pool.stored(encoder, job.base_store), guard_scores)
+    whole = evaluation.scores
+    measure = next(iter(whole.means))
+    keeper = Keeper(
+        job.folder, by_pool, guard, base=base, measure=measure, patience=config.select.patience
+    )
+    return Choosing(job, keeper, whole.per_query[measure])
+
+
+def _pool(job: Job, ranked: Run) -> DevPool:
+    assert job.dev is not None
+    trainer, relevant = job.config.trainer, job.train.relevant()
+    order = Order(len(relevant), trainer.batch_size, job.config.seed)
+    pairs = order.seen(total_steps(order, trainer))
+    texts = room(len(job.data.corpus), len(job.learned.query_rows), pairs, job.config)
+    least = job.config.select.at_least
+    return make_pool(job.dev, ranked, job.data, texts=texts, seed=job.config.seed, least=least)
+
+
+def _base(job: Job, model: ModelConfig) -> Encoder:
+    """The base model as the job opened it: seeded, since a pooler that its folder lacks is drawn,
+    and so is the start of a LoRA.
+    """
+    torch.manual_seed(job.config.seed)
+    return together(lambda: Encoder.load(model))
+
+
+def _whole(job: Job, encoder: Encoder, store: Path) -> Mapping[str, float]:
+    """The dev queries' scores in the whole corpus, by the measure that decides."""
+    return next(iter(_evaluation(job, encoder, store).scores.per_query.values()))
+
+
+def _evaluation(job: Job, encoder: Encoder, store: Path) -> Evaluation:
+    config = job.config
+    assert job.dev is not None
+    return judge(
+        encoder,
+        job.data,
+        job.dev,
+        store=store,
+        config=replace(config.evaluate, measures=config.evaluate.measures[:1]),
+        encode=config.encode,
+        pace=job.pace,
+    )

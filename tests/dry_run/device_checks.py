@@ -181,10 +181,17 @@ def check_same(found: TopK, k: int) -> None:
         assert np.array_equal(ours, theirs, equal_nan=True), name
 
 
-def check_search(*, streamed: bool = False, tiling: GpuTiling = TILING) -> None:
-    """Of a corpus on the device, or streamed to it; `TIGHT` has every query scanned."""
+def check_search(*, streamed: bool = False, tiling: GpuTiling = TILING) -> int:
+    """Of a corpus on the device, or streamed to it; how many queries were scanned again, with
+    `TIGHT` every one.
+    """
+    again: list[int] = []
     corpus_ND = CORPUS if streamed else torch.from_numpy(CORPUS).cuda()
-    check_same(mine_topk_gpu(QUERIES, corpus_ND, 5, WINDOW, first_pass="int8", tiling=tiling), 5)
+    found = mine_topk_gpu(
+        QUERIES, corpus_ND, 5, WINDOW, first_pass="int8", tiling=tiling, rescanned=again.append
+    )
+    check_same(found, 5)
+    return sum(again)
 
 
 def check_slabs(gpu: Gpu, *, streamed: bool = False) -> None:

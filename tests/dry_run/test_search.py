@@ -50,11 +50,11 @@ def test_a_small_search_is_not_worth_compiling_for(gpu: Gpu, queries: int, on_gp
 
 @pytest.mark.parametrize("streamed", [True, False])
 def test_a_search_gives_the_oracles_result(gpu: Gpu, streamed: bool) -> None:
-    check_search(streamed=streamed)
+    assert check_search(streamed=streamed) == 0
 
 
 def test_queries_that_no_pass_settles_are_scanned(gpu: Gpu) -> None:
-    check_search(tiling=TIGHT)
+    assert check_search(tiling=TIGHT) == len(QUERIES)
 
 
 @pytest.mark.parametrize("fits", [True, False])

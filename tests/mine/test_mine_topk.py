@@ -215,6 +215,18 @@ def test_auto_says_why(tmp_path):
         assert why in found.why
 
 
+@pytest.mark.parametrize("backend", ["blas", "int8", "faiss"])
+def test_the_report_says_how_many_queries_were_scanned_again(backend):
+    """Those whose last result ties with what was not kept: all, in a corpus of one vector."""
+    query, corpus = np.eye(3, 8, dtype=np.float32), np.full((90, 8), 0.25, np.float32)
+    found = windowed_search(search_task(query, corpus), 3, backend=backend)
+    assert "3 of 3 queries were scanned again" in found.why
+    assert ("3 of 3 queries went to blas" in found.why) == (backend == "faiss")
+    rng = np.random.default_rng(0)
+    corpus = vectors(rng, "unit", 90, 8)
+    assert windowed_search(search_task(query, corpus), 3, backend=backend).why == "asked for"
+
+
 def test_auto_takes_int8_for_a_large_corpus_where_the_cpu_is_fast_at_it(monkeypatch):
     rng = np.random.default_rng(0)
     query, corpus = vectors(rng, "unit", 100, 4), vectors(rng, "unit", 8192, 4)

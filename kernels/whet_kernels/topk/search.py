@@ -28,6 +28,7 @@ def mine_topk(
     backend: Backend = "auto",
     hint_QC: np.ndarray | None = None,
     seen: Callable[[int], object] = int,
+    rescanned: Callable[[int], object] = int,
 ) -> TopK:
     """The k best rows of the corpus for each query among those allowed, exact, in memory that does
     not grow with N.
@@ -39,7 +40,8 @@ def mine_topk(
     `backend`: cpu, int8 (on a CPU, needs numba: the queries it suits go through int8 products
     first), gpu (CUDA and triton); auto is gpu where the corpus lies on one, else cpu. `hint_QC`
     (int64, -1 for none) are rows that may be among the results, from an earlier search say. Backend
-    and hints change the time alone. `seen(rows)` is called on a CPU as rows of the corpus are done.
+    and hints change the time alone. `seen(rows)` is called on a CPU as rows of the corpus are done,
+    `rescanned(queries)` with how many queries needed a scan of every row near their k-th result.
 
     Raises ValueError for shapes that do not fit and VectorError for NaN, infinity or overflow.
 
@@ -52,27 +54,42 @@ def mine_topk(
         on_gpu = isinstance(corpus_ND, torch.Tensor) and corpus_ND.is_cuda
         backend = "gpu" if on_gpu else "cpu"
     if backend == "gpu":
-        return _on_gpu(query_QD, corpus_ND, k, window, hint_QC)
+        return _on_gpu(query_QD, corpus_ND, k, window, hint_QC, rescanned=rescanned)
     from whet_kernels.topk.cpu.search import mine_topk_tiled
 
     query, corpus = np.asarray(query_QD), np.asarray(corpus_ND)
     corpus = corpus_ND if isinstance(corpus_ND, np.memmap) else corpus  # read a tile at a time
-    int8 = backend == "int8"
-    return mine_topk_tiled(query, corpus, k, window, int8=int8, hint_QC=hint_QC, seen=seen)
+    return mine_topk_tiled(
+        query,
+        corpus,
+        k,
+        window,
+        int8=backend == "int8",
+        hint_QC=hint_QC,
+        seen=seen,
+        rescanned=rescanned,
+    )
 
 
 def _on_gpu(
-    query_QD: Any, corpus_ND: Any, k: int, window: Window, hint_QC: np.ndarray | None
+    query_QD: Any,
+    corpus_ND: Any,
+    k: int,
+    window: Window,
+    hint_QC: np.ndarray | None,
+    *,
+    rescanned: Callable[[int], object],
 ) -> TopK:
     from whet_kernels.topk.gpu.search import mine_topk_gpu
 
     if isinstance(corpus_ND, np.ndarray) and not fits_on_gpu(corpus_ND):
         # on the CPU, where the rows of the hints are
         reached_Q = reached_by_hints(np.asarray(query_QD), corpus_ND, k, window, hint_QC)
-        return mine_topk_gpu(query_QD, corpus_ND, k, window, warm_lo_Q=reached_Q.astype("f"))
+        warm_Q = reached_Q.astype("f")
+        return mine_topk_gpu(query_QD, corpus_ND, k, window, warm_lo_Q=warm_Q, rescanned=rescanned)
     if isinstance(corpus_ND, np.ndarray):
         corpus_ND = torch.from_numpy(np.ascontiguousarray(corpus_ND)).cuda()
-    return mine_topk_gpu(query_QD, corpus_ND, k, window, hint_QC=hint_QC)
+    return mine_topk_gpu(query_QD, corpus_ND, k, window, hint_QC=hint_QC, rescanned=rescanned)
 
 
 def fits_on_gpu(corpus_ND: np.ndarray) -> bool:

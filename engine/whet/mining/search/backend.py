@@ -117,6 +117,25 @@ class Answer(NamedTuple):
     note: str = ""
 
 
+class Rescanned:
+    """Counts the queries that a search scans again, since too many documents score like the last
+    of their results.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, queries: int) -> None:
+        """So many more."""
+        self.count += queries
+
+    def note(self, queries: int) -> str:
+        """What the user should know of it, of so many queries in all; nothing where none was."""
+        if not self.count:
+            return ""
+        return f"{self.count:,} of {queries:,} queries were scanned again, with exact scores"
+
+
 class SearchResult(NamedTuple):
     """A search's result, which backend gave it, why that one, and how many rows it never saw."""
 

@@ -63,11 +63,13 @@ def _run(task: Task, k: int) -> Answer:
             left = np.setdiff1d(left, group[done.certain_Q], assume_unique=True)
             tried, failed = tried + len(group), failed + int((~done.certain_Q).sum())
             seen(len(group))
-    if len(left):
-        rest = blas.run(task.take(left), k).top
-        for whole, piece in zip(result, rest, strict=True):
-            whole[left] = piece
-    return Answer(result)
+    if not len(left):
+        return Answer(result)
+    rest = blas.run(task.take(left), k)
+    for whole, piece in zip(result, rest.top, strict=True):
+        whole[left] = piece
+    uncertain = f"{len(left):,} of {len(result.rows_Qk):,} queries went to blas, uncertain by faiss"
+    return Answer(result, note="; ".join(filter(None, (uncertain, rest.note))))
 
 
 def _alike(queries: np.ndarray, depth_Q: np.ndarray) -> list[np.ndarray]:

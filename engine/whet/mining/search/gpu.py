@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from whet.mining.search.backend import FEW_PRODUCTS, Answer, Backend, Task
+from whet.mining.search.backend import FEW_PRODUCTS, Answer, Backend, Rescanned, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,8 +83,18 @@ def _run(task: Task, k: int) -> Answer:
 
     device_ND = _on_gpu(task.corpus_ND)
     corpus_ND = task.corpus_ND if device_ND is None else device_ND
-    top = mine_topk(task.query_QD, corpus_ND, k, task.window, backend="gpu", hint_QC=task.hint_QC)
-    return Answer(top, note="the corpus is streamed to the GPU" if device_ND is None else "")
+    again = Rescanned()
+    top = mine_topk(
+        task.query_QD,
+        corpus_ND,
+        k,
+        task.window,
+        backend="gpu",
+        hint_QC=task.hint_QC,
+        rescanned=again.add,
+    )
+    streamed = "the corpus is streamed to the GPU" if device_ND is None else ""
+    return Answer(top, note="; ".join(filter(None, (streamed, again.note(len(task.query_QD))))))
 
 
 gpu = Backend("gpu", missing=_missing, suits=_suits, run=_run)

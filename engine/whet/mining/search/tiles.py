@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Literal
 
-from whet.mining.search.backend import FEW_PRODUCTS, Answer, Backend, Task, progress
+from whet.mining.search.backend import FEW_PRODUCTS, Answer, Backend, Rescanned, Task, progress
 from whet.version import install_line
 from whet_kernels.topk.search import mine_topk
 
@@ -15,11 +15,19 @@ WORTH_INT8 = 1.5  # times the float32 rate
 
 def _run(task: Task, k: int, backend: Literal["cpu", "int8"]) -> Answer:
     query_QD, corpus_ND, hint_QC = task.query_QD, task.corpus_ND, task.hint_QC
+    again = Rescanned()
     with progress(task, len(corpus_ND), "documents") as seen:
         top = mine_topk(
-            query_QD, corpus_ND, k, task.window, backend=backend, hint_QC=hint_QC, seen=seen
+            query_QD,
+            corpus_ND,
+            k,
+            task.window,
+            backend=backend,
+            hint_QC=hint_QC,
+            seen=seen,
+            rescanned=again.add,
         )
-    return Answer(top)
+    return Answer(top, note=again.note(len(query_QD)))
 
 
 def _suits_int8(task: Task, k: int) -> tuple[bool, str]:

@@ -56,13 +56,15 @@ def mine_topk_tiled(
     int8: bool = False,
     hint_QC: np.ndarray | None = None,
     seen: Callable[[int], object] = int,
+    rescanned: Callable[[int], object] = int,
 ) -> TopK:
     """Exact top-k in bounded memory; the same result, to the bit, as `mine_topk_reference`.
 
     `int8` lets the queries it suits go through the int8 first pass. `hint_QC` (int64, -1 for none)
     are rows that may be among the results, the last refresh's say: their scores are where the
     search starts, so good ones make it faster and bad ones change nothing. `seen(rows)` is called
-    as rows of the corpus are done.
+    as rows of the corpus are done, `rescanned(queries)` with how many queries go through a second
+    scan.
     """
     tiling = tiling or Tiling.of(len(query_QD), query_QD.shape[1], k)
     query_QD = np.ascontiguousarray(query_QD, np.float32)
@@ -75,6 +77,7 @@ def mine_topk_tiled(
     with full_float32():
         blocks = _first_pass(queries, corpus_ND, k, tiling, int8=int8, seen=seen)
         again = np.concatenate([finish_block(block, corpus_ND, k, result) for block in blocks])
+        rescanned(len(again))
         for part in slices(len(again), SCAN_QUERIES):
             _scan(queries, corpus_ND, again[part], tiling, result)
     return result

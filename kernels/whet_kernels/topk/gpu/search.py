@@ -23,6 +23,7 @@ C hints per query, k results per query.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -51,6 +52,7 @@ def mine_topk_gpu(
     hint_QC: np.ndarray | None = None,
     exact_counts: bool = True,
     tiling: GpuTiling | None = None,
+    rescanned: Callable[[int], object] = int,
 ) -> TopK:
     """Exact top-k on a GPU; the same result, to the bit, as `mine_topk_reference`.
 
@@ -63,7 +65,7 @@ def mine_topk_gpu(
     time, a wrong one costs a second pass. `hint_QC`, int64, -1 for none, are rows that may be among
     the results; they help where the corpus lies on the device. Without `exact_counts`, `below_Q`
     takes rows within the first pass's error of the floor as not below it; the rest of the result is
-    exact all the same.
+    exact all the same. `rescanned(queries)` is called with how many queries no pass was enough for.
     Raises RuntimeError without a GPU, ValueError for other types or tensors on two devices,
     VectorError for NaN, infinity or overflow.
     """
@@ -78,7 +80,8 @@ def mine_topk_gpu(
     warm_Q = np.full(len(query_QD), -np.inf, np.float32) if warm_lo_Q is None else warm_lo_Q
     for span in slices(len(query_QD), cut.queries):
         hint_BC = None if hint_QC is None else hint_QC[span]
-        _mine_block(job, np.arange(span.start, span.stop), warm_Q[span], hint_BC, result)
+        chosen = np.arange(span.start, span.stop)
+        rescanned(_mine_block(job, chosen, warm_Q[span], hint_BC, result))
     return result
 
 
@@ -114,8 +117,10 @@ def _mine_block(
     warm_B: np.ndarray,
     hint_BC: np.ndarray | None,
     result: TopK,
-) -> None:
-    """Results of a block: a pass, another for what is not certain, a scan for what still is not."""
+) -> int:
+    """Results of a block: a pass, another for what is not certain, a scan for what still is not,
+    whose number is given.
+    """
     block = GpuBlock.of(job, chosen)
     low_B = first_bound(block)
     warm = torch.from_numpy(np.minimum(np.asarray(warm_B, np.float32), block.window.ceiling_Q))
@@ -127,10 +132,11 @@ def _mine_block(
         left = ~outcome.certain_B
         left[torch.from_numpy(write_results(block, outcome, result))] = True
         if not left.any():
-            return
+            return 0
         low_B = outcome.last_B[left].to(job.device)
         block = GpuBlock.of(job, block.chosen[left.numpy()])
     _scan(block, low_B, result)
+    return len(block.chosen)
 
 
 def _scan(block: GpuBlock, low_B: torch.Tensor, result: TopK) -> None:

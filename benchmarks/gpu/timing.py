@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -73,6 +74,18 @@ def by_clock(run: Run, here: Here, *, times: int = 3) -> float:
         torch.cuda.synchronize()
         found.append(time.perf_counter() - began)
     return float(statistics.median(found))
+
+
+@contextmanager
+def padding() -> Iterator[None]:
+    """In the block texts are padded, whatever the model."""
+    from whet.model import encoder
+
+    before, encoder.unpads = encoder.unpads, lambda *_: False
+    try:
+        yield
+    finally:
+        encoder.unpads = before
 
 
 def forward_flops(encoder: Any, lengths: list[int]) -> float:

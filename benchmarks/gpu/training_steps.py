@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ class Case(NamedTuple):
     pairs: int
     cache: str = "never"
     workers: int = 2
+    padded: bool = False
 
 
 CASES = (
@@ -35,12 +37,18 @@ CASES = (
     Case("large plain", "large", 128),
     Case("base cached", "base", 256, "always"),
     Case("minilm cached", "minilm", 2048, "always"),
+    Case("base plain, padded", "base", 256, padded=True),
+    Case("minilm plain, padded", "minilm", 512, padded=True),
     Case("base, 0 workers", "base", 256, "never", 0),
     Case("base, 4 workers", "base", 256, "never", 4),
     Case("minilm, 0 workers", "minilm", 512, "never", 0),
     Case("minilm, 4 workers", "minilm", 512, "never", 4),
 )
-REHEARSED = (Case("tiny plain", "tiny", 8), Case("tiny cached", "tiny", 8, "always", 0))
+REHEARSED = (
+    Case("tiny plain", "tiny", 8),
+    Case("tiny cached", "tiny", 8, "always", 0),
+    Case("tiny plain, padded", "tiny", 8, padded=True),
+)
 
 
 def steps(here: Here) -> None:
@@ -75,7 +83,8 @@ def _timed(here: Here, case: Case, data: Path) -> tuple[list[float], float]:
     lengths = [len(row) for row in examples.batch(order.step(0), encoder).tokens]
     flops = 3 * timing.forward_flops(encoder, lengths)
     seconds: list[float] = []
-    with tempfile.TemporaryDirectory(dir=here.scratch) as folder:
+    pad = timing.padding() if case.padded else nullcontext()
+    with pad, tempfile.TemporaryDirectory(dir=here.scratch) as folder:
         train_alone(encoder, examples, config, Path(folder), step_done=seconds.append)
     return seconds, flops
 

@@ -34,6 +34,7 @@ from whet.loss import gradcache, infonce
 from whet.loss.infonce import Targets
 from whet.model import encoder, inference, pooling
 from whet.model.encoder import Encoder
+from whet.model.parts import padding, unpadded
 from whet.processes import devices
 from whet.training import module, trainer
 from whet.training.strategies.single import Strategy
@@ -117,7 +118,7 @@ def old_matrix(self: Encoder, matrix_DD: torch.Tensor) -> Encoder:
 
 def forward_that_asks(self: Encoder, tokens: Any) -> torch.Tensor:
     """`forward_tokens`, which lets the device say whether a text is padded."""
-    ids, mask = encoder.padded(tokens, self.pad_id)
+    ids, mask = padding.padded(tokens, self.pad_id)
     found: torch.Tensor = self(
         *(devices.sent(torch.from_numpy(part), self.device) for part in (ids, mask))
     )
@@ -196,7 +197,7 @@ STEP_FAULTS = {
     "targets left on the host": Fault(
         lambda patch: patch.setattr(Targets, "to", lambda self, device: self), steps(), TWO_DEVICES
     ),
-    "ids of tokens left on the host": Fault(stays(encoder), steps(), TWO_DEVICES),
+    "ids of tokens left on the host": Fault(stays(unpadded), steps(), TWO_DEVICES),
     "queries of pairs left on the host": Fault(
         stays(module), steps(), "index from host memory +whet/training/module"
     ),
@@ -207,7 +208,7 @@ STEP_FAULTS = {
         sent_as(infonce), steps(), "unpinned +whet/loss/infonce"
     ),
     "a copy that is not pinned and said not to block": Fault(
-        sent_as(encoder, non_blocking=True), steps(), "unpinned +whet/model/encoder"
+        sent_as(unpadded, non_blocking=True), steps(), "unpinned +whet/model/parts/unpadded"
     ),
     "a loss as a number": Fault(
         after(module, "matryoshka_info_nce", but_first(float)),

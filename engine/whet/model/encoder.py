@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +38,15 @@ from whet.model.contained import check_files
 from whet.model.loading import check_vocabulary, library_errors, load_tokenizer, odd_tensor
 from whet.model.parts.layers import IDENTITY, Dense, Unit, read_layers
 from whet.model.parts.layout import Layout, read_layout
+from whet.model.parts.padding import padded
 from whet.model.parts.recipe import LONGEST, Recipe, read_recipe
 from whet.model.parts.static import WordTable, load_static
+from whet.model.parts.unpadded import Unpadded, unpadded_on, unpadded_vectors, unpads
 from whet.model.pooling import pooled, to_unit_length
 from whet.printable import printable
 from whet.processes.devices import sent
 from whet.storage.commit import commit_folder
 
-# Tokens: a mask of another width is copied into one of these in every layer's attention, and every
-# width is a shape of its own, with memory of its own.
-MULTIPLE = 8
 ADAPTER = "adapter"  # the folder of a LoRA's own weights, in the folder of the merged model
 _prints: ContextVar[dict[nn.Module, str] | None] = ContextVar("prints", default=None)
 
@@ -220,20 +218,35 @@ class Encoder(nn.Module):
         return tokens
 
     def forward_tokens(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        """Vectors [B, D] of tokenised texts, padded on the right: to the longest of them, on a GPU
-        to a multiple of 8 tokens.
+        """Vectors [B, D] of tokenised texts. On a GPU that computes in 16 bits they lie one behind
+        the other, where the transformer is of a type that allows it; else they are padded on the
+        right: to the longest of them, on a GPU to a multiple of 8 tokens.
         """
         device = self.device
+        if unpads(self.backbone, device):
+            texts = unpadded_on(device, tokens, self.backbone)
+            unpadded_BD: Tensor = self(texts.ids_T, texts.counted_BL, unpadded=texts)
+            return unpadded_BD
         most = self.recipe.max_length if device.type == "cuda" else 0
         ids_BL, mask_BL = padded(tokens, self.pad_id, most=most)
         ids, mask = (sent(torch.from_numpy(part), device) for part in (ids_BL, mask_BL))
         vector_BD: Tensor = self(ids, mask, full=bool(mask_BL.all()))
         return vector_BD
 
-    def forward(self, ids_BL: Tensor, mask_BL: Tensor, *, full: bool | None = None) -> Tensor:
+    def forward(
+        self,
+        ids_BL: Tensor,
+        mask_BL: Tensor,
+        *,
+        full: bool | None = None,
+        unpadded: Unpadded | None = None,
+    ) -> Tensor:
         """Vectors [B, D], float32, of unit length where the recipe says so. `full` says that no
-        text is padded, for a caller that knows: on a GPU the question would wait for it.
+        text is padded, for a caller that knows: on a GPU the question would wait for it. Texts that
+        are not padded come as a whole.
         """
+        if unpadded is not None:
+            return self.pool(unpadded_vectors(self.backbone, unpadded), unpadded.counted_BL)
         counted_BL = mask_BL
         if not self.recipe.include_prompt:
             counted_BL = mask_BL * (ids_BL >= 0)
@@ -375,25 +388,3 @@ def _width(backbone: nn.Module, recipe: Recipe, layers: Sequence[nn.Module]) -> 
         return dense[-1].linear.out_features
     size: int = backbone.config.hidden_size  # type: ignore[union-attr,assignment]
     return size * len(recipe.pooling.split("+"))
-
-
-def padded(
-    tokens: Sequence[Sequence[int]], pad_id: int, *, most: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and mask, int64 [B, L], of tokenised texts, padded on the right to the longest of them;
-    where they differ in length to a multiple of 8 tokens beyond it, but not to more than `most`.
-
-    >>> ids_BL, mask_BL = padded([[5, 6, 7], [8]], pad_id=0)
-    >>> ids_BL.tolist(), mask_BL.tolist()
-    ([[5, 6, 7], [8, 0, 0]], [[1, 1, 1], [1, 0, 0]])
-    >>> [padded([[5, 6, 7], [8]], 0, most=most)[0].shape[1] for most in (512, 6, 2)]
-    [8, 6, 3]
-    """
-    lengths_B = np.fromiter(map(len, tokens), np.int64, len(tokens))
-    longest = int(lengths_B.max())
-    if longest != lengths_B.min():  # texts of one length need no mask, which is faster still
-        longest = max(longest, min(-(-longest // MULTIPLE) * MULTIPLE, most))
-    inside_BL = np.arange(longest) < lengths_B[:, None]
-    ids_BL = np.full(inside_BL.shape, pad_id, np.int64)
-    ids_BL[inside_BL] = np.fromiter(chain.from_iterable(tokens), np.int64, lengths_B.sum())
-    return ids_BL, inside_BL.astype(np.int64)

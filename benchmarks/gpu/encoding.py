@@ -6,9 +6,11 @@ count as work, padding does not.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ SPREAD = 0.5
 WORK = {"minilm": 1 << 20, "base": 1 << 20, "large": 1 << 19}  # tokens of a call
 BATCHES = (64, 512)  # texts, of sentence-transformers: its better one counts
 ROUNDS = 3
+WAYS_APART = 0.05  # of unit vectors, both in 16 bits
 
 
 def _cases(here: Here) -> list[tuple[str, int, int]]:
@@ -116,6 +119,45 @@ def _forward(here: Here, case: str, encoder: Any, tokens: int) -> None:
         if share is not None:
             here.figure(f"{case}, {name}, MFU", share)
         here.figure(f"{case}, {name}, TFLOP/s", flops / seconds / 1e12)
+
+
+def ways(here: Here) -> None:
+    """Texts with and without padding, as they are and compiled: vectors, and texts per second. What
+    compiling takes once is a figure of its own.
+    """
+    from whet.config import EncodeConfig
+    from whet.model.encoder import Encoder
+    from whet.model.inference import encode_texts
+
+    shapes = ("tiny",) if here.rehearsed else SHAPES
+    compiled = (False,) if here.rehearsed else (False, True)
+    for shape, tokens, count in [case for case in _cases(here) if case[0] in shapes][: len(shapes)]:
+        encoder = Encoder.load(str(made.model(here.scratch, shape))).to("cuda")
+        texts = made.texts_of(count, tokens, spread=SPREAD)
+        lengths = [len(row) for row in encoder.tokenize(texts, "document")]
+        vectors: list[np.ndarray] = []
+        for padded, compile in itertools.product((True, False), compiled):
+            name = f"{shape} {tokens} tokens, {'' if padded else 'un'}padded"
+            name += ", compiled" * compile
+            config = EncodeConfig(compile=compile)
+            with timing.padding() if padded else nullcontext():
+                began = time.perf_counter()
+                vectors.append(encode_texts(encoder, texts, "document", config))
+                if compile:
+                    here.figure(f"{name}, seconds at first", time.perf_counter() - began)
+                seconds = timing.by_clock(
+                    lambda encoder=encoder, texts=texts, config=config: encode_texts(  # type: ignore[misc]
+                        encoder, texts, "document", config
+                    ),
+                    here,
+                )
+            here.figure(f"{name}, texts/s", count / seconds)
+            _share(here, name, timing.forward_flops(encoder, lengths), seconds)
+            apart = float(np.linalg.norm(vectors[-1] - vectors[0], axis=1).max())
+            if not apart < WAYS_APART:
+                here.wrong(f"{name}: vectors are {apart:.2g} from those of padded texts")
+        del encoder
+        torch.cuda.empty_cache()
 
 
 def beside_others(here: Here) -> None:

@@ -77,6 +77,7 @@ STAGES = (
     Stage("mining table", "outside:mining_table", 420, "mining"),
     Stage("mining table more", "outside:mining_table_more", 200, "mining"),
     Stage("encode", "encoding:alone", 240, "speed"),
+    Stage("encode ways", "encoding:ways", 240, "speed"),
     Stage("encode beside others", "encoding:beside_others", 300, "speed"),
     Stage("train", "training_steps:steps", 240, "speed"),
     Stage("loss", "losses:speed", 60, "speed"),

@@ -171,8 +171,8 @@ def state_as_it_lies(patch: pytest.MonkeyPatch) -> None:
 
 def unrounded(patch: pytest.MonkeyPatch) -> None:
     """Texts are encoded with weights in 32 bits."""
-    plain = lambda encoder, precision, device: nullcontext(encoder.forward_tokens)  # noqa: E731
-    patch.setattr(inference, "_as_precise", plain)
+    plain = lambda encoder, config, device: nullcontext(encoder.forward_tokens)  # noqa: E731
+    patch.setattr(inference, "_as_asked", plain)
 
 
 def steps(**options: Any) -> Callable[[Gpu, Place], object]:

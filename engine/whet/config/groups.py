@@ -96,6 +96,9 @@ class EncodeConfig:
     device: Optional[str] = recorded_option(
         None, "cpu, cuda, cuda:1 ...; null: a GPU where there is one"
     )
+    compile: bool = recorded_option(
+        False, "compile the transformer first, by torch.compile: some minutes, once per process"
+    )
 
 
 @dataclass

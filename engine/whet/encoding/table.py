@@ -75,12 +75,15 @@ def encode_table(
 
 
 def open_store(encoder: Encoder, *, kind: str, store: Path, config: EncodeConfig) -> EmbeddingStore:
-    """The part of a store that holds this encoder's vectors of texts of a kind."""
+    """The part of a store that holds this encoder's vectors of texts of a kind. Compiled code
+    rounds otherwise: its vectors are kept apart.
+    """
+    precision = choose_precision(config, choose_device(config))
     return EmbeddingStore(
         store,
         encoder.fingerprint(),
         prompt=encoder.recipe.prompt(kind),
-        precision=choose_precision(config, choose_device(config)),
+        precision=f"{precision}, compiled" if config.compile else precision,
         dimension=encoder.dimension,
     )
 

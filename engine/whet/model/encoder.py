@@ -179,6 +179,16 @@ class Encoder(nn.Module):
         twin.backbone = copy.deepcopy(self.backbone).to(dtype)
         return twin
 
+    def compiled(self) -> Encoder:
+        """A copy for encoding, whose transformer torch compiles at its first texts, once for all
+        lengths and numbers of them.
+        """
+        twin = copy.copy(self)
+        quick = copy.copy(self.backbone)
+        quick.compile(dynamic=True)
+        twin._modules = {**self._modules, "backbone": quick}  # a shallow copy shares it
+        return twin
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

@@ -5,10 +5,11 @@ Shape suffixes: N texts, D dimensions.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -93,7 +94,7 @@ def encode_tokens(
         done(len(rows))
 
     try:
-        with torch.inference_mode(), _as_precise(encoder, precision, device) as forward:
+        with torch.inference_mode(), _as_asked(encoder, config, device) as forward:
             made = _forwards(forward, tokens, budget)
             for rows, vector_BD in _gathered(made, GPU_RESULTS if device.type == "cuda" else 0):
                 take(rows, vector_BD)
@@ -120,6 +121,7 @@ def _forwards(
             vector_BD = forward([tokens[row] for row in rows])
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
+                _refuse_not_compiled(error)
                 raise
             if len(rows) == 1:
                 raise EnvironmentRefused(
@@ -141,19 +143,32 @@ def _forwards(
 
 
 @contextmanager
-def _as_precise(
-    encoder: Encoder, precision: str, device: torch.device
+def _as_asked(
+    encoder: Encoder, config: EncodeConfig, device: torch.device
 ) -> Iterator[Callable[[Sequence[Sequence[int]]], Tensor]]:
-    """The encoder's forward, in the precision.
+    """The encoder's forward, in the precision, and compiled where that is asked for.
 
     A GPU gets the weights in 16 bits: to cast them in every forward, and to carry what lies between
     the products in 32 bits, would cost it as much as the products. A CPU casts.
     """
+    precision = choose_precision(config, device)
     if device.type == "cuda" and precision != "fp32":
-        yield encoder.in_16_bits(PRECISIONS[precision]).forward_tokens
-        return
+        encoder, precision = encoder.in_16_bits(PRECISIONS[precision]), "fp32"  # nothing is cast
+    if config.compile:
+        encoder = encoder.compiled()
     with casting(device, precision):
         yield encoder.forward_tokens
+
+
+def _refuse_not_compiled(error: BaseException) -> None:
+    """EnvironmentRefused where torch.compile, and not what it compiles, has failed."""
+    compiler: Any = sys.modules.get("torch._dynamo.exc")  # there where anything was compiled
+    if compiler is not None and isinstance(error, compiler.TorchDynamoException):
+        reason = printable(" ".join(str(error).splitlines()[:2]))  # who failed, and how
+        raise EnvironmentRefused(
+            f"encode.compile=true: torch cannot compile the transformer here ({reason}). Leave it "
+            "out."
+        ) from error
 
 
 def _gathered(

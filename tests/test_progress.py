@@ -59,3 +59,21 @@ def test_a_sentence_is_wrapped_between_words(monkeypatch: pytest.MonkeyPatch) ->
     assert paragraph(text, pipe) == text
     lines = paragraph(text, terminal).splitlines()
     assert " ".join(lines) == text and len(lines) > 1 and max(map(len, lines)) < 40
+
+
+def test_one_thing_has_no_rate_and_slow_ones_a_rate_that_is_not_0(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("whet.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
+    for title, total, unit in (("Writing ONNX", 1, "file"), ("Searching", 6, "tiles")):
+        with track(title, total, unit) as advance:
+            now[0] += 40.0
+            advance(1)
+            advance(total - 1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "Writing ONNX: 1 of 1 file, 40.0 s",
+        "Searching: 1 of 6 tiles, 1.5 tiles/min, 200 s left",
+        "Searching: 6 of 6 tiles, 9.0 tiles/min, 40.0 s",
+    ]

@@ -10,6 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from html import escape
 from importlib import import_module
 from typing import TextIO
@@ -84,15 +85,14 @@ def _bar(title: str, total: int, unit: str, done: int) -> Iterator[Callable[...,
         TimeRemainingColumn(),
         TextColumn("{task.fields[figures]}"),
     )
-    start = time.monotonic()
+    work, now_done = _Work(title, total, unit, done), done
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=total, completed=done, rate="", figures="")
 
         def advance(count: int, **figures: float) -> None:
-            # What a resume found done took no time here, and would make the rate too high.
-            worked = bar.tasks[0].completed + count - done
-            rate = f"{worked / max(1e-9, time.monotonic() - start):,.0f} {unit}/s"
-            bar.update(task, advance=count, rate=rate, figures=_spell(figures))
+            nonlocal now_done
+            now_done += count
+            bar.update(task, advance=count, rate=work.rate(now_done), figures=_spell(figures))
 
         yield advance
 
@@ -101,15 +101,9 @@ def _bar(title: str, total: int, unit: str, done: int) -> Iterator[Callable[...,
 def _cell(title: str, total: int, unit: str, done: int) -> Iterator[Callable[..., None]]:
     """A bar in the output of a cell; what is left of it is a line."""
     html = import_module("IPython.display")  # a notebook has it
-    start = last = time.monotonic()
-    now_done = done
+    work = _Work(title, total, unit, done)
+    last, now_done = work.start, done
     shown = html.display(html.HTML(escape(title)), display_id=True)
-
-    def line(figures: str = "") -> str:
-        rate = (now_done - done) / max(1e-9, time.monotonic() - start)
-        left = f", {(total - now_done) / rate:,.0f} s left" if rate and now_done < total else ""
-        count = f"{now_done:,} of {total:,} {unit}, {rate:,.1f} {unit}/s{left}"
-        return escape(f"{title}: {count} {figures}".rstrip())
 
     def advance(count: int, **figures: float) -> None:
         nonlocal last, now_done
@@ -117,29 +111,18 @@ def _cell(title: str, total: int, unit: str, done: int) -> Iterator[Callable[...
         if time.monotonic() - last >= CELL_EVERY_S:
             last = time.monotonic()
             bar = f'<progress value="{now_done}" max="{total}"></progress> '
-            shown.update(html.HTML(bar + line(_spell(figures))))
+            shown.update(html.HTML(bar + escape(work.line(now_done, _spell(figures)))))
 
     try:
         yield advance
     finally:
-        shown.update(html.HTML(line()))
+        shown.update(html.HTML(escape(work.line(now_done))))
 
 
 @contextmanager
 def _lines(title: str, total: int, unit: str, done: int) -> Iterator[Callable[..., None]]:
-    start = last = time.monotonic()
-    now_done, latest = done, ""
-
-    def line() -> None:
-        spent = max(1e-9, time.monotonic() - start)
-        rate = (now_done - done) / spent
-        left = (
-            f"{(total - now_done) / rate:,.0f} s left"
-            if rate and now_done < total
-            else f"{spent:,.1f} s"
-        )
-        count = f"{now_done:,} of {total:,} {unit}"
-        say(f"{title}: {count}, {rate:,.1f} {unit}/s, {left} {latest}".rstrip())
+    work = _Work(title, total, unit, done)
+    last, now_done, latest = work.start, done, ""
 
     def advance(count: int, **figures: float) -> None:
         nonlocal last, now_done, latest
@@ -147,11 +130,49 @@ def _lines(title: str, total: int, unit: str, done: int) -> Iterator[Callable[..
         latest = _spell(figures)
         if time.monotonic() - last >= LINE_EVERY_S and now_done < total:
             last = time.monotonic()
-            line()
+            say(work.line(now_done, latest))
 
     yield advance
     if now_done > done:
-        line()
+        say(work.line(now_done, latest))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a line of progress is about. What an earlier run did (`done`) took no time here."""
+
+    title: str
+    total: int
+    unit: str
+    done: int
+    start: float = field(default_factory=lambda: time.monotonic())
+
+    def rate(self, now_done: int) -> str:
+        """How fast it goes; nothing of a single thing, which is done or not."""
+        worked = now_done - self.done
+        return spelled_rate(worked, time.monotonic() - self.start, self.unit) * (self.total > 1)
+
+    def line(self, now_done: int, figures: str = "") -> str:
+        """So many of so many, how fast, and the seconds that are left or were spent."""
+        spent, worked = time.monotonic() - self.start, now_done - self.done
+        left = spent / worked * (self.total - now_done) if worked else 0.0
+        seconds = f"{left:,.0f} s left" if left else f"{spent:,.1f} s"
+        parts = [f"{now_done:,} of {self.total:,} {self.unit}", self.rate(now_done), seconds]
+        return f"{self.title}: {', '.join(filter(None, parts))} {figures}".rstrip()
+
+
+def spelled_rate(count: int, seconds: float, unit: str) -> str:
+    """Per second; what is slower than that, per minute or hour.
+
+    >>> spelled_rate(100, 8, "texts"), spelled_rate(2, 60, "pairs"), spelled_rate(1, 90, "tiles")
+    ('12.5 texts/s', '2.0 pairs/min', '40.0 tiles/h')
+    """
+    per_second = count / max(1e-9, seconds)
+    if per_second >= 1 or not count:
+        return f"{per_second:,.1f} {unit}/s"
+    if per_second * 60 >= 1:
+        return f"{per_second * 60:,.1f} {unit}/min"
+    return f"{per_second * 3600:,.1f} {unit}/h"
 
 
 def _spell(figures: dict[str, float]) -> str:

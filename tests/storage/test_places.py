@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 from pathlib import Path
 
 import pytest
 
 import whet
 from whet.errors import DataError, EnvironmentRefused
-from whet.run.folder import new_folder
+from whet.run.folder import dated, new_folder
 from whet.storage.places import cache_folder, make_folder, user_path
 from whet_launch.cli.main import main
 
@@ -82,3 +83,10 @@ def test_a_place_that_cannot_be_written_says_output(
     with pytest.raises(EnvironmentRefused, match=r"may not be written to. Say where .* output="):
         make_folder(tmp_path / "new" / "folder")
     assert not (tmp_path / "new").exists()
+
+
+def test_the_folder_of_what_was_made_from_a_run_has_one_date() -> None:
+    first = dated("docs")
+    assert re.fullmatch(r"\d{4}(-\d\d){2}_\d\d(-\d\d){2}_docs", first)
+    assert re.fullmatch(r"\d{4}(-\d\d){2}_\d\d(-\d\d){2}_docs_export", dated(f"{first}_export"))
+    assert dated("2026-11-29_plan").endswith("_2026-11-29_plan")  # a name of its own

@@ -9,6 +9,7 @@ if the base model came back, rejected/.
 from __future__ import annotations
 
 import platform
+import re
 import time
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
@@ -39,6 +40,7 @@ PACKAGES = (
 
 
 RUNS = "runs"  # where results go that nobody gave a place
+_STAMPS = re.compile(r"^(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_)+")
 DRAFT = ".draft.tmp"  # in a folder that whet/run/output.py fills; it counts for nothing
 
 
@@ -46,8 +48,7 @@ def new_folder(output: str | None, name: str, or_else: str = "move it away") -> 
     """Make the folder asked for, or runs/<date>_<time>_<name>. Raises what `check_free` does."""
     check_free(output, or_else)
     if output is None:
-        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        base = Path(RUNS) / f"{stamp}_{name}"
+        base = Path(RUNS) / dated(name)
         folder = base
         number = 2
         # Two commands may begin in one second.
@@ -58,6 +59,16 @@ def new_folder(output: str | None, name: str, or_else: str = "move it away") -> 
         folder = Path(output)
     make_folder(folder)
     return folder
+
+
+def dated(name: str) -> str:
+    """The name of a folder made now; a name that is of such a folder has its date replaced.
+
+    >>> dated("2026-11-29_19-45-05_docs_export")[19:]
+    '_docs_export'
+    """
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return f"{stamp}_{_STAMPS.sub('', name)}"
 
 
 def check_free(output: str | None, or_else: str = "move it away") -> None:

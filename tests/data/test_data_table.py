@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tempfile
 import unicodedata
 from collections.abc import Iterator
 from hashlib import sha256
@@ -17,10 +18,13 @@ from whet.data import table as table_module
 from whet.data.blocks import BLOCK_ROWS
 from whet.data.check import word_counts
 from whet.data.table import TextTable, repeated_rows, write_table
-from whet.data.text import normalise
+from whet.data.text import WORD, normalise
 from whet.errors import DataError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+LETTERS = st.sampled_from(
+    "ab \n\u00e9\u00a0\u3000\u3001\u4e2d\u6587\u30ab\u3099\u0e01\u0e34\u0e49\u0301"
+)
 ROWS = st.lists(st.tuples(TEXT, TEXT), max_size=20, unique_by=lambda row: row[0])
 
 
@@ -133,6 +137,13 @@ def test_normalising_is_fold_and_collapse(text: str) -> None:
 )
 def test_texts_that_are_the_same(text: str, same: str) -> None:
     assert normalise(text) == normalise(same)
+
+
+@given(st.lists(st.text(LETTERS, min_size=1, max_size=20), min_size=1, max_size=5))
+def test_words_are_those_of_the_expression_for_one(texts: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        table = write_table(Path(folder) / "t.arrow", ((str(n), x) for n, x in enumerate(texts)))
+        assert word_counts(table).tolist() == [len(WORD.findall(text)) for text in texts]
 
 
 def test_words_are_counted_as_split_does_and_chinese_by_its_characters(tmp_path: Path) -> None:

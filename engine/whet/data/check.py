@@ -6,6 +6,7 @@ Shape suffixes: N rows of a table, C bytes of a block.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ from whet.data.findings import Findings, excerpt
 from whet.data.load import Dataset, load_dataset
 from whet.data.positives import own_documents
 from whet.data.table import TextTable
+from whet.data.text import UNSPACED_MARKS, UNSPACED_RANGES
 from whet.printable import printable
 from whet.types import Qrels
 
 EXAMPLES = 3
 _SPACE = np.zeros(256, bool)
-_SPACE[list(b" \t\n\r\v\f")] = True
-_CJK = np.zeros(256, bool)  # first bytes of kana and Han in UTF-8
-_CJK[0xE3:0xEA] = True
+_SPACE[list(b" \t\n\r\v\f\x1c\x1d\x1e\x1f")] = True
+# Of a code point: letters and marks are those of scripts without spaces
+_OTHER, _WHITE, _LETTER, _MARK = range(4)
 
 
 @dataclass(frozen=True)
@@ -98,33 +100,51 @@ def check_dataset(path: str, *, cache_dir: Path | None = None, **options: Any) -
 
 
 def word_counts(table: TextTable) -> np.ndarray:
-    """Words of each text, int64 [N], split at ASCII whitespace; a character of Chinese or Japanese
-    counts as one.
+    """Words of each text, int64 [N], as whet.data.text.WORD has them: split at white space; in
+    scripts without spaces, such as Chinese, each letter counts as one.
     """
     counts = [_words(array) for array in table.text_arrays()]
     return np.concatenate(counts) if counts else np.empty(0, np.int64)
 
 
 def _words(array: Any) -> np.ndarray:
-    """Counted on the bytes: 10 times as fast as splitting strings."""
+    """Counted on the bytes or code points: 10 times as fast as splitting strings."""
     _, offset_buffer, data_buffer = array.buffers()
     first = array.offset
     offset_N1 = np.frombuffer(offset_buffer, np.int32)[first : first + len(array) + 1].astype(
         np.int64
     )
     data_C = np.frombuffer(data_buffer, np.uint8)[offset_N1[0] : offset_N1[-1]]
-    begin_N = offset_N1[:-1] - offset_N1[0]
-    space_C = _SPACE[data_C]
-    lead_C = _CJK[data_C]
-    if lead_C.any():  # of three bytes each: they part words as a space does
-        space_C |= lead_C
-        space_C[1:] |= lead_C[:-1]
-        space_C[2:] |= lead_C[:-2]
-    starts_C = ~space_C
-    starts_C[1:] &= space_C[:-1]
-    starts_C[begin_N] = ~space_C[begin_N]
-    starts_C |= lead_C
-    return np.diff(np.searchsorted(np.flatnonzero(starts_C), offset_N1 - offset_N1[0]))
+    offset_N1 -= offset_N1[0]
+    if data_C.max(initial=0) < 0x80:
+        starts_C = _begins(~_SPACE[data_C], offset_N1)
+    else:
+        code_C = np.frombuffer(data_C.tobytes().decode().encode("utf-32-le"), np.uint32)
+        leads_C = (data_C & 0xC0) != 0x80  # the first byte of each character
+        offset_N1 = np.concatenate([[0], np.cumsum(leads_C)])[offset_N1]
+        kind_C = _kinds()[code_C]
+        starts_C = _begins(kind_C == _OTHER, offset_N1)
+        starts_C |= (kind_C == _LETTER) | _begins(kind_C >= _LETTER, offset_N1)
+    return np.diff(np.searchsorted(np.flatnonzero(starts_C), offset_N1))
+
+
+def _begins(inside_C: np.ndarray, offset_N1: np.ndarray) -> np.ndarray:
+    """Where a run of True begins; none goes on from one text into the next."""
+    begins_C = inside_C.copy()
+    begins_C[1:] &= ~inside_C[:-1]
+    begins_C[offset_N1[:-1]] = inside_C[offset_N1[:-1]]
+    return begins_C
+
+
+@cache
+def _kinds() -> np.ndarray:
+    """What each code point is to a word, uint8 [0x110000]."""
+    kinds = np.full(0x110000, _OTHER, np.uint8)
+    kinds[[code for code in range(0x3001) if chr(code).isspace()]] = _WHITE
+    for first, last in UNSPACED_RANGES:
+        kinds[first : last + 1] = _LETTER
+    kinds[[ord(mark) for mark in UNSPACED_MARKS]] = _MARK
+    return kinds
 
 
 def _count_table(table: TextTable) -> TableCounts:

@@ -1,5 +1,5 @@
-"""What a text is: when two are the same, and which cannot be used; and ids, also as TREC files have
-them, whose columns are split at white space.
+"""What a text is: when two are the same, which cannot be used, and where its words are; and ids,
+also as TREC files have them, whose columns are split at white space.
 """
 
 from __future__ import annotations
@@ -17,6 +17,30 @@ from whet.errors import DataError
 END = re.compile(r"(?<=\S[.!?…。\uff01\uff1f])\s+|\n\s*\n|\n(?=\s*[-*|#>])")
 LONGEST_SENTENCE = 300  # characters; a table or a log has no full stops
 MOST_SENTENCES = 30  # of a document
+# Scripts that put no space between words, by their blocks in Unicode
+UNSPACED_RANGES = (
+    (0x3005, 0x3005),  # the mark of a repeated Han character
+    (0x3040, 0x30FF),  # kana
+    (0x3400, 0x4DBF),  # Han
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x3FFFF),
+    (0xFF66, 0xFF9D),  # kana of half width
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F),  # Burmese
+    (0x1780, 0x17FF),  # Khmer
+)
+UNSPACED = "".join(f"{chr(first)}-{chr(last)}" for first, last in UNSPACED_RANGES)
+# Their vowels and tones that stand above, below or behind a letter
+UNSPACED_MARKS = "".join(
+    chr(code)
+    for first, last in UNSPACED_RANGES
+    if last < 0x3100
+    for code in range(first, last + 1)
+    if category(chr(code)) in ("Mn", "Mc")
+)
+LETTER = re.compile(f"[{UNSPACED}][{UNSPACED_MARKS}]*")  # with what stands on it
+WORD = re.compile(f"{LETTER.pattern}|[^\\s{UNSPACED}]+")  # a letter of these scripts counts as one
 _SPLITS = re.compile(r"[\s\0]")  # what a reader of columns splits at, and what ends a string in C
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's control, format, half pair, line ends
 

@@ -15,13 +15,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from whet.data.table import TextTable
-from whet.data.text import END
+from whet.data.text import END, WORD
 from whet.types import Qrels
 
 MOST_WORDS = 180  # of a passage: about 256 tokens, which small models read
 _PARAGRAPH = re.compile(r"\n\s*\n")
-# a character of Chinese or Japanese counts as a word, as in whet.data.check
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\s\u3040-\u30ff\u3400-\u9fff]+")
 NUMBERED = re.compile(r"#\d+$")  # how the ids of passages end
 
 
@@ -63,13 +61,13 @@ def _pieces(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _at_most(sentence: str) -> Iterator[str]:
-    starts = [match.start() for match in _WORD.finditer(sentence)][::MOST_WORDS]
+    starts = [match.start() for match in WORD.finditer(sentence)][::MOST_WORDS]
     for start, end in zip(starts, [*starts[1:], len(sentence)], strict=True):
         yield sentence[start:end].strip()
 
 
 def _words(text: str) -> int:
-    return sum(1 for _ in _WORD.finditer(text))
+    return sum(1 for _ in WORD.finditer(text))
 
 
 def passage_id(document: str, number: int) -> str:

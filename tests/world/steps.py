@@ -40,13 +40,48 @@ def trained(
     config.trainer = replace(
         config.trainer, batch_size=13, max_steps=steps, learning_rate=1e-3, warmup_ratio=0.0
     )
-    loaded = load_dataset(data)
+    encoder, losses = _train(config)
+    return _weights(encoder), losses
+
+
+def moved_in_bf16(
+    data: str, model: str, strategy: dict[str, Any], lora_rank: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Weights before and after a step in bf16 of 1e-6 for each: of most a 60th of what bf16 tells
+    apart.
+    """
+    config = FitConfig(
+        data=DataConfig(path=data),
+        model=ModelConfig(name=model, dropout=0.0, lora_rank=lora_rank),
+        strategy=StrategyConfig(**strategy),
+    )
+    config.trainer = replace(
+        config.trainer,
+        batch_size=13,
+        max_steps=1,
+        learning_rate=1e-6,
+        weight_decay=0.0,
+        precision="bf16-mixed",
+    )
+    torch.manual_seed(0)
+    before = _weights(Encoder.load(config.model))
+    torch.manual_seed(0)
+    return before, _weights(_train(config)[0])
+
+
+def _weights(encoder: Encoder) -> dict[str, np.ndarray]:
+    return {name: p.detach().cpu().numpy() for name, p in encoder.named_parameters()}
+
+
+def _train(config: FitConfig) -> tuple[Encoder, list[float]]:
+    """The encoder, whole, after the configured steps, and the loss of each."""
+    loaded = load_dataset(config.data.path)
     qrels = training_qrels(loaded, "train")
     positives = positives_of(qrels, loaded.queries, loaded.corpus)
     examples = Examples(qrels, positives, queries=loaded.queries, corpus=loaded.corpus)
-    torch.manual_seed(0)
+    picks = torch.Generator().manual_seed(0)
     rows = qrels.relevant().query_rows
-    picked = torch.randint(0, len(loaded.corpus), (len(rows), 2)).numpy()
+    picked = torch.randint(0, len(loaded.corpus), (len(rows), 2), generator=picks).numpy()
     blank = picked * 0.0
     examples.set_negatives(Negatives(rows, picked, blank, blank.astype(int), blank[:, 0]))
     encoder = Encoder.load(config.model)
@@ -55,11 +90,11 @@ def trained(
     module = Contrastive(encoder, examples, order, config, strategy_in_use)
     whole, losses = Whole(encoder, config.model, strategy_in_use), Losses()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = trainer_of(config, Path(folder), strategy_in_use, [losses, whole], steps)
+        callbacks, steps = [losses, whole], config.trainer.max_steps
+        trainer = trainer_of(config, Path(folder), strategy_in_use, callbacks, steps)
         trainer.fit(module, DataLoader(Ticks(), batch_size=None))
     assert whole.at_end is not None
-    weights = {name: p.detach().cpu().numpy() for name, p in whole.at_end.named_parameters()}
-    return weights, losses.values
+    return whole.at_end, losses.values
 
 
 def gathers(

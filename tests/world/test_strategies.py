@@ -63,6 +63,37 @@ def test_processes_equal_one(alone, tiny_data, tiny_model, strategy, kind, proce
     check(alone, tiny_data, tiny_model, strategy, processes, kind)
 
 
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        pytest.param(name, marks=() if name in ("fsdp", "deepspeed 2") else pytest.mark.slow)
+        for name in STRATEGIES
+    ],
+)
+def test_in_bf16_a_small_step_is_added_to_exact_weights(tiny_data, tiny_model, strategy):
+    """Products are in bf16; what the optimizer adds steps to, and what is saved, is float32."""
+    arguments = str(tiny_data), str(tiny_model), STRATEGIES[strategy], 0
+    ((before, after),) = in_processes(1, "steps", "moved_in_bf16", *arguments)
+    assert before.keys() == after.keys()
+    for name, start in before.items():
+        # no text has some words and positions; the pooler and a key's bias decide nothing
+        if any(part in name for part in ("embeddings", "key.bias", "pooler")):
+            continue
+        moved = np.abs(after[name] - start)
+        assert np.median(moved) > 0.5e-6 and moved.max() < 1.5e-6, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed 2", "deepspeed 3"])
+def test_in_bf16_weights_that_are_not_trained_stay_exact(tiny_data, tiny_model, strategy):
+    arguments = str(tiny_data), str(tiny_model), STRATEGIES[strategy], 2
+    ((before, after),) = in_processes(1, "steps", "moved_in_bf16", *arguments)
+    for name, start in before.items():
+        if "lora" not in name and "pooler" not in name:  # which is random, and not saved
+            assert np.array_equal(after[name], start), name
+    assert any("lora" in name and not np.array_equal(after[name], before[name]) for name in before)
+
+
 @pytest.mark.slow
 def test_layers_of_a_small_model_are_gathered_less_often(tiny_data, tiny_model):
     """Once a chunk instead of three times, for the same weights to the bit."""

@@ -232,6 +232,8 @@ class Contrastive(L.LightningModule):
             # Decay would pull norms towards 0 instead of their neutral 1.
             {"params": [p for _, p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
+        if self.config.strategy.name == "deepspeed":  # it drops a group of none, a LoRA's second
+            groups = [group for group in groups if group["params"]]
         optimizer = torch.optim.AdamW(groups, lr=trainer.learning_rate, fused=True)
         warm = max(1, round(trainer.warmup_ratio * self.total_steps))
         total = self.total_steps

@@ -134,15 +134,19 @@ class DeepSpeedAnywhere(DeepSpeedStrategy):
         """At stage 3, look for a weight's next use no further than two passes through the model.
 
         DeepSpeed looks 1e9 numbers ahead at each module, which with a small model is the rest of
-        the step: with the many passes of GradCache most of its time went there.
+        the step: with the many passes of GradCache most of its time went there. For bf16 it rounds
+        the weights, and only then takes the float32 ones that its optimizer adds steps to.
         """
         assert self.config is not None
+        exact = _exact_weights(model) if self.precision_plugin.precision == "bf16-mixed" else {}
         zero = self.config["zero_optimization"]
         if zero["stage"] == 3:
             # a partitioned weight holds no numbers of its own here, and knows how many it has
             sizes = (getattr(p, "ds_numel", p.numel()) for p in model.parameters())
             zero["stage3_max_reuse_distance"] = min(10**9, 2 * sum(sizes))
-        return super()._setup_model_and_optimizer(model, *others, **options)
+        made = super()._setup_model_and_optimizer(model, *others, **options)
+        _take_back(model, exact)
+        return made
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> Any:
         """Also a universal checkpoint of stage 3, after which DeepSpeed 0.19 leaves all parameters
@@ -159,6 +163,28 @@ class DeepSpeedAnywhere(DeepSpeedStrategy):
         return loaded
 
 
+def _exact_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all weights on the host, float32; of those that are whole in this process."""
+    return {
+        name: part.detach().to("cpu", torch.float32, copy=True)
+        for name, part in model.named_parameters()
+        if part.numel()
+    }
+
+
+def _take_back(model: nn.Module, exact: dict[str, Tensor]) -> None:
+    """Give the optimizer the float32 weights as they were before they were rounded. Weights that
+    are not trained keep theirs beside the rounded ones, for the model that is saved.
+    """
+    import deepspeed
+
+    for name, part in model.named_parameters():
+        if name in exact and part.requires_grad:
+            deepspeed.utils.safe_set_full_fp32_param(part, exact[name].to(part.device))
+        elif name in exact:
+            part.exact = exact[name]  # type: ignore[attr-defined]
+
+
 def _gather() -> Callable[[Tensor], Tensor]:
     import deepspeed
 
@@ -166,6 +192,9 @@ def _gather() -> Callable[[Tensor], Tensor]:
         if parameter.requires_grad:
             whole: Tensor = deepspeed.utils.safe_get_full_fp32_param(parameter)
             return whole
+        if hasattr(parameter, "exact"):
+            exact: Tensor = parameter.exact
+            return exact
         with deepspeed.zero.GatheredParameters([parameter]):
             return parameter.detach().float().clone()
 

@@ -292,12 +292,12 @@ CASES: dict[str, Case] = {
     "a teacher's scores": Case(
         one("a.jsonl", lines([{"query": "q", "pos": ["a"], "neg": ["b"], "neg_scores": [0.2]}])),
         {("q", "a", 1), ("q", "b", 0)},
-        told="scores of a teacher are not learned from",
+        told="'neg_scores' is not read: a teacher's scores, of positives or negatives alone",
     ),
     "a margin beside negatives": Case(
         one("a.jsonl", lines(rows("query", "positive", "negative", score=-2.5))),
         TRIPLES,
-        told="'score' is not read: scores of a teacher",
+        told="'score' is taken as a teacher's scores, for loss=margin_mse and distill_kl",
     ),
     "one JSON array": Case(
         one("a.json", json.dumps(rows("query", "positive", "negative"))), TRIPLES

@@ -12,7 +12,9 @@ from typing import Any
 
 from whet.bundle.schema import Misshapen, check_fields
 from whet.config import LaunchConfig
-from whet.errors import CheckpointError
+from whet.config.losses import BESIDE
+from whet.errors import CheckpointError, ConfigError
+from whet.model.parts.layout import ROUTER
 from whet.printable import printable
 from whet.run.origin import FILE
 from whet.storage.places import user_path
@@ -96,6 +98,11 @@ def read_facts(folder: Path) -> Facts:
     """Read a run folder. CheckpointError if it is none, is not done, or is of an older Whet."""
     if not (folder / "config.yaml").is_file():
         raise CheckpointError(f"{folder} is no run folder, config.yaml is missing. Give a fit's.")
+    if (folder / "model" / ROUTER).is_file():
+        raise ConfigError(
+            f"{folder} trained the query side alone (model.train=query), and a bundle holds "
+            "a model with one encoder. Publish its folder model/ itself."
+        )
     if not (folder / "model" / WEIGHTS).is_file():
         raise CheckpointError(
             f"{folder} is not done: it has no model. Go on with it: whet fit resume={folder}"
@@ -160,9 +167,10 @@ def public_config(config: dict[str, Any], origin: dict[str, Any]) -> dict[str, A
     public["model"]["name"] = origin["model"]["name"]
     if origin["model"]["revision"]:
         public["model"]["revision"] = origin["model"]["revision"]
-    rescorer = public["mining"]["cross_encoder"]
-    if rescorer is not None and user_path(rescorer).exists():
-        public["mining"]["cross_encoder"] = Path(rescorer).name
+    for group, name in BESIDE:
+        model = public.get(group, {}).get(name)  # an older run has no such option
+        if model is not None and user_path(model).exists():
+            public[group][name] = Path(model).name
     public["strategy"]["nvme_path"] = None
     public["launch"] = asdict(LaunchConfig(num_workers=origin["processes"]))
     public["output"] = public["resume"] = None

@@ -9,7 +9,6 @@ from whet.config.groups import EncodeConfig as EncodeConfig
 from whet.config.groups import EvaluateConfig as EvaluateConfig
 from whet.config.groups import LaunchConfig as LaunchConfig
 from whet.config.groups import LoggerConfig as LoggerConfig
-from whet.config.groups import LossConfig as LossConfig
 from whet.config.groups import MiningConfig as MiningConfig
 from whet.config.groups import ModelConfig as ModelConfig
 from whet.config.groups import ModelHereConfig as ModelHereConfig
@@ -17,6 +16,8 @@ from whet.config.groups import RefreshConfig as RefreshConfig
 from whet.config.groups import StrategyConfig as StrategyConfig
 from whet.config.groups import TrainerConfig as TrainerConfig
 from whet.config.groups import TuneConfig as TuneConfig
+from whet.config.losses import DistillConfig as DistillConfig
+from whet.config.losses import LossConfig as LossConfig
 from whet.config.selecting import GuardConfig as GuardConfig
 from whet.config.selecting import SelectConfig as SelectConfig
 from whet.config.verbs import BenchConfig as BenchConfig

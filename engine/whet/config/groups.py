@@ -40,6 +40,11 @@ class ModelConfig:
     document_prompt: Optional[str] = recorded_option(
         None, "put before every document; null: as the model says"
     )
+    train: str = recorded_option(
+        "both",
+        "which side learns: both, or query: documents keep the base model's vectors",
+        choices=("both", "query"),
+    )
     dropout: Optional[float] = recorded_option(
         None, "while training; null: as the model says", least=0, most=0.99
     )
@@ -151,33 +156,6 @@ class MiningConfig:
         choices=("auto", "gpu", "int8", "faiss", "blas", "ivf"),
     )
     seed: int = recorded_option(0, "of the random sampling")
-
-
-@dataclass
-class LossConfig:
-    """InfoNCE over in-batch and hard negatives."""
-
-    temperature: float = recorded_option(
-        0.05, "divides similarities before the softmax", least=1e-4
-    )
-    symmetric: bool = recorded_option(False, "also each positive against all queries")
-    matryoshka_dims: list[int] = recorded_option([], "train prefixes of the vector too")
-    chunk_tokens: Optional[int] = recorded_option(
-        None, "tokens per forward pass; null: by hardware", least=1
-    )
-    cache: str = recorded_option(
-        "auto",
-        "GradCache: auto (when a batch is over cache_tokens), always, never",
-        choices=("auto", "always", "never"),
-    )
-    cache_tokens: Optional[int] = recorded_option(
-        None, "tokens whose activations fit at once; null: by hardware", least=0
-    )
-    fused: str = recorded_option(
-        "auto",
-        "never a pairs x documents matrix: auto (over 16 million), always, never",
-        choices=("auto", "always", "never"),
-    )
 
 
 @dataclass

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from whet.config.groups import LoggerConfig, MiningConfig, StrategyConfig
+from whet.config.losses import DistillConfig, LossConfig
 from whet.config.option import RULES, Rules
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.version import install_line
@@ -79,3 +80,38 @@ def check_logger(config: LoggerConfig) -> None:
             f"logger={config.name} needs the package {config.name}. "
             f"Run `{install_line(config.name)}`."
         )
+
+
+def uses_info_nce(loss: LossConfig, distill: DistillConfig) -> bool:
+    """Whether InfoNCE has a share in the loss.
+
+    >>> uses_info_nce(LossConfig(), DistillConfig())
+    True
+    >>> uses_info_nce(LossConfig(name="margin_mse"), DistillConfig())
+    False
+    """
+    return loss.name == "infonce" or distill.weight < 1
+
+
+def check_loss(loss: LossConfig, distill: DistillConfig) -> None:
+    """Refuse options of the loss that would decide nothing or contradict each other
+    (ConfigError).
+    """
+    if loss.name == "infonce":
+        if distill.teacher is not None:
+            raise ConfigError(
+                "distill.teacher teaches nothing with loss=infonce. Add loss=margin_mse or "
+                "loss=distill_kl, or leave it out."
+            )
+        return
+    if uses_info_nce(loss, distill):
+        return
+    for option, given in (
+        ("loss.symmetric=true", loss.symmetric),
+        ("loss.fused=always", loss.fused == "always"),
+    ):
+        if given:
+            raise ConfigError(
+                f"{option} is of InfoNCE, which has no share in loss={loss.name}. Leave it out, "
+                "or give InfoNCE a share: distill.weight=0.5"
+            )

@@ -14,7 +14,6 @@ from whet.config.groups import (
     EvaluateConfig,
     LaunchConfig,
     LoggerConfig,
-    LossConfig,
     MiningConfig,
     ModelConfig,
     ModelHereConfig,
@@ -23,6 +22,7 @@ from whet.config.groups import (
     TrainerConfig,
     TuneConfig,
 )
+from whet.config.losses import DistillConfig, LossConfig
 from whet.config.option import option, recorded_option
 from whet.config.selecting import GuardConfig, SelectConfig
 
@@ -36,6 +36,7 @@ class FitConfig:
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     mining: MiningConfig = field(default_factory=MiningConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     refresh: RefreshConfig = field(default_factory=RefreshConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)

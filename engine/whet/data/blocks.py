@@ -15,6 +15,12 @@ TEXTS = pa.schema([("id", pa.string()), ("text", pa.string())])
 JUDGMENTS = pa.schema(
     [("query", pa.string()), ("doc", pa.string()), ("relevance", pa.int64()), ("place", pa.int64())]
 )
+SCORES = pa.schema(
+    [
+        *(("query", pa.string()), ("positive", pa.string()), ("doc", pa.string())),
+        *(("score", pa.float64()), ("place", pa.int64())),
+    ]
+)
 
 
 class BlockWriter:

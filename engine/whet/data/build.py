@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 from filelock import lock_descriptor
 
-from whet.data.blocks import JUDGMENTS, BlockWriter
+from whet.data.blocks import JUDGMENTS, SCORES, BlockWriter
 from whet.data.findings import Findings, excerpt
 from whet.data.judgments import resolve
 from whet.data.positives import same_text
 from whet.data.readers.passages import NUMBERED, homes_of, passage_id, passages_of
-from whet.data.readers.records import Judgment, Reading, Source, Text
+from whet.data.readers.records import Judgment, Reading, Source, TeacherScore, Text
+from whet.data.scores import keep_scores
 from whet.data.table import TableWriter, TextTable, keep_groups, repeated_rows, save_array
 from whet.errors import CheckpointError, DataError, EnvironmentRefused
 from whet.printable import printable
@@ -35,7 +36,7 @@ from whet.storage.commit import seal, verify_folder
 from whet.storage.disk import disk_errors_name
 from whet.types import Qrels
 
-READER_VERSION = "3"  # raise it whenever the same files would be read differently
+READER_VERSION = "4"  # raise it whenever the same files would be read differently
 OWN = "own.npy"  # for each query the first document of the same text
 HOMES = "homes.npy"  # for each passage the first of its document
 _STALE_S = 24 * 3600.0
@@ -119,6 +120,8 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
                 splits.append(split)
                 continue
         reading.findings.add("empty split", file, f"split {excerpt(split)} has no judgment to use")
+    if spools.scores is not None:
+        keep_scores(spools.scores.path, folder, queries, corpus, reading)
     # Before the seal, which takes all that lies here as part of the tables.
     shutil.rmtree(spools.folder)
     about = {"kind": source.kind, "splits": splits, "findings": reading.findings.to_dict()}
@@ -139,7 +142,9 @@ def _split_rank(item: tuple[str, str]) -> tuple[int, str]:
 
 
 class _Spools:
-    """Where one pass over the records leaves them: drafts of the two tables, judgments by split."""
+    """Where one pass over the records leaves them: drafts of the two tables, judgments by split,
+    scores.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.home = folder
@@ -148,6 +153,7 @@ class _Spools:
         self.places = {"corpus": array("q"), "queries": array("q")}
         self.texts = {name: TableWriter(self.folder / f"{name}.arrow") for name in self.places}
         self.judgments: dict[str, BlockWriter] = {}
+        self.scores: BlockWriter | None = None  # a teacher's, where the data hold some
 
     def fill(self, source: Source, reading: Reading) -> None:
         """Read the source, once."""
@@ -156,10 +162,15 @@ class _Spools:
                 for id_, text in _parts(record, source, reading):
                     self.texts[record.table].add(id_, text)
                     self.places[record.table].append(record.place)
+            elif isinstance(record, TeacherScore):
+                if self.scores is None:
+                    self.scores = BlockWriter(self.folder / "scores.arrow", SCORES)
+                self.scores.add(record, sum(map(len, record[:3])))
             else:
                 self._judge(record)
-        for writer in self.judgments.values():
-            writer.close()
+        for writer in (*self.judgments.values(), self.scores):
+            if writer is not None:
+                writer.close()
 
     def _judge(self, record: Judgment) -> None:
         split = record.split

@@ -58,6 +58,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "no header": ("note", "Add a header line with query, positive, negative to be sure."),
     "several positive columns": ("note", "Say data.positive=COLUMN for one of them."),
     "column not read": ("note", "Name it with data.positive or data.negatives to read it."),
+    "teacher scores that do not fit": ("warning", "Give one per text of the row, or a margin."),
+    "teacher scores that differ": ("warning", "The first is kept."),
     "teacher scores": ("note", "Say data.relevant_from= where they are grades."),
     "column without a name": ("note", "Give it a name to read it."),
     "clicks as judgments": ("note", "Judge by hand where it matters: whet label."),

@@ -22,6 +22,7 @@ from whet.data.readers.detect import find_source
 from whet.data.readers.documents import READERS, can_read
 from whet.data.readers.records import Source
 from whet.data.readers.rows.kinds import split_name
+from whet.data.scores import TeacherScores, kept_scores
 from whet.data.table import TextTable
 from whet.errors import ConfigError, DataError
 from whet.printable import printable
@@ -47,6 +48,7 @@ class Dataset:
     findings: Findings
     own_Q: np.ndarray  # for each query the first document of the same text, -1 where there is none
     home_N: np.ndarray | None = None  # for each passage its document's first; None without passages
+    scores: TeacherScores | None = None  # a teacher's, where the data came with some
 
     def __repr__(self) -> str:
         splits = ", ".join(f"{name} {len(qrels):,}" for name, qrels in self.splits.items())
@@ -148,6 +150,7 @@ def read_dataset(config: DataConfig, *, cache_dir: Path | None = None) -> Datase
         findings=findings,
         own_Q=np.load(folder / OWN, mmap_mode="r"),
         home_N=np.load(folder / HOMES, mmap_mode="r") if source.passages else None,
+        scores=kept_scores(folder),
     )
 
 

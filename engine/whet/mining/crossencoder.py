@@ -6,6 +6,9 @@ Shape suffixes: M pairs.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,27 +41,29 @@ class CrossEncoder:
     margins mean what they mean for cosines.
     """
 
-    def __init__(self, name: str, *, device: str | None = None) -> None:
+    def __init__(
+        self, name: str, *, device: str | None = None, option: str = "mining.cross_encoder"
+    ) -> None:
         """Load it from a folder or a Hugging Face name, as `Encoder.load` does; code of its own it
-        never runs. Raises ConfigError and EnvironmentRefused as that does.
+        never runs. Raises ConfigError and EnvironmentRefused as that does, naming `option`.
         """
         from transformers import AutoModelForSequenceClassification
 
         from whet.processes.devices import choose_device, choose_precision
 
-        folder = find_folder(ModelConfig(name=name), "mining.cross_encoder")
+        folder = find_folder(ModelConfig(name=name), option)
         self._model: Any = load_transformer(folder, AutoModelForSequenceClassification)
         self._tokenizer: Any = load_tokenizer(folder)
         odd = odd_tensor(self._model)
         if odd:
             raise ConfigError(
-                f"mining.cross_encoder={printable(name)}: its weights hold NaN or infinity, first "
+                f"{option}={printable(name)}: its weights hold NaN or infinity, first "
                 f"in {printable(odd)}. Fetch the model again, or give another."
             )
         outputs = self._model.config.num_labels
         if outputs not in (1, 2):
             raise ConfigError(
-                f"mining.cross_encoder={printable(name)} has {outputs} outputs, a reranker has 1 "
+                f"{option}={printable(name)} has {outputs} outputs, a reranker has 1 "
                 "or 2. Give another."
             )
         encode = EncodeConfig(device=device)
@@ -77,6 +82,29 @@ class CrossEncoder:
 
     def scores(self, queries: list[str], documents: list[str]) -> np.ndarray:
         """Float32 [M] of the pairs (queries[m], documents[m]), in batches of like length."""
+        return self._scored(queries, documents, self._activate)
+
+    def logits(self, queries: list[str], documents: list[str]) -> np.ndarray:
+        """The same before the sigmoid; of two outputs the log odds of the second."""
+        return self._scored(queries, documents, _logit)
+
+    def fingerprint(self) -> str:
+        """A hash of all that decides a score except the texts: weights, tokenizer, length, device's
+        precision.
+        """
+        import torch
+
+        digest = hashlib.sha256(f"{self._max_length} {self._precision}".encode())
+        digest.update(json.dumps(self._tokenizer.get_vocab(), sort_keys=True).encode())
+        for name, tensor in sorted(self._model.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            plain = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(plain.view(torch.uint8).numpy().data if plain.numel() else b"")
+        return digest.hexdigest()
+
+    def _scored(
+        self, queries: list[str], documents: list[str], score: Callable[[Any], Any]
+    ) -> np.ndarray:
         import torch
 
         from whet.processes.devices import casting
@@ -95,13 +123,17 @@ class CrossEncoder:
             padded = self._tokenizer.pad(inputs, return_tensors="pt").to(self._device)
             with torch.inference_mode(), casting(self._device, self._precision):
                 logits_BO = self._model(**padded).logits.float()
-            score_M[batch] = self._activate(logits_BO).cpu().numpy()
+            score_M[batch] = score(logits_BO).cpu().numpy()
         return score_M
 
     def _activate(self, logits_BO: Any) -> Any:
         if logits_BO.shape[1] == 2:
             return logits_BO.softmax(-1)[:, 1]
         return logits_BO[:, 0] if self._raw else logits_BO[:, 0].sigmoid()
+
+
+def _logit(logits_BO: Any) -> Any:
+    return logits_BO[:, -1] - logits_BO[:, 0] if logits_BO.shape[1] == 2 else logits_BO[:, 0]
 
 
 def mining_rescorer(

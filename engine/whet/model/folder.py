@@ -24,6 +24,7 @@ from whet.model.parts.recipe import POOLING_FLAGS, POOLING_MODES, READING, Recip
 from whet.printable import printable
 from whet.progress import say
 from whet.storage.places import user_path
+from whet.storage.readable import readable_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,6 +68,18 @@ def find_folder(config: ModelConfig, option: str = "model.name") -> Path:
             )
         return folder
     return _from_hub(config, option)
+
+
+def is_cross_encoder(folder: Path) -> bool:
+    """Whether a model's folder holds a classifier, which reads query and document together, and no
+    encoder.
+    """
+    path = folder / "config.json"
+    if (folder / "modules.json").is_file() or not path.is_file():
+        return False
+    config = readable_json(path, remedy="Fetch the model again", error=ConfigError)
+    kinds = config.get("architectures") or []
+    return isinstance(kinds, list) and any("Classification" in str(kind) for kind in kinds)
 
 
 def public_name(config: ModelConfig) -> str:

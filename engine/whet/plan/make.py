@@ -117,7 +117,12 @@ def make_plan(
     work = workload_of(data, split, encoder, config, store=store)
     setting = setting_of(encoder, config, work, base=0.0, gpu=machine.has_gpu)
     # `auto` would decide by the probe's step, which is smaller than the real one.
-    as_it_will = replace(config.loss, cache="always" if setting.cached else "never")
+    as_it_will = replace(
+        config.loss,
+        cache="always" if setting.cached else "never",
+        # what these ask of other models is not there yet
+        **{"name": "infonce", "guide": None},
+    )
     rates = probe(data, split, encoder, replace(config, loss=as_it_will), work)
     # On a CPU the base was measured with the model loaded, which the footprint counts by itself.
     held_model = 0 if machine.has_gpu else FLOAT * setting.shape.weights
@@ -168,6 +173,14 @@ def _notes(
         )
     if config.mining.cross_encoder:
         notes.append("Not counted: the cross-encoder, whose time grows with the candidates.")
+    if config.model.train == "query":
+        notes.append(
+            "Counted as if documents learned, too: with model.train=query the steps take less."
+        )
+    if config.distill.teacher is not None or config.loss.guide is not None:
+        notes.append(
+            "Not counted: the time of the teacher and of the guide, once per text or pair."
+        )
     if config.strategy.offload != "none":
         notes.append("Not counted: the time to move what is offloaded.")
     if price is None:

@@ -67,7 +67,8 @@ class Refresher:
             refreshed = self.scope.find(self.passing, encoder, step, previous)
             mined = self._written(refreshed, encoder, step)
         self.clear()
-        return Fresh(mined, refreshed.encoded / len(self.job.data.corpus))
+        still = self.job.config.model.train == "query"  # documents keep their vectors
+        return Fresh(mined, 0.0 if still else refreshed.encoded / len(self.job.data.corpus))
 
     @weights_unchanged()
     def overlap_now(self, encoder: Encoder, step: int, current: Negatives) -> float:

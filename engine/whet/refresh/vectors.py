@@ -14,9 +14,10 @@ from whet.encoding.corpus import embed, embed_documents, embed_queries
 from whet.model.encoder import Encoder
 from whet.processes.world import share, world
 from whet.run.job import Job
-from whet.types import CorpusShard, Embeddings
+from whet.types import CorpusShard, Embeddings, Qrels
 
 Corpus = Embeddings | CorpusShard
+NONE = Qrels(*(np.empty(0, np.int64) for _ in range(3)))
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,15 @@ class JobVectors:
 
     def all(self, encoder: Encoder) -> tuple[Embeddings, Corpus]:
         """Of the queries that are learned from, and of the corpus or this process's part of it."""
-        job = self.job
-        config = job.config.encode
-        return embed(encoder, job.data, job.learned, store=self.store, config=config, pace=job.pace)
+        job, config = self.job, self.job.config.encode
+        documents, kept = self._documents_by(encoder)
+        if documents is encoder:
+            return embed(
+                encoder, job.data, job.learned, store=self.store, config=config, pace=job.pace
+            )
+        queries = self.queries(encoder, job.learned.query_rows)
+        corpus = embed(documents, job.data, NONE, store=kept, config=config, pace=job.pace)[1]
+        return queries, corpus
 
     def queries(self, encoder: Encoder, rows: np.ndarray) -> Embeddings:
         """Of some queries, in every process."""
@@ -39,8 +46,14 @@ class JobVectors:
 
     def documents(self, encoder: Encoder, rows: np.ndarray) -> Embeddings:
         """Of some documents, encoded by this process."""
-        job = self.job
-        return embed_documents(encoder, job.data, rows, store=self.store, config=job.config.encode)
+        documents, kept = self._documents_by(encoder)
+        config = self.job.config.encode
+        return embed_documents(documents, self.job.data, rows, store=kept, config=config)
+
+    def _documents_by(self, encoder: Encoder) -> tuple[Encoder, Path]:
+        """Who encodes them, and where: vectors of weights that do not change are kept."""
+        documents = self.job.documents_by(encoder)
+        return documents, self.store if documents is encoder else self.job.base_store
 
     def part(self, encoder: Encoder, rows_S: np.ndarray) -> Corpus:
         """Of some documents, as a corpus of their own that all processes share."""

@@ -10,14 +10,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from whet.config import EncodeConfig, FitConfig, MiningConfig, ModelConfig, TrainerConfig
-from whet.config.ranges import check_logger, check_options
+from whet.config.losses import START
+from whet.config.ranges import check_logger, check_loss, check_options, uses_info_nce
 from whet.data.load import Dataset, read_dataset
-from whet.data.splits import check_splits
-from whet.errors import ConfigError, EnvironmentRefused
+from whet.data.splits import check_splits, pairs_of
+from whet.errors import ConfigError, DataError, EnvironmentRefused
 from whet.evaluation.measures import check_measures
 from whet.mining.policy import check_policy
-from whet.model.folder import find_folder
+from whet.model.folder import find_folder, is_cross_encoder
 from whet.model.parts.layout import read_layout
 from whet.model.parts.recipe import LONGEST, read_recipe
 from whet.model.tensors import AGAIN
@@ -25,6 +28,7 @@ from whet.printable import printable
 from whet.processes.torch_build import no_gpu
 from whet.run.folder import check_free
 from whet.storage.readable import readable_json
+from whet.types import Qrels
 
 DEVICE = re.compile(r"(cpu|mps|xpu|cuda)(:\d+)?")
 
@@ -46,6 +50,7 @@ def check_job(config: FitConfig) -> Dataset:
     folder = check_encoder(config.model, config.encode)
     check_dims(config.loss.matryoshka_dims, _dimension(folder))
     check_rescorer(config.mining)
+    check_teacher(data, config)
     return data
 
 
@@ -76,8 +81,54 @@ def check_rescorer(policy: MiningConfig) -> None:
     """Refuse a cross-encoder that is not there, or has not one output or two."""
     if policy.num_negatives == 0 or policy.cross_encoder is None:
         return
-    option = "mining.cross_encoder"
-    folder = find_folder(ModelConfig(name=policy.cross_encoder), option)
+    _check_cross_encoder(policy.cross_encoder, "mining.cross_encoder")
+
+
+def check_teacher(data: Dataset, config: FitConfig) -> None:
+    """Refuse options of the loss that contradict each other, a teacher or guide that is not there
+    (ConfigError), and a loss that learns from a teacher where nothing is scored (DataError).
+    """
+    loss, distill = config.loss, config.distill
+    check_loss(loss, distill)
+    if loss.guide not in (None, START):
+        check_encoder(ModelConfig(name=str(loss.guide)), option="loss.guide")
+    if loss.name == "infonce":
+        return
+    train = pairs_of(data, config.data.train_split)
+    judged = bool((train.relevance_M < 1).any())
+    if distill.teacher is None:
+        _check_scores(data, train.relevant(), config)
+        return
+    if not judged and config.mining.num_negatives == 0:
+        raise ConfigError(
+            f"loss={loss.name} compares a positive with negatives, and there are none: "
+            "mining.num_negatives=0, and no document is judged not relevant. Raise it."
+        )
+    folder = find_folder(ModelConfig(name=distill.teacher), "distill.teacher")
+    if is_cross_encoder(folder):
+        _check_cross_encoder(distill.teacher, "distill.teacher")
+    else:
+        check_encoder(ModelConfig(name=distill.teacher), option="distill.teacher")
+
+
+def _check_scores(data: Dataset, relevant: Qrels, config: FitConfig) -> None:
+    rows = relevant.query_rows_M, relevant.doc_rows_M
+    scored = None if data.scores is None else data.scores.of(*rows, rows[1])
+    if scored is None or not np.isfinite(scored).any():
+        raise DataError(
+            f"loss={config.loss.name} learns from a teacher's scores, and {printable(data.path)} "
+            "has none of its training pairs. Name a model: distill.teacher=NAME; or give columns "
+            "pos_scores and neg_scores."
+        )
+    if config.mining.num_negatives and not uses_info_nce(config.loss, config.distill):
+        raise ConfigError(
+            f"loss={config.loss.name} learns from the scores in the data, which mined negatives "
+            "lack. Add mining=off, or a teacher that scores them: distill.teacher=NAME"
+        )
+
+
+def _check_cross_encoder(name: str, option: str) -> None:
+    folder = find_folder(ModelConfig(name=name), option)
     config = _model_config(folder)
     kinds = config.get("architectures") or []
     if (
@@ -86,14 +137,14 @@ def check_rescorer(policy: MiningConfig) -> None:
         and not any("Classification" in str(kind) for kind in kinds)
     ):
         raise ConfigError(
-            f"{option}={printable(policy.cross_encoder)} is no cross-encoder: its config.json "
+            f"{option}={printable(name)} is no cross-encoder: its config.json "
             f"names {printable(kinds[0])}, which gives no scores of pairs. Give a reranker."
         )
     labels = config.get("id2label")  # transformers leaves it out where it is two
     outputs = len(labels) if isinstance(labels, dict) else 2
     if outputs not in (1, 2):
         raise ConfigError(
-            f"{option}={printable(policy.cross_encoder)} has {outputs} outputs, a reranker has 1 "
+            f"{option}={printable(name)} has {outputs} outputs, a reranker has 1 "
             "or 2. Give another."
         )
 

@@ -4,7 +4,7 @@ it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from whet.config import FitConfig
 from whet.data.dev import parts_of, tell_dev
 from whet.data.load import Dataset, open_dataset
 from whet.encoding.corpus import Pace
+from whet.model.encoder import Encoder
+from whet.model.towers import Towers
 from whet.processes.world import from_leader, together
 from whet.run.determinism import base_store, is_deterministic
 from whet.training.batches.order import Order, pairs_read, total_steps
@@ -32,6 +34,23 @@ class Job:
     positives: Positives
     pace: Pace
     dev: Qrels | None = None  # chooses the weights that come back; None: the last ones do
+    _kept: dict[str, Encoder] = field(default_factory=dict, compare=False)
+
+    def documents_by(self, encoder: Encoder) -> Encoder:
+        """Who encodes documents beside an encoder that learns: it itself, or with model.train=query
+        the model before training, whose vectors are in `base_store`.
+        """
+        if self.config.model.train != "query":
+            return encoder
+        if "base" not in self._kept:
+            base = replace(self.config.model, lora_rank=0)
+            self._kept["base"] = together(lambda: Encoder.load(base))
+        return self._kept["base"]
+
+    def whole(self, encoder: Encoder) -> Encoder | Towers:
+        """The model that searches, with `encoder` for its queries."""
+        documents = self.documents_by(encoder)
+        return encoder if documents is encoder else Towers(encoder, documents)
 
     @property
     def base_store(self) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import whet.version
+from whet.config import FitConfig
 from whet.model.folder import MINILM_ON_THE_HUB
 from whet.run.origin import read_origin
 from whet.training.batches.order import Order, total_steps
@@ -46,7 +47,7 @@ Judged on {queries:,} queries that were not trained on, searching all documents.
 | base model fingerprint | `{fingerprint}` |
 | pooling, length | {pooling}, {max_length} tokens |
 | negatives | {negatives} |
-| loss | InfoNCE, temperature {temperature} |
+| loss | {loss}, temperature {temperature} |
 | learning rate | {learning_rate} |
 | seed | {seed} |
 
@@ -131,6 +132,25 @@ def measures_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def loss_in_words(config: FitConfig) -> str:
+    """What a training minimised, and which side of the model by it.
+
+    >>> from whet.config import LossConfig, ModelConfig
+    >>> loss_in_words(FitConfig())
+    'InfoNCE'
+    >>> loss_in_words(FitConfig(loss=LossConfig("margin_mse"), model=ModelConfig(train="query")))
+    "MarginMSE on a teacher's scores, of the query side alone"
+    """
+    words = {
+        "infonce": "InfoNCE",
+        "margin_mse": "MarginMSE on a teacher's scores",
+        "distill_kl": "KL divergence from a teacher's scores",
+    }[config.loss.name]
+    if config.loss.name != "infonce" and config.distill.weight < 1:
+        words += f" ({config.distill.weight:.0%}) and InfoNCE"
+    return words + (", of the query side alone" if config.model.train == "query" else "")
+
+
 def model_card(
     job: Job,
     encoder: Encoder,
@@ -172,6 +192,7 @@ def model_card(
         "negatives": f"{mining.num_negatives} a query, {window}"
         if mining.num_negatives
         else "in batch",
+        "loss": loss_in_words(config),
         "temperature": config.loss.temperature,
         "learning_rate": config.trainer.learning_rate,
         "seed": config.seed,

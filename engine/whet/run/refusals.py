@@ -56,7 +56,9 @@ def check_resume(folder: Path, config: FitConfig, data: Dataset) -> None:
     _refuse_links_out(folder)
     read_origin(folder)  # both records: what is damaged is better known before any work
     begun = read_environment(folder)
-    if begun.get("data", {}).get("digest", data.digest) != data.digest:
+    recorded = begun.get("data", {})
+    scores = data.scores.digest if "scores" in recorded and data.scores is not None else None
+    if recorded.get("digest", data.digest) != data.digest or recorded.get("scores") != scores:
         raise CheckpointError(
             f"{folder} was begun with other data: {data.path} has changed since. "
             "Restore the data, or start a new run."

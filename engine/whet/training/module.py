@@ -16,7 +16,9 @@ from torch import Tensor
 from whet.config import FitConfig
 from whet.errors import EnvironmentRefused, WhetError
 from whet.loss.gradcache import cached_step
+from whet.loss.guided import without_likely_positives
 from whet.loss.infonce import Targets, matryoshka_info_nce, uses_tiles
+from whet.loss.objective import step_loss
 from whet.model.activations import chunk_tokens, is_out_of_memory, recompute, tokens_that_fit
 from whet.model.encoder import Encoder
 from whet.model.inference import token_batches
@@ -32,8 +34,8 @@ from whet_kernels.infonce.fused import choose_loss_backend
 
 
 class Contrastive(L.LightningModule):
-    """InfoNCE on an encoder. Which pairs a step sees, and its dropout, depend on (seed, step)
-    alone.
+    """A contrastive loss on an encoder. Which pairs a step sees, and its dropout, depend on (seed,
+    step) alone.
     """
 
     def __init__(
@@ -146,8 +148,9 @@ class Contrastive(L.LightningModule):
     def _backward(self, batch: Batch) -> Tensor:
         """Gradients of the global batch's loss in the parameters; returns the loss, detached."""
         device = self.encoder.device
-        targets = batch.targets.to(device)
+        targets = without_likely_positives(batch.targets.to(device), self.config.loss.guide_margin)
         query_B = sent(batch.query_B, device)
+        fixed = None if batch.doc_CD is None else sent(batch.doc_CD, device)
         chunks = self._chunks(batch)
         # Where weights are sharded each forward gathers them: all processes must do as many.
         chunks += [np.empty(0, np.int64)] * (most(max(1, len(chunks))) - len(chunks))
@@ -159,7 +162,10 @@ class Contrastive(L.LightningModule):
         def loss_of(own_ND: Tensor) -> tuple[Tensor, Tensor]:
             # every process holds all vectors and computes the whole loss (exchange.py)
             vector_UD = all_vectors(own_ND, batch.texts).requires_grad_()
-            loss = self._loss(vector_UD, batch.queries, query_B, targets)
+            query_BD = vector_UD[: batch.queries][query_B]
+            loss = self._loss(
+                query_BD, vector_UD[batch.queries :] if fixed is None else fixed, targets
+            )
             loss.backward()
             assert vector_UD.grad is not None
             return loss.detach(), own_gradient(vector_UD.grad, own_ND)
@@ -175,30 +181,42 @@ class Contrastive(L.LightningModule):
         tokens = asked or chunk_tokens(self.encoder, self.encoder.device, self.precision)
         return list(token_batches(lengths, min(tokens, self.most_tokens or tokens)))
 
-    def _loss(self, vector_UD: Tensor, queries: int, query_B: Tensor, targets: Targets) -> Tensor:
-        self._tell_of_tiles(len(query_B) * (len(vector_UD) - queries), vector_UD)
-        return matryoshka_info_nce(
-            vector_UD[:queries][query_B],
-            vector_UD[queries:],
-            targets,
-            dims=self.config.loss.matryoshka_dims,
-            temperature=self.config.loss.temperature,
-            symmetric=self.config.loss.symmetric,
-            fused=self.config.loss.fused,
-            products=self.products,
-        )
+    def _loss(self, query_BD: Tensor, doc_CD: Tensor, targets: Targets) -> Tensor:
+        loss = self.config.loss
 
-    def _tell_of_tiles(self, similarities: int, vector_UD: Tensor) -> None:
+        def info_nce() -> Tensor:
+            self._tell_of_tiles(len(query_BD) * len(doc_CD), query_BD, targets)
+            return matryoshka_info_nce(
+                query_BD,
+                doc_CD,
+                targets,
+                dims=loss.matryoshka_dims,
+                temperature=loss.temperature,
+                symmetric=loss.symmetric,
+                fused=loss.fused,
+                products=self.products,
+            )
+
+        distill = self.config.distill
+        return step_loss(query_BD, doc_CD, targets, loss=loss, distill=distill, info_nce=info_nce)
+
+    def _tell_of_tiles(self, similarities: int, query_BD: Tensor, targets: Targets) -> None:
         """Say once when the similarities are not held at once, and what computes instead."""
         if self.tiles_reported or not uses_tiles(self.config.loss.fused, similarities):
             return
-        backend, why = choose_loss_backend("auto", vector_UD.device, vector_UD.dtype)
+        self.tiles_reported = True
+        if targets.gain_B is not None:
+            say(
+                f"The loss holds all {similarities:,} similarities: by tiles it knows no gains "
+                f"(loss.gains={self.config.loss.gains})."
+            )
+            return
+        backend, why = choose_loss_backend("auto", query_BD.device, query_BD.dtype)
         kind = str(self.products).removeprefix("torch.")
         say(
             f"The loss goes by tiles of the {similarities:,} similarities, products in {kind} "
             f"({backend}: {why})."
         )
-        self.tiles_reported = True
 
     def _cached(self, tokens: int) -> bool:
         mode = self.config.loss.cache

@@ -60,8 +60,7 @@ def train(
     order = Order(len(examples), trainer_config.batch_size, config.seed)
     strategy = strategy_of(config.strategy, trainer_config.gradient_clip_val)
     module = Contrastive(encoder, examples, order, config, strategy)
-    if in_use.negatives is not None:
-        examples.set_negatives(in_use.negatives)
+    examples.set_negatives(in_use.negatives)
     total_pairs = order.seen(module.total_steps)
     done_pairs = order.seen(resume.step if resume else 0)
     _tell_beginning(module, trainer_config.max_steps, resume)

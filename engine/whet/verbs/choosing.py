@@ -20,6 +20,7 @@ from whet.evaluation.selection.pool import DevPool, PoolJudge, kept_pool, make_p
 from whet.evaluation.selection.record import write_selection
 from whet.evaluation.trec import Run
 from whet.model.encoder import Encoder
+from whet.model.towers import Towers
 from whet.processes.world import together
 from whet.run.job import Job
 from whet.run.model_card import model_card
@@ -38,6 +39,10 @@ class Returned:
     tuned: Encoder
     choice: Choice | None = None
     keeper: Keeper | None = None
+
+    def model(self, job: Job) -> Encoder | Towers:
+        """What is saved as model/: with model.train=query beside the encoder of documents."""
+        return self.encoder if self.is_base else job.whole(self.encoder)
 
     @property
     def is_base(self) -> bool:
@@ -70,7 +75,7 @@ class Returned:
         comparison = compare(base.scores, tuned.scores, job.config.evaluate.measures[0])
         comparison = replace(comparison, returned=self.sentence)
         card = model_card(job, self.tuned, comparison, fingerprint, steps=self.steps, rejected=True)
-        self.tuned.save(target, card)
+        job.whole(self.tuned).save(target, card)
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Choosing:
             self.keeper,
             encoder,
             _base(job, job.config.model),
-            lambda model: _whole(job, model, job.scratch),
+            lambda model: _whole(job, model),
             self.base_whole,
             max_drop=job.config.guard.max_drop,
         )
@@ -105,7 +110,7 @@ def choosing_of(job: Job, encoder: Encoder) -> Choosing | None:
     if job.dev is None:
         return None
     config = job.config
-    evaluation = _evaluation(job, encoder, job.base_store)
+    evaluation = _evaluation(job, job.whole(encoder), job.base_store)
     pool = kept_pool(
         job.folder / FOLDER / "pool.json", job.data, lambda: _pool(job, evaluation.run)
     )
@@ -116,7 +121,13 @@ def choosing_of(job: Job, encoder: Encoder) -> Choosing | None:
     whole = evaluation.scores
     measure = next(iter(whole.means))
     keeper = Keeper(
-        job.folder, by_pool, guard, base=base, measure=measure, patience=config.select.patience
+        job.folder,
+        by_pool,
+        guard,
+        base=base,
+        measure=measure,
+        patience=config.select.patience,
+        whole=job.whole,
     )
     return Choosing(job, keeper, whole.per_query[measure])
 
@@ -139,16 +150,19 @@ def _base(job: Job, model: ModelConfig) -> Encoder:
     return together(lambda: Encoder.load(model))
 
 
-def _whole(job: Job, encoder: Encoder, store: Path) -> Mapping[str, float]:
+def _whole(job: Job, encoder: Encoder) -> Mapping[str, float]:
     """The dev queries' scores in the whole corpus, by the measure that decides."""
-    return next(iter(_evaluation(job, encoder, store).scores.per_query.values()))
+    model = job.whole(encoder)
+    # documents that keep their vectors are not encoded again
+    store = job.scratch if model is encoder else job.base_store
+    return next(iter(_evaluation(job, model, store).scores.per_query.values()))
 
 
-def _evaluation(job: Job, encoder: Encoder, store: Path) -> Evaluation:
+def _evaluation(job: Job, model: Encoder | Towers, store: Path) -> Evaluation:
     config = job.config
     assert job.dev is not None
     return judge(
-        encoder,
+        model,
         job.data,
         job.dev,
         store=store,

@@ -26,6 +26,7 @@ from whet.evaluation.judge import Evaluation, judge
 from whet.evaluation.results import write_comparison, write_judged
 from whet.evaluation.selection.moments import FOLDER
 from whet.model.encoder import Encoder, weights_unchanged
+from whet.model.towers import Towers, open_model
 from whet.processes.devices import choose_device, training_device
 from whet.processes.heartbeat import watched
 from whet.processes.world import from_leader, together, world
@@ -34,7 +35,7 @@ from whet.refresh import Refresher
 from whet.refresh.in_use import JobNegatives
 from whet.report.render import write_report
 from whet.run.determinism import fixed_order
-from whet.run.early import check_dims
+from whet.run.early import check_dims, check_teacher
 from whet.run.folder import Stopwatch, new_folder, write_config
 from whet.run.job import Job, job_with_data, shared_dataset
 from whet.run.model_card import model_card
@@ -76,9 +77,9 @@ class Run:
     def _repr_html_(self) -> str:
         return f"{self.comparison._repr_html_()}<p><code>{escape(str(self.folder))}</code></p>"
 
-    def encoder(self) -> Encoder:
-        """The tuned model."""
-        return Encoder.load(str(self.model))
+    def encoder(self) -> Encoder | Towers:
+        """The tuned model: with model.train=query an encoder per side."""
+        return open_model(str(self.model))
 
     def search(self, query: str, k: int = 10) -> SearchHits:
         """The k best documents of the run's data for a query. The corpus is encoded the first
@@ -111,6 +112,7 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None, data: Dataset | N
         opened = data or shared_dataset(config)
         from_leader(lambda: check_data(config.claim, opened))
         from_leader(lambda: check_splits(opened, config))
+        from_leader(lambda: check_teacher(opened, config))
         if config.resume is not None:
             from_leader(lambda: check_resume(Path(str(config.resume)), config, opened))
         from_leader(lambda: tell_cut_documents(opened, config.model))
@@ -152,6 +154,7 @@ def begin(config: FitConfig, data: Dataset | None = None) -> Path:
     check_fit(config)
     data = data or read_dataset(config.data)  # what is found is told where the job is done
     check_splits(data, config)
+    check_teacher(data, config)
     if config.resume is not None:
         check_resume(Path(config.resume), config, data)
     return _folder_for(config, data)
@@ -190,7 +193,7 @@ def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None, figures: Figure
         from_leader(lambda: record_origin(job.folder, job.config, job.data, fingerprint))
         forecast = _forecast(job, encoder) if world().leader else None
         watch = Stopwatch(job.folder, _facts(job, fingerprint))
-        base = _judge(job, encoder, job.base_store, "base")
+        base = _judge(job, job.whole(encoder), job.base_store, "base")
         figures.measures("base", base.scores.means)
         choosing = choosing_of(job, encoder)
         watch.stage("judge the base model")
@@ -214,7 +217,10 @@ def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None, figures: Figure
     watch.stage("train")
     returned = choosing.choose(encoder) if choosing else Returned(encoder, encoder)
     with weights_unchanged():
-        tuned = _judge(job, returned.tuned, job.scratch, "tuned")
+        model = job.whole(returned.tuned)
+        # documents that keep their vectors are not encoded again
+        store = job.scratch if model is returned.tuned else job.base_store
+        tuned = _judge(job, model, store, "tuned")
         figures.measures("tuned", tuned.scores.means)
         watch.stage("judge the tuned model")
         if forecast is not None:
@@ -243,7 +249,7 @@ def _finish(
     returned.save_rejected(job, base, tuned, fingerprint)
     # Last of all: a run folder that holds a model is finished.
     card = model_card(job, returned.encoder, comparison, fingerprint, steps=returned.steps)
-    returned.encoder.save(run.model, card)
+    returned.model(job).save(run.model, card)
     for done in (job.scratch, job.folder / "checkpoints", job.folder / FOLDER):
         shutil.rmtree(done, ignore_errors=True)
     say(f"\n{comparison.table()}\n{paragraph(comparison.verdict())}\n")
@@ -276,13 +282,21 @@ def _facts(job: Job, fingerprint: str) -> dict[str, Any]:
             "queries": len(data.queries),
             "train pairs": len(job.train.relevant()),
             "judged queries": len(job.eval.query_rows),
+            **_scores_facts(job),
         },
         "model": {"name": job.config.model.name, "fingerprint": fingerprint},
         "config": deciding(job.config),
     }
 
 
-def _judge(job: Job, encoder: Encoder, store: Path, name: str) -> Evaluation:
+def _scores_facts(job: Job) -> dict[str, Any]:
+    """What a resume compares, where a teacher's scores in the data are learned from."""
+    config, scores = job.config, job.data.scores
+    learned = config.loss.name != "infonce" and config.distill.teacher is None
+    return {"scores": scores.digest} if learned and scores is not None else {}
+
+
+def _judge(job: Job, encoder: Encoder | Towers, store: Path, name: str) -> Evaluation:
     config = job.config
     evaluation = judge(
         encoder,
@@ -336,6 +350,7 @@ def _train(
     step_done: Callable[[float], None],
     judge: Judge | None,
 ) -> Encoder:
+    from whet.training.batches.aids import aids_of
     from whet.training.batches.examples import Examples
     from whet.training.restore import find_resume
     from whet.training.run import train
@@ -343,7 +358,13 @@ def _train(
     resume = find_resume(job.folder / "checkpoints")
     trained = train(
         encoder,
-        Examples(job.train, job.positives, queries=job.data.queries, corpus=job.data.corpus),
+        Examples(
+            job.train,
+            job.positives,
+            queries=job.data.queries,
+            corpus=job.data.corpus,
+            aids=aids_of(job.config, job.data, job.base_store),
+        ),
         job.config,
         folder=job.folder,
         base=base,

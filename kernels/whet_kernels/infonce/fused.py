@@ -56,21 +56,31 @@ def info_nce_reference(
     *,
     temperature: float,
     symmetric: bool = False,
+    weight_B: Tensor | None = None,
 ) -> Tensor:
-    """The loss of `fused_info_nce` with all B x C similarities and a dense mask, by autograd."""
+    """The loss of `fused_info_nce` with all B x C similarities and a dense mask, by autograd;
+    `weight_B` is how much each pair counts in the mean (None: all alike).
+    """
     known_BC = dense_mask(known, doc_CD.shape[0])
     logit_BC = query_BD @ doc_CD.T / temperature
     own_BC = F.one_hot(column_B, doc_CD.shape[0]).bool()
-    loss = F.cross_entropy(logit_BC.masked_fill(known_BC & ~own_BC, float("-inf")), column_B)
+    left_BC = logit_BC.masked_fill(known_BC & ~own_BC, float("-inf"))
+    loss = _mean_entropy(left_BC, column_B, weight_B)
     if not symmetric:
         return loss
     logit_BB = logit_BC[:, column_B].T  # row: a pair's positive, column: a query
     known_BB = known_BC[:, column_B].T
     row_B = torch.arange(len(logit_BB), device=logit_BB.device)
     own_BB = torch.eye(len(logit_BB), dtype=torch.bool, device=logit_BB.device)
-    return 0.5 * (
-        loss + F.cross_entropy(logit_BB.masked_fill(known_BB & ~own_BB, float("-inf")), row_B)
-    )
+    left_BB = logit_BB.masked_fill(known_BB & ~own_BB, float("-inf"))
+    return 0.5 * (loss + _mean_entropy(left_BB, row_B, weight_B))
+
+
+def _mean_entropy(logit_BC: Tensor, column_B: Tensor, weight_B: Tensor | None) -> Tensor:
+    if weight_B is None:
+        return F.cross_entropy(logit_BC, column_B)
+    loss_B = F.cross_entropy(logit_BC, column_B, reduction="none")
+    return (loss_B * weight_B).sum() / weight_B.sum()
 
 
 def fused_info_nce(

@@ -19,6 +19,7 @@ from whet.bundle.facts import WEIGHTS
 from whet.bundle.provenance import NAME, about_input
 from whet.bundle.schema import BASE, DATA
 from whet.config import FitConfig, LaunchConfig, ReproduceConfig
+from whet.config.losses import BESIDE, START
 from whet.config.recorded import TRUST, as_it_was, fill, spelled_record
 from whet.data.load import Dataset, read_dataset
 from whet.errors import CheckpointError, ConfigError, DataError
@@ -150,12 +151,13 @@ def _recipe(bundle: Path, statement: dict[str, Any], config: ReproduceConfig) ->
         raise ConfigError(
             f"{source}: its run trusted code that comes with the base model, and {by_hand} it."
         )
-    if again.mining.cross_encoder is not None:
-        raise ConfigError(
-            f"{source}: its run scored candidates with mining.cross_encoder="
-            f"{printable(again.mining.cross_encoder)}, whose weights it does not record, and "
-            f"{by_hand} that model."
-        )
+    for group, name in BESIDE:
+        model = getattr(getattr(again, group), name)
+        if model not in (None, START):
+            raise ConfigError(
+                f"{source}: its run asked {group}.{name}={printable(model)}, whose weights it does "
+                f"not record, and {by_hand} that model."
+            )
     if again.guard.data is not None:
         raise ConfigError(
             f"{source}: its run was guarded by guard.data={printable(again.guard.data)}, which it "

@@ -1,4 +1,4 @@
-"""What every reader yields, and what it reads with: two records, the places they came from, the
+"""What every reader yields, and what it reads with: three records, the places they came from, the
 findings.
 """
 
@@ -35,7 +35,19 @@ class Judgment(NamedTuple):
     place: int
 
 
-Record = Text | Judgment
+class TeacherScore(NamedTuple):
+    """What a teacher says of a document of a query, beside one of its positives: of two documents
+    of one positive the difference counts. The positive itself has one, too.
+    """
+
+    query_id: str
+    positive_id: str
+    doc_id: str
+    score: float
+    place: int
+
+
+Record = Text | Judgment | TeacherScore
 
 
 @dataclass

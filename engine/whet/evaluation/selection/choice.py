@@ -155,7 +155,7 @@ class _Choosing:
         whole = share == 1
         guard_change, why = self._guarded(encoder, whole)
         if not whole:
-            pool = self.keeper.pool.judged(encoder)
+            pool = self.keeper.pool.judged(self.keeper.whole(encoder))
             change = mean(differences(self.keeper.base.dev, pool))
             why = why or ("no gain on the dev pool" if change <= 0 else "")
             if why:
@@ -178,7 +178,7 @@ class _Choosing:
         guard = self.keeper.guard
         if guard is None:
             return None, ""
-        scores = self.best.guard if whole else guard.judged(encoder)
+        scores = self.best.guard if whole else guard.judged(self.keeper.whole(encoder))
         gain = differences(self.keeper.base.guard, scores)
         drop = -mean(gain)
         if drop <= self.max_drop or chance_of_gain(-_array(gain)) > GUARD_LEVEL:

@@ -23,6 +23,7 @@ from whet.errors import ConfigError, DataError
 from whet.evaluation.judge import judgments_of
 from whet.evaluation.selection.scores import scored, shared_vectors
 from whet.model.encoder import Encoder
+from whet.model.towers import Towers
 from whet.printable import printable
 from whet.processes.world import from_leader, together
 from whet.progress import say
@@ -55,10 +56,10 @@ class GuardSet:
         self.judgments = judgments
         self.encode = encode
 
-    def judged(self, encoder: Encoder) -> dict[str, float]:
+    def judged(self, model: Encoder | Towers) -> dict[str, float]:
         """nDCG@10 of each query; every process of the job calls it and encodes a part."""
         queries, documents = (
-            Embeddings(side.ids, shared_vectors(encoder, side.texts, kind, self.encode))
+            Embeddings(side.ids, shared_vectors(model, side.texts, kind, self.encode))
             for side, kind in ((self.queries, "query"), (self.documents, "document"))
         )
         return scored(queries, documents, self.judgments, MEASURE, depth=DEPTH)

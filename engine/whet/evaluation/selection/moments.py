@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from whet.evaluation.selection.weights import (
     write_weights,
 )
 from whet.model.encoder import Encoder
+from whet.model.towers import Towers
 from whet.processes.world import from_leader, together, world
 from whet.storage.commit import commit_folder, verify_folder, write_json
 from whet.storage.readable import readable_json
@@ -72,6 +73,7 @@ class Keeper:
         base: Moment,
         measure: str,
         patience: int,
+        whole: Callable[[Encoder], Encoder | Towers],
     ) -> None:
         self.folder = folder / FOLDER
         self.checkpoints = folder / "checkpoints"
@@ -80,6 +82,7 @@ class Keeper:
         self.base = base  # the model before training, as moment 0
         self.measure = measure
         self.patience = patience
+        self.whole = whole  # the model that searches, with an encoder for its queries
         self.moments: list[Moment] = []
 
     def begin(self, step: int) -> None:
@@ -108,8 +111,9 @@ class Keeper:
         """Judge, keep the weights where none were better, and say whether dev still rises."""
         from whet.training.callbacks import AtMoment  # with Lightning, which takes a second
 
-        dev = self.pool.judged(encoder)
-        guard = self.guard.judged(encoder) if self.guard is not None else {}
+        model = self.whole(encoder)
+        dev = self.pool.judged(model)
+        guard = self.guard.judged(model) if self.guard is not None else {}
         moment = Moment(step, dev, guard)
         before, now = self.moments, [*self.moments, moment]
         late = len(now) > self.patience and best_of(now).step <= now[-1 - self.patience].step

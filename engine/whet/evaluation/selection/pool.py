@@ -23,6 +23,7 @@ from whet.evaluation.judge import judgments_of
 from whet.evaluation.selection.scores import scored, shared_vectors
 from whet.evaluation.trec import Run
 from whet.model.encoder import Encoder
+from whet.model.towers import Towers
 from whet.processes.world import from_leader
 from whet.storage.commit import write_json
 from whet.storage.readable import readable_json
@@ -166,15 +167,15 @@ class PoolJudge:
         documents = embed_documents(encoder, self.data, pool.doc_rows_N, store=store, config=encode)
         return self._scored(queries.vectors, documents.vectors)
 
-    def judged(self, encoder: Encoder) -> dict[str, float]:
+    def judged(self, model: Encoder | Towers) -> dict[str, float]:
         """Scores of a model as it is; the processes of the job share the encoding, and every one
         calls it.
         """
         encode = self.config.encode
         queries = self.data.queries.texts(self.pool.query_rows_Q)
         documents = self.data.corpus.texts(self.pool.doc_rows_N)
-        query_QD = shared_vectors(encoder, queries, "query", encode)
-        doc_ND = shared_vectors(encoder, documents, "document", encode)
+        query_QD = shared_vectors(model, queries, "query", encode)
+        doc_ND = shared_vectors(model, documents, "document", encode)
         return self._scored(query_QD, doc_ND)
 
     def _scored(self, query_QD: np.ndarray, doc_ND: np.ndarray) -> dict[str, float]:

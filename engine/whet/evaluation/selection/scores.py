@@ -14,15 +14,17 @@ from whet.evaluation.measures import score
 from whet.evaluation.retrieval import retrieve, run_of
 from whet.model.encoder import Encoder
 from whet.model.inference import encode_texts
+from whet.model.towers import Towers
 from whet.processes.world import concatenated, share, together
 from whet.types import Embeddings
 
 
 def shared_vectors(
-    encoder: Encoder, texts: Sequence[str], kind: str, config: EncodeConfig
+    model: Encoder | Towers, texts: Sequence[str], kind: str, config: EncodeConfig
 ) -> np.ndarray:
     """Vectors of some texts, [n, D], in every process; each encodes a part."""
     own = texts[share(len(texts))]
+    encoder = model.side(kind) if isinstance(model, Towers) else model
     return concatenated(together(lambda: encode_texts(encoder, own, kind, config)))
 
 

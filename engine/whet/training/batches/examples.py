@@ -7,13 +7,15 @@ step, N corpus, M known positives of a step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from whet.config import FitConfig
 from whet.loss.infonce import Targets
+from whet.training.batches.aids import Aids, Lists, gains_of
 from whet.training.exchange import own_texts
 from whet.types import Negatives, Positives, Qrels
 
@@ -30,7 +32,8 @@ class Batch:
     """One step: its distinct texts (queries first, then documents), and how they belong together.
 
     `tokens` are those of the texts this process encodes (exchange.own_texts). `query_B` says which
-    of the queries each pair has; candidates are the documents in order.
+    of the queries each pair has; candidates are the documents in order. With `doc_CD` they have
+    these vectors, and the queries alone are encoded.
     """
 
     tokens: list[list[int]]
@@ -39,6 +42,7 @@ class Batch:
     query_B: torch.Tensor
     targets: Targets
     pair_ids: list[str]
+    doc_CD: torch.Tensor | None = None
 
 
 def known_positives(
@@ -89,7 +93,13 @@ class Examples:
     """The training pairs of a split, each with its current hard negatives."""
 
     def __init__(
-        self, qrels: Qrels, positives: Positives, *, queries: TextTable, corpus: TextTable
+        self,
+        qrels: Qrels,
+        positives: Positives,
+        *,
+        queries: TextTable,
+        corpus: TextTable,
+        aids: Aids | None = None,
     ) -> None:
         judged = qrels.relevant()
         self.query_rows_P = np.asarray(judged.query_rows_M)
@@ -99,17 +109,26 @@ class Examples:
         self.queries = queries
         self.corpus = corpus
         self.negatives_PK = np.empty((len(self), 0), np.int64)
+        self.aids = aids or Aids(FitConfig())
+        self.gain_P = gains_of(judged.relevance_M, self.aids.config.loss.gains)
 
     def __len__(self) -> int:
         return len(self.query_rows_P)
 
-    def set_negatives(self, negatives: Negatives) -> None:
+    def set_negatives(self, negatives: Negatives | None) -> None:
         """Train against these from now on; a query's row serves each of its pairs, or each pair its
-        own.
+        own. None: there are none. Every process calls it alike.
 
         `negatives.query_rows_R` are rows of the query table, ascending. Several rows per query are
         its positives in ascending order.
         """
+        if negatives is not None:
+            self._place(negatives)
+        if self.aids.wanted:
+            read = self._lists(self.aids.pairs(len(self)))
+            self.aids.prepare(read, self.positives.group_of_N)
+
+    def _place(self, negatives: Negatives) -> None:
         first_P = np.searchsorted(negatives.query_rows_R, self.query_rows_P, side="left")
         last_P = np.searchsorted(negatives.query_rows_R, self.query_rows_P, side="right")
         nth_P = np.arange(len(self)) - np.searchsorted(self.query_rows_P, self.query_rows_P)
@@ -117,6 +136,28 @@ class Examples:
         has_P = last_P > first_P
         padded_RK = np.vstack([negatives.doc_rows_RK, np.full(negatives.doc_rows_RK.shape[1], -1)])
         self.negatives_PK = padded_RK[np.where(has_P, row_P, len(negatives))]
+
+    def _lists(self, pairs_B: np.ndarray) -> Lists:
+        rows = (self.doc_rows_P[pairs_B, None], self.negatives_PK[pairs_B], self.judged_PJ[pairs_B])
+        return Lists(self.query_rows_P[pairs_B], np.hstack(rows))
+
+    def _targets(self, pairs_B: np.ndarray, group_C: np.ndarray) -> Targets:
+        """What is positive among the candidates of these groups, and what else is known of them."""
+        group_of_N = self.positives.group_of_N
+        positive_B = group_of_N[self.doc_rows_P[pairs_B]]
+        known = known_positives(self.positives, self.query_rows_P[pairs_B], group_C)
+        targets = Targets(
+            torch.from_numpy(np.searchsorted(group_C, positive_B)), *map(torch.from_numpy, known)
+        )
+        if self.gain_P is not None:
+            targets = replace(targets, gain_B=torch.from_numpy(self.gain_P[pairs_B]))
+        if not self.aids.wanted:
+            return targets
+        lists = self._lists(pairs_B)
+        column_BL = np.searchsorted(group_C, group_of_N[lists.doc_rows_BL])
+        # a row of -1 is no document: any candidate may stand there
+        column_BL = np.where(lists.doc_rows_BL < 0, column_BL[:, :1], column_BL)
+        return self.aids.added(targets, lists, column_BL, group_C)
 
     def batch(self, pairs_B: np.ndarray, encoder: Encoder) -> Batch:
         """Tokens and targets of a global batch's pairs; every distinct text is encoded once, by one
@@ -129,19 +170,19 @@ class Examples:
         negative_rows = np.hstack([self.negatives_PK[pairs_B], self.judged_PJ[pairs_B]]).ravel()
         negative_groups = group_of_N[negative_rows[negative_rows >= 0]]
         group_C = np.unique(np.concatenate([positive_B, negative_groups]))
-        own = own_texts(len(query_rows) + len(group_C))
+        fixed = self.aids.documents
+        # A group's number is the row of its first document, so it also finds the text.
+        doc_CD = None if fixed is None else fixed.of("document", group_C)
+        encoded_C = group_C if fixed is None else group_C[:0]
+        own = own_texts(len(query_rows) + len(encoded_C))
         own_queries, own_docs = np.split(own, [np.searchsorted(own, len(query_rows))])
         tokens = encoder.tokenize(self.queries.texts(query_rows[own_queries]), "query")
-        # A group's number is the row of its first document, so it also finds the text.
-        own_groups = group_C[own_docs - len(query_rows)]
+        own_groups = encoded_C[own_docs - len(query_rows)]
         tokens += encoder.tokenize(self.corpus.texts(own_groups), "document")
-        known = known_positives(self.positives, query_rows_B, group_C)
-        targets = Targets(
-            torch.from_numpy(np.searchsorted(group_C, positive_B)), *map(torch.from_numpy, known)
-        )
+        targets = self._targets(pairs_B, group_C)
         ids = [
             f"{self.queries.id(int(q))} -> {self.corpus.id(int(d))}"
             for q, d in zip(query_rows_B[:5], self.doc_rows_P[pairs_B][:5], strict=True)
         ]
-        texts = len(query_rows) + len(group_C)
-        return Batch(tokens, texts, len(query_rows), torch.from_numpy(query_B), targets, ids)
+        texts, query_of_B = len(query_rows) + len(encoded_C), torch.from_numpy(query_B)
+        return Batch(tokens, texts, len(query_rows), query_of_B, targets, ids, doc_CD)

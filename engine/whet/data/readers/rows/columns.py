@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NoReturn
 
 from whet.config import DataConfig
@@ -49,6 +50,7 @@ _TEACHER = re.compile(
     r"((teacher|pos|positive|neg|negative|ce|cross_encoder|reranker|distill(ation)?)_scores?"
     r"|margins?)(_?\d+)?$"
 )
+_APART = [re.compile(rf"{side}(itive|ative)?s?_scores?$") for side in ("pos", "neg")]
 # Two columns of one kind, as sentence-transformers' data sets have them: the first is the query.
 TWINS = (
     *(("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("sentence_a", "sentence_b")),
@@ -73,12 +75,13 @@ class Roles:
     negatives: tuple[str, ...] = ()
     label: str | None = None
     twins: bool = False
+    scores: tuple[str, ...] = ()  # a teacher's: of positives and negatives, or one column of all
 
     @property
     def read(self) -> set[str]:
         """The columns that are read."""
         label = [] if self.label is None else [self.label]
-        return {self.query, *self.positives, *self.negatives, *label}
+        return {self.query, *self.positives, *self.negatives, *label, *self.scores}
 
 
 def plain(name: str) -> str:
@@ -229,19 +232,22 @@ def tell_unread(
     reading: Reading,
     where: str,
     *,
-    scores: str | None = None,
+    scores: Collection[str] = (),
 ) -> None:
     """Note the columns that are not read: a teacher's scores, nameless ones and the others;
-    `scores` is known to be a teacher's.
+    `scores` are known to be a teacher's, and told where they are read, too.
     """
     unread = [name for name in columns if name not in read]
-    of_teacher = [name for name in unread if name == scores or is_teacher(name)]
+    of_teacher = [name for name in unread if name in scores or is_teacher(name)]
     others = [name for name in unread if name not in of_teacher and not _NO_NAME.match(plain(name))]
     nameless = len(unread) - len(of_teacher) - len(others)
     if others:
         reading.findings.add("column not read", where, f"{_named(others)} not read")
     if of_teacher:
-        what = f"{_named(of_teacher)} not read: scores of a teacher are not learned from"
+        what = f"{_named(of_teacher)} not read: a teacher's scores, of positives or negatives alone"
+        reading.findings.add("teacher scores", where, what)
+    if learned := [name for name in columns if name in scores and name in read]:
+        what = f"{_named(learned)} taken as a teacher's scores, for loss=margin_mse and distill_kl"
         reading.findings.add("teacher scores", where, what)
     if nameless:
         reading.findings.add(
@@ -252,6 +258,24 @@ def tell_unread(
 def _named(names: Sequence[str]) -> str:
     verb = "is" if len(names) == 1 else "are"
     return f"{', '.join(excerpt(name, 40) for name in names[:MOST_LISTED])} {verb}"
+
+
+def scores_of(columns: Sequence[str], label: str | None) -> tuple[str, ...]:
+    """The columns of a teacher's scores: of positives and of negatives, or one of all texts of a
+    row; `label` is one that is known to be a teacher's. Empty where there are none.
+
+    >>> scores_of(["query", "pos", "neg", "neg_scores", "pos_scores"], None)
+    ('pos_scores', 'neg_scores')
+    >>> scores_of(["query", "positive", "negative", "margin"], None)
+    ('margin',)
+    """
+    apart = [next((c for c in columns if known.match(plain(c))), None) for known in _APART]
+    if None not in apart:
+        return tuple(filter(None, apart))
+    if label is not None:
+        return (label,)
+    alone = (c for c in columns if is_teacher(c) and not any(k.match(plain(c)) for k in _APART))
+    return tuple(islice(alone, 1))
 
 
 def is_teacher(name: str) -> bool:

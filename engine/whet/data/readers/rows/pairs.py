@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from whet.data.findings import excerpt
-from whet.data.readers.records import Judgment, Reading, Record, Text
+from whet.data.readers.records import Judgment, Reading, Record, TeacherScore, Text
 from whet.data.readers.rows.columns import Roles, plain
 from whet.data.readers.values import text_of, whole_number
 from whet.data.text import text_id
 
 Rows = Iterable[tuple[int, dict[str, Any]]]
 Grade = Callable[[object], "int | None"]
+Sides = tuple[list[float], list[float]]  # of positives, of negatives
 
 MOST_CLASSES = 20
 _NOT = ("not_", "non_", "not", "no_", "in", "ir", "un")
@@ -43,9 +44,12 @@ def records_of(
             or not positives
         ):
             continue
-        graded = [(text, relevance) for text in positives]
-        graded += [(text, 0) for text in _texts_in(row, roles.negatives, reading, place)]
+        negatives = list(_texts_in(row, roles.negatives, reading, place))
+        graded = [(text, relevance) for text in positives] + [(text, 0) for text in negatives]
         yield from judged(query, graded, split, place)
+        if roles.scores:
+            texts = positives, negatives
+            yield from scores_in(row, roles.scores, query, texts, reading=reading, place=place)
 
 
 def judged(
@@ -168,6 +172,66 @@ def _texts_in(
                     yield inner
             elif text is not None and reading.usable(text, place, repr(name)):
                 yield str(text)  # a text, says `usable`
+
+
+def scores_in(
+    row: dict[str, Any],
+    names: Sequence[str],
+    query: str,
+    texts: tuple[Sequence[str], Sequence[str]],
+    *,
+    reading: Reading,
+    place: int,
+) -> Iterator[TeacherScore]:
+    """The scores in the columns `names` of a row whose positives and negatives are `texts`; what
+    does not fit these is noted, null is nothing.
+
+    FlagEmbedding has `pos_scores` and `neg_scores`, lists beside `pos` and `neg`.
+    sentence-transformers has one column: a list of the scores of positives and negatives
+    (MarginMSELoss, DistillKLDivLoss), a list of margins, or one margin.
+    """
+    values = [row.get(name) for name in names]
+    if not any(value is not None for value in values):
+        return
+    scores = _apart(values, texts) if len(names) == 2 else _of_all(values[0], texts)
+    if scores is None:
+        count = f"{len(texts[0])} positives and {len(texts[1])} negatives"
+        what = f"{', '.join(names)} {excerpt(values if len(names) > 1 else values[0])} for {count}"
+        reading.add("teacher scores that do not fit", place, what)
+        return
+    query_id = text_id("q", query)
+    ids = [[text_id("d", text) for text in side] for side in texts]
+    for positive, score in zip(ids[0], scores[0], strict=True):
+        yield TeacherScore(query_id, positive, positive, score, place)
+        for negative, below in zip(ids[1], scores[1], strict=True):
+            yield TeacherScore(query_id, positive, negative, below, place)
+
+
+def _apart(values: Sequence[Any], texts: tuple[Sequence[str], Sequence[str]]) -> Sides | None:
+    of_positives, of_negatives = map(_numbers, values)
+    fits = of_positives is not None and len(of_positives) == len(texts[0])
+    if not fits or of_negatives is None or len(of_negatives) != len(texts[1]):
+        return None
+    return of_positives, of_negatives
+
+
+def _of_all(value: Any, texts: tuple[Sequence[str], Sequence[str]]) -> Sides | None:
+    numbers, (positives, negatives) = _numbers(value), texts
+    if numbers is None:
+        return None
+    if len(numbers) == len(positives) + len(negatives):
+        return numbers[: len(positives)], numbers[len(positives) :]
+    if len(positives) == 1 and len(numbers) == len(negatives):
+        return [0.0], [-margin for margin in numbers]  # of a margin only the difference is known
+    return None
+
+
+def _numbers(value: Any) -> list[float] | None:
+    try:
+        numbers = [float(one) for one in (value if isinstance(value, list) else [value])]
+    except (TypeError, ValueError):
+        return None
+    return numbers if all(map(math.isfinite, numbers)) else None
 
 
 def _number(value: object) -> float | None:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import islice
 
 from whet.config import DataConfig
 from whet.data.findings import excerpt
 from whet.data.readers.records import Reading
-from whet.data.readers.rows.columns import Roles, is_teacher, plain, roles_of, spelled, tell_unread
+from whet.data.readers.rows.columns import (
+    Roles,
+    is_teacher,
+    plain,
+    roles_of,
+    scores_of,
+    spelled,
+    tell_unread,
+)
 from whet.data.readers.rows.delimited import NUMBERED
 from whet.data.readers.rows.opened import Opened
 from whet.data.readers.rows.pairs import Grade, grade_from, label_fault, row_grade
@@ -28,12 +37,17 @@ def settled_roles(
     if opened.columns[0] == NUMBERED.format(1) and not chosen:
         return _without_header(opened, where, reading), row_grade
     roles = roles_of(opened.columns, config, where)
-    scores = roles.label if _is_teachers(opened, roles, config) else None
-    if scores is not None:
-        roles = Roles(roles.query, roles.positives, roles.negatives, None, roles.twins)
+    teachers = roles.label if _is_teachers(opened, roles, config) else None
+    if teachers is not None:
+        roles = replace(roles, label=None)
     elif roles.label is not None:
         _check_label(opened, roles, where, config)
-    tell_unread(opened.columns, roles.read, reading, where, scores=scores)
+    rest = [name for name in opened.columns if name not in roles.read]
+    scores = scores_of(rest, teachers) if roles.negatives else ()
+    roles = replace(roles, scores=scores)
+    tell_unread(
+        opened.columns, roles.read, reading, where, scores=scores or tuple(filter(None, [teachers]))
+    )
     if len({re.sub(r"_?\d+$", "", plain(name)) for name in roles.positives}) > 1:
         what = f"each of {', '.join(map(excerpt, roles.positives))} is a relevant document"
         reading.findings.add("several positive columns", where, what)

@@ -171,6 +171,8 @@ def public_config(config: dict[str, Any], origin: dict[str, Any]) -> dict[str, A
         model = public.get(group, {}).get(name)  # an older run has no such option
         if model is not None and user_path(model).exists():
             public[group][name] = Path(model).name
+    if public["data"].get("added") is not None:
+        public["data"]["added"] = Path(public["data"]["added"]).name
     public["strategy"]["nvme_path"] = None
     public["launch"] = asdict(LaunchConfig(num_workers=origin["processes"]))
     public["output"] = public["resume"] = None

@@ -20,6 +20,7 @@ from whet.config.losses import DistillConfig as DistillConfig
 from whet.config.losses import LossConfig as LossConfig
 from whet.config.selecting import GuardConfig as GuardConfig
 from whet.config.selecting import SelectConfig as SelectConfig
+from whet.config.verbs import AuditConfig as AuditConfig
 from whet.config.verbs import BenchConfig as BenchConfig
 from whet.config.verbs import BundleConfig as BundleConfig
 from whet.config.verbs import CheckConfig as CheckConfig

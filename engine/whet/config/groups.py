@@ -79,6 +79,11 @@ class DataConfig:
         "a label or score of at least this means relevant; null: labels are whole grades, from 1",
         least=-1e9,
     )
+    added: Optional[str] = recorded_option(
+        None,
+        "file of judgments (qrels) added to those learned from, as `whet mine audit` writes it",
+        path=True,
+    )
     passages: str = recorded_option(
         "off",
         "auto: long documents are cut between paragraphs, and found by their best passage",

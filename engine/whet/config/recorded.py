@@ -27,6 +27,7 @@ TRUST = "model.trust_remote_code"
 MAY_DIFFER = (
     "data.path",
     "guard.data",
+    "data.added",
     "model.name",
     "model.revision",
     "encode.",

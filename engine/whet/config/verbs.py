@@ -69,6 +69,38 @@ class MineConfig:
 
 
 @dataclass
+class AuditConfig:
+    """How many mined negatives are relevant, by what people say of some (docs/losses.md)."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    mining: MiningConfig = field(default_factory=MiningConfig)
+    questions: int = recorded_option(50, "negatives that are asked about", least=1)
+    depth: int = recorded_option(
+        10, "negatives per query that may be asked about, from no margin on", least=1
+    )
+    queries: int = recorded_option(
+        1000, "train queries looked at, drawn at random where there are more", least=1
+    )
+    tolerated: float = recorded_option(
+        0.1, "share of false negatives that the recommended margin leaves", least=0, most=1
+    )
+    seed: int = recorded_option(0, "of what is drawn", least=0)
+    answers: Optional[str] = option(
+        None,
+        "file of judgments (qrels) with the answers; null: they are asked on a page",
+        path=True,
+    )
+    host: str = option(
+        "127.0.0.1", "who can reach the page: this machine; 0.0.0.0: the whole network"
+    )
+    port: int = option(8765, "0: any that is free", least=0, most=65535)
+    open_browser: bool = option(True, "show the page where there is a screen")
+    output: Optional[str] = option(None, "folder; null: runs/audit_<data>", path=True)
+
+
+@dataclass
 class EncodeJobConfig:
     """Vectors of a corpus or of queries."""
 

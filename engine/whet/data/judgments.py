@@ -1,10 +1,11 @@
 """From judgments that name ids to Qrels that name rows.
 
-Shape suffixes: M judgments.
+Shape suffixes: M judgments, A added ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,13 @@ import pyarrow as pa
 
 from whet.data.findings import SHOWN_OF_A_KIND, excerpt
 from whet.data.readers.records import Reading, Source
+from whet.data.readers.values import whole_number
 from whet.data.table import TextTable
+from whet.errors import DataError
+from whet.printable import printable
 from whet.types import Qrels
+
+HEADER = "query-id\tcorpus-id\tscore\n"  # of a file of judgments
 
 
 def resolve(
@@ -40,6 +46,54 @@ def resolve(
         columns.append(np.stack([query_M, doc_M, relevance_M, place_M])[:, known_M])
     rows_4M = np.concatenate(columns, axis=1) if columns else np.empty((4, 0), np.int64)
     return _sorted_once(rows_4M, queries, corpus, source=source, reading=reading)
+
+
+def judgment_rows(path: Path) -> Iterator[tuple[str, str, str, int]]:
+    """(place, query id, document id, grade) of a file of judgments: a header or none, then three
+    columns parted by tabs, as `whet label` and `whet mine audit` write them. DataError for a file
+    that cannot be read and for a line that is no judgment.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{printable(path)} cannot be read ({printable(error)}). Give a file of judgments."
+        ) from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or (number == 1 and line.split("\t")[-1].strip() == "score"):
+            continue
+        cells = line.split("\t")
+        grade = whole_number(cells[-1].strip())
+        if len(cells) != 3 or grade is None:
+            raise DataError(
+                f"{printable(path)} line {number}: {excerpt(line)} is no judgment. Write query id, "
+                "document id and a whole number, parted by tabs."
+            )
+        yield f"{printable(path)} line {number}", cells[0], cells[1], grade
+
+
+def with_added(qrels: Qrels, path: Path, queries: TextTable, corpus: TextTable) -> Qrels:
+    """The judgments and those of a file. Of two that differ the higher counts: who is relevant once
+    is no negative. DataError for an id that the data lack.
+    """
+    rows = list(judgment_rows(path))
+    query_A = queries.rows_of([row[1] for row in rows])
+    doc_A = corpus.rows_of([row[2] for row in rows])
+    for what, row_A, at in (("query", query_A, 1), ("document", doc_A, 2)):
+        if len(lost := np.flatnonzero(row_A < 0)):
+            place, name = rows[lost[0]][0], rows[lost[0]][at]
+            raise DataError(
+                f"{place}: {what} {excerpt(name)} is not in these data. Give a file of judgments "
+                "of these, or leave data.added out."
+            )
+    grade_A = np.array([row[3] for row in rows], np.int64)
+    columns = (qrels.query_rows_M, query_A), (qrels.doc_rows_M, doc_A), (qrels.relevance_M, grade_A)
+    query_M, doc_M, grade_M = (np.concatenate(pair) for pair in columns)
+    order = np.lexsort((-grade_M, doc_M, query_M))
+    query_M, doc_M, grade_M = query_M[order], doc_M[order], grade_M[order]
+    keep_M = np.ones(len(order), bool)
+    keep_M[1:] = (query_M[1:] != query_M[:-1]) | (doc_M[1:] != doc_M[:-1])
+    return Qrels(query_M[keep_M], doc_M[keep_M], grade_M[keep_M])
 
 
 def _unknown(

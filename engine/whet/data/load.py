@@ -17,6 +17,7 @@ from whet.config import DataConfig
 from whet.config.given import configured
 from whet.data.build import HOMES, OWN, converted
 from whet.data.findings import Findings
+from whet.data.judgments import with_added
 from whet.data.positives import positives_of
 from whet.data.readers.detect import find_source
 from whet.data.readers.documents import READERS, can_read
@@ -27,7 +28,7 @@ from whet.data.table import TextTable
 from whet.errors import ConfigError, DataError
 from whet.printable import printable
 from whet.progress import say
-from whet.storage.places import cache_folder
+from whet.storage.places import cache_folder, user_path
 from whet.types import Positives, Qrels
 
 
@@ -139,6 +140,8 @@ def read_dataset(config: DataConfig, *, cache_dir: Path | None = None) -> Datase
         split: Qrels(*np.load(folder / f"split-{number}.npy", mmap_mode="r"))
         for number, split in enumerate(about["splits"])
     }
+    if config.added is not None:
+        _add_judgments(splits, config, corpus=corpus, queries=queries)
     return Dataset(
         name=_name(source.root, path),
         path=path,
@@ -152,6 +155,16 @@ def read_dataset(config: DataConfig, *, cache_dir: Path | None = None) -> Datase
         home_N=np.load(folder / HOMES, mmap_mode="r") if source.passages else None,
         scores=kept_scores(folder),
     )
+
+
+def _add_judgments(
+    splits: dict[str, Qrels], config: DataConfig, *, corpus: TextTable, queries: TextTable
+) -> None:
+    """Add those of data.added to the split that is learned from, or make it of them."""
+    alike = (name for name in splits if split_name(name) == split_name(config.train_split))
+    name = config.train_split if config.train_split in splits else next(alike, config.train_split)
+    before = splits.get(name, Qrels(*(np.empty(0, np.int64) for _ in range(3))))
+    splits[name] = with_added(before, user_path(str(config.added)), queries, corpus)
 
 
 def _add_of_this_place(findings: Findings, source: Source, *, judged: bool) -> None:

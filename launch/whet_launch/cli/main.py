@@ -114,6 +114,8 @@ def _tell_version() -> int:
 def _run_verb(name: str, words: list[str]) -> int:
     from whet_launch.cli.overrides import find_verb, to_hydra
 
+    if name == "mine" and words[:1] == ["audit"]:
+        name, words = "audit", words[1:]
     verb = find_verb(name)
     if set(VERSION_FLAGS) & set(words):
         return _tell_version()

@@ -59,6 +59,17 @@ VERBS = {
             ),
         ),
         Verb(
+            "audit",
+            "ask how many mined negatives are relevant, and which margin they need",
+            whet.config.AuditConfig,
+            "whet.verbs.audit:audit_command",
+            (
+                ("whet mine audit data=my/data", "fifty questions on a page, and what they say"),
+                ("whet mine audit data=my/data answers=FILE", "answers from a file of judgments"),
+                ("whet fit data=my/data data.added=runs/audit_DATA/added.tsv", "learn from them"),
+            ),
+        ),
+        Verb(
             "encode",
             "turn documents or queries into vectors",
             whet.config.EncodeJobConfig,

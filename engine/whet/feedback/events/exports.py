@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 
+from whet.data.judgments import HEADER
 from whet.data.text import text_id
 from whet.feedback.events.event import Event
 from whet.feedback.events.judgments import Judged, judgments
 
 Texts = Callable[[list[str]], list[str]]  # the texts of document ids
-HEADER = "query-id\tcorpus-id\tscore\n"
 
 
 def events_jsonl(events: Iterable[Event]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.util import find_spec
@@ -32,6 +32,7 @@ from whet.storage.places import make_folder
 from whet.storage.readable import readable_yaml
 from whet.version import install_line
 
+MakeSession = Callable[[Dataset, Path, EventStore, LabelConfig], tuple[Session, Tuner]]
 PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "bm25s": "bm25s", "Stemmer": "PyStemmer"}
 
 
@@ -41,22 +42,35 @@ def label_command(config: LabelConfig) -> None:
     SIGTERM and a terminal that closes end it as Ctrl-C does, with exit code 0.
     """
     check_options(config)
-    missing = [name for module, name in PACKAGES.items() if find_spec(module) is None]
-    if missing:
-        raise EnvironmentRefused(
-            f"whet label needs {' and '.join(missing)}. Run `{install_line('label')}`."
-        )
+    check_page()
     data = open_dataset(config.data)
     if not len(data.corpus):
         raise DataError(f"{data.path} holds no documents. Nothing to search.")
     check_device(config.encode)
     find_folder(config.model)
     _tell_unoffered(data)
+    run_page(data, config, session_and_tuner)
+
+
+def check_page() -> None:
+    """EnvironmentRefused where a package that the page needs is not here."""
+    missing = [name for module, name in PACKAGES.items() if find_spec(module) is None]
+    if missing:
+        raise EnvironmentRefused(
+            f"whet label needs {' and '.join(missing)}. Run `{install_line('label')}`."
+        )
+
+
+def run_page(data: Dataset, config: LabelConfig, make: MakeSession) -> Path:
+    """Serve the page of a folder of feedback until it is ended; returns the folder. `make` opens
+    the session.
+    """
     listening = listen(config.host, config.port)
     home = feedback_folder(config, data)
     store = EventStore(home / EVENTS)
     with _ended_by_signals():
-        _label(data, home, store, listening, config)
+        _label(data, home, store, listening=listening, config=config, make=make)
+    return home
 
 
 def _tell_unoffered(data: Dataset) -> None:
@@ -75,10 +89,16 @@ def _tell_unoffered(data: Dataset) -> None:
 
 
 def _label(
-    data: Dataset, home: Path, store: EventStore, listening: socket.socket, config: LabelConfig
+    data: Dataset,
+    home: Path,
+    store: EventStore,
+    *,
+    listening: socket.socket,
+    config: LabelConfig,
+    make: MakeSession,
 ) -> None:
     try:
-        session, tuner = session_and_tuner(data, home, store, config)
+        session, tuner = make(data, home, store, config)
     except KeyboardInterrupt:
         store.close()
         say("Stopped before the page was ready. The same command goes on with what is left to do.")

@@ -1,0 +1,161 @@
+"""How many mined negatives are relevant: a sample that people answer, and what it says.
+
+The gap of a negative is how far it scores below its query's positive, as a share of that: a margin
+of m keeps gaps of at least m. Negatives are asked about at equal distances in the order of their
+gaps, from a random start. So each has the same chance to be asked, the share of relevant ones among
+the answers is an unbiased estimate of their rate, and all gaps are covered (systematic sampling:
+Cochran, Sampling Techniques, 1977, chapter 8).
+
+Shape suffixes: X negatives of the population, by ascending gap, A answers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from whet.types import Negatives
+
+LEVEL = 0.9  # of the intervals
+BINS = 5  # of the table
+
+
+@dataclass(frozen=True)
+class Population:
+    """Negatives of queries, rows of the tables, by ascending gap."""
+
+    query_rows_X: np.ndarray
+    doc_rows_X: np.ndarray
+    gap_X: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.gap_X)
+
+    @classmethod
+    def of(cls, negatives: Negatives) -> Population:
+        """All negatives of queries that have a positive, each (query, document) once."""
+        found_RK = (negatives.doc_rows_RK >= 0) & np.isfinite(negatives.positive_scores_R)[:, None]
+        row_X, place_X = np.nonzero(found_RK)
+        query_X, doc_X = negatives.query_rows_R[row_X], negatives.doc_rows_RK[row_X, place_X]
+        gap_X = relative_gaps(
+            negatives.positive_scores_R[row_X], negatives.scores_RK[row_X, place_X]
+        )
+        order = np.lexsort((doc_X, query_X, gap_X))
+        query_X, doc_X, gap_X = query_X[order], doc_X[order], gap_X[order]
+        first = np.unique(np.stack([query_X, doc_X]), axis=1, return_index=True)[1]
+        keep = np.sort(first)
+        return cls(query_X[keep], doc_X[keep], gap_X[keep])
+
+    def drawn(self, count: int, seed: int) -> np.ndarray:
+        """Which to ask about: `count` positions (or all), ascending, the same for a seed."""
+        if count >= len(self):
+            return np.arange(len(self))
+        start = np.random.default_rng(seed).random()
+        return np.floor((start + np.arange(count)) * len(self) / count).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of relevant ones among `asked`, with the ends of its interval."""
+
+    asked: int
+    relevant: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The estimate, NaN where nothing was asked."""
+        return self.relevant / self.asked if self.asked else math.nan
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the answers say: the rate among all, by gap, and the margin from which on at most
+    `tolerated` of the negatives are relevant (None: no gap that was asked about is wide enough).
+    """
+
+    rate: Rate
+    by_gap: list[tuple[float, float, Rate]]
+    margin: float | None
+    tolerated: float
+
+
+def relative_gaps(positive_X: np.ndarray, negative_X: np.ndarray) -> np.ndarray:
+    """How far negatives score below their positives, as a share of those.
+
+    >>> relative_gaps(np.array([0.8]), np.array([0.6])).round(3)
+    array([0.25])
+    """
+    scale_X = np.maximum(np.abs(positive_X), np.finfo(np.float32).tiny)
+    gap_X: np.ndarray = (positive_X.astype(np.float64) - negative_X) / scale_X
+    return gap_X
+
+
+def wilson(relevant: int, asked: int, level: float = LEVEL) -> tuple[float, float]:
+    """The interval of a share (Wilson, 1927): it stays within 0 and 1, and holds for few answers.
+
+    >>> [round(end, 3) for end in wilson(5, 50)]
+    [0.05, 0.192]
+    """
+    if asked == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    share, weight = relevant / asked, z * z / asked
+    centre = (share + weight / 2) / (1 + weight)
+    half = z / (1 + weight) * math.sqrt(share * (1 - share) / asked + weight / (4 * asked))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def audit_of(gap_A: np.ndarray, relevant_A: np.ndarray, *, tolerated: float) -> Audit:
+    """The audit of answers: the gaps that were asked about, and whether each was relevant.
+
+    The interval is that of a random sample of as many. The sample drawn here is spread over the
+    gaps, which a rate falls along, so its error is smaller, and the interval errs on the wide side.
+    """
+    order = np.argsort(gap_A, kind="stable")
+    gap_A, relevant_A = np.asarray(gap_A)[order], np.asarray(relevant_A, bool)[order]
+    bins = []
+    for part in np.array_split(np.arange(len(gap_A)), min(BINS, len(gap_A))):
+        bins.append((float(gap_A[part[0]]), float(gap_A[part[-1]]), _rate(relevant_A[part])))
+    margin = margin_for(gap_A, relevant_A, tolerated)
+    return Audit(_rate(relevant_A), bins, margin, tolerated)
+
+
+def margin_for(gap_A: np.ndarray, relevant_A: np.ndarray, tolerated: float) -> float | None:
+    """The smallest of the ascending gaps from which on a negative is relevant with a chance of at
+    most `tolerated`; 0 where this holds for all, None for none.
+
+    The chance falls as the gap grows: it is fitted so, by pooling neighbours that do not (isotonic
+    regression, Ayer et al., 1955).
+
+    >>> gaps, relevant = np.arange(6) / 10, np.array([1, 1, 0, 1, 0, 0])
+    >>> float(margin_for(gaps, relevant, 0.1))
+    0.4
+    """
+    chance_A = _falling(np.asarray(relevant_A, float))
+    fine = np.flatnonzero(chance_A <= tolerated)
+    if not len(fine):
+        return None
+    return 0.0 if fine[0] == 0 else max(0.0, float(gap_A[fine[0]]))
+
+
+def _falling(value_A: np.ndarray) -> np.ndarray:
+    """The falling sequence nearest to the values (pool adjacent violators)."""
+    blocks: list[list[float]] = []  # mean, length
+    for value in value_A:
+        blocks.append([float(value), 1])
+        while len(blocks) > 1 and blocks[-1][0] > blocks[-2][0]:
+            mean, length = blocks.pop()
+            before = blocks[-1]
+            before[0] = (before[0] * before[1] + mean * length) / (before[1] + length)
+            before[1] += length
+    return np.repeat([mean for mean, _ in blocks], [int(length) for _, length in blocks])
+
+
+def _rate(relevant_A: np.ndarray) -> Rate:
+    asked, relevant = len(relevant_A), int(relevant_A.sum())
+    return Rate(asked, relevant, *wilson(relevant, asked))

@@ -90,6 +90,7 @@ class Kept(Keeper):
         if guard:
             self.guard.judged = lambda model: spread(guard(float(model.weight)))
         self.measure = "nDCG@10"
+        self.whole = lambda model: model
         self.weights = trained
         of = [spread(guard(weight)) if guard else {} for weight in [0.0, *trained]]
         self.base = Moment(0, spread(dev(0.0)), of[0])

@@ -7,13 +7,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from learnable import Fit, write_set
 from safetensors.torch import load_file
 
 from whet.config import FitConfig
+from whet.data.dev import parts_of
+from whet.data.load import read_dataset
+from whet.evaluation.selection.pool import DevPool, PoolJudge
+from whet.evaluation.selection.scores import mean
 from whet.model.encoder import Encoder
+from whet.model.towers import Towers
 from whet.training.callbacks import Checkpoints
 from whet.verbs.fit import fit_job
 
@@ -174,6 +180,22 @@ def test_a_low_rank_update_is_shared_out_as_an_adapter(
     added = (high @ low) * config.model.lora_alpha / 4
     assert added.abs().max() > 0
     torch.testing.assert_close(back[f"{name}.weight"], base[f"{name}.weight"] + added)
+
+
+def test_the_query_side_is_judged_beside_the_documents_it_searches(fit: Fit) -> None:
+    """Documents keep the base model's vectors, on the dev pool as in the corpus."""
+    config = fit(model={"train": "query"}, select={"moments": 1})
+    run = fit_job(config)
+    model = run.encoder()
+    assert isinstance(model, Towers)
+    base = Encoder.load(config.model.name)
+    assert model.document.fingerprint() == base.fingerprint() != model.query.fingerprint()
+    data = read_dataset(config.data)
+    dev = parts_of(data, config).dev
+    assert dev is not None
+    pool = DevPool(dev.relevant().query_rows, np.arange(len(data.corpus)))
+    searched = PoolJudge(pool, dev, data, config).judged(model)
+    assert record(run.folder)["trials"][-1]["dev"] == pytest.approx(mean(searched), abs=1e-6)
 
 
 def test_few_queries_are_said_to_tell_nothing(

@@ -21,6 +21,7 @@ def fitted(folder: Path, data: Path, model: Path, **options: Any) -> Any:
         model={"name": str(model), "train": "query", "dropout": 0.0},
         trainer={**trainer, "learning_rate": 1e-3},
         output=str(folder),
+        select={"policy": "last"},
         **options,
     )
 

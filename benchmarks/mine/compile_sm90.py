@@ -85,7 +85,7 @@ def _usage(binary: Any, tile: Tile | None = None) -> list[str]:
     """Registers, stack, shared memory and instructions of a compiled kernel, as table cells; of a
     product cut into tiles also what holds it (roof.py).
     """
-    with _cubin(binary) as path:
+    with cubin(binary) as path:
         registers, stack = usage(path)
         roof = roof_of(path, tile, binary.metadata.shared).cells() if tile else []
     ptx = binary.asm["ptx"]
@@ -95,7 +95,8 @@ def _usage(binary: Any, tile: Tile | None = None) -> list[str]:
 
 
 @contextmanager
-def _cubin(binary: Any) -> Iterator[Path]:
+def cubin(binary: Any) -> Iterator[Path]:
+    """A compiled kernel's machine code as a file."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary.asm["cubin"])
         file.flush()
@@ -107,9 +108,9 @@ def check() -> None:
     for two blocks, few instructions behind the product, and no fence.
     """
     tile = band_bits.tiles_for(whole=False, count_floor=False)[0]
-    binary = _band("fp16", 768, tile)
+    binary = band("fp16", 768, tile)
     cut = Tile(tile.queries, tile.rows, tile.depth, 768, tile.warps)
-    with _cubin(binary) as path:
+    with cubin(binary) as path:
         roof = roof_of(path, cut, binary.metadata.shared)
     if roof.stack or roof.blocks < 2 or roof.after > 11 or roof.fences:
         raise SystemExit(
@@ -118,7 +119,8 @@ def check() -> None:
         )
 
 
-def _band(gear: str, dimension: int, tile: band_bits.BandTile, **flags: bool) -> Any:
+def band(gear: str, dimension: int, tile: band_bits.BandTile, **flags: bool) -> Any:
+    """The kernel of the first pass in a tile; flags are its constants."""
     low = POINTERS[gear]
     sizes = {"BM": tile.queries, "BN": tile.rows, "BK": tile.depth, "GROUP": tile.group}
     constants = {"DEPTH": dimension, "WHOLE": gear == "int8", "BEST": False, "COUNT_ABOVE": True}
@@ -176,7 +178,7 @@ def main() -> None:
             told = "floor, ceiling" if floor else "ceiling" if above else "none"
             cells = [gear, told, str(dimension), f"{tile.queries} x {tile.rows} x {tile.depth}"]
             cut = Tile(tile.queries, tile.rows, tile.depth, dimension, tile.warps)
-            figures = _usage(_band(gear, dimension, tile, **flags), cut)
+            figures = _usage(band(gear, dimension, tile, **flags), cut)
             _row([*cells, str(tile.warps), str(tile.stages), *figures])
     print()
     _row(["other", *head])

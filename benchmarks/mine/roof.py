@@ -3,12 +3,16 @@
 A model of one multiprocessor of an H100 or H200 (sm_90), so that a change can be judged before a
 GPU is at hand. It gives bounds, not predictions of time: no stalls but those named, no power limit.
 
-- Tensor cores: 4096 multiply-adds of 16 bits per cycle, 8192 of 8 bits (NVIDIA H100 white paper).
+- Tensor cores: 2048 multiply-adds of 16 bits per cycle, 4096 of 8 bits (NVIDIA H100 white paper).
 - Shared memory: 128 bytes per cycle; each `wgmma` reads both its operands, each copy writes.
 - Four schedulers of one instruction per cycle; what runs on half a scheduler's lanes takes two.
 - 64 K registers, 227 KiB of shared memory: as many blocks at a time as they hold.
 - A block alone waits FILL cycles for its first tile and DRAIN for its last stores; a second block
   on the same multiprocessor works in that time.
+
+A persistent kernel, whose blocks go from tile to tile, is judged by the same counts. Its copies of
+the next tile go on while it ends this one, so FILL and DRAIN are none of its time. Where two groups
+of warps take turns, one of them ends a tile while the other multiplies.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ import triton
 
 SHARED_CYCLE, SCHEDULERS, REGISTERS, SHARED = 128, 4, 65536, 227 << 10
 MOST_WARPS, MOST_BLOCKS, BLOCK_SHARED = 64, 32, 1024  # the last: bytes the system takes per block
-MULTIPLY_ADDS = 8192  # of 8 bits per cycle
+OPERATIONS = 8192  # of 8 bits per cycle: a multiply-add is two
 GMMA_BYTES = 32  # of depth in each instruction
 FILL, DRAIN = 1500, 400  # cycles, assumed
 HALF_RATE = {"SHFL", "R2UR", "S2R", "POPC", "MUFU", "F2F", "F2I", "I2F", "RED", "ATOM", "I2FP"}
@@ -52,6 +56,8 @@ class Roof:
     after: float  # instructions per score behind the product
     fences: int  # that wait for the whole GPU
     share: float  # of the tensor cores' rate, at most
+    persistent: float  # the same share, of the same code in blocks that go from tile to tile
+    in_turns: float  # and of two groups of warps that take turns
 
     def cells(self) -> list[str]:
         """Blocks, instructions per score, fences and share, for a table."""
@@ -82,7 +88,7 @@ def roof_of(cubin: Path, tile: Tile, shared: int) -> Roof:
     products = sum(count for line, count in main.items() if "GMMA" in line.name)
     groups = tile.warps // 4
     width = GMMA_BYTES // k  # bytes of a number
-    tensor = products * groups * m * n * k * width * 2 / MULTIPLY_ADDS
+    tensor = products * groups * m * n * k * width * 2 / OPERATIONS
     copies = sum(n for part in (before, main) for line, n in part.items() if line.kind == "LDGSTS")
     moved = products * groups * (m + n) * GMMA_BYTES + copies * tile.warps * 32 * 16
     first, middle, last = (_slots(part) * tile.warps / SCHEDULERS for part in (before, main, after))
@@ -95,9 +101,10 @@ def roof_of(cubin: Path, tile: Tile, shared: int) -> Roof:
             MOST_BLOCKS,
         ),
     )
-    loop = max(tensor, moved / SHARED_CYCLE, middle)
-    alone = FILL + first + loop + last + DRAIN
-    together = max(blocks * max(tensor, moved / SHARED_CYCLE, first + middle + last), alone)
+    busy = max(tensor, moved / SHARED_CYCLE)
+    loop, issued = max(busy, middle), first + middle + last
+    together = max(blocks * max(busy, issued), FILL + first + loop + last + DRAIN)
+    goes_on = max(blocks * max(busy, middle + last), loop + last)
     return Roof(
         registers=registers,
         stack=stack,
@@ -105,6 +112,8 @@ def roof_of(cubin: Path, tile: Tile, shared: int) -> Roof:
         after=after.total() * tile.warps * 32 / (tile.high * tile.wide),
         fences=sum(line.name.startswith("MEMBAR") and "GPU" in line.name for line in code),
         share=tensor * blocks / together,
+        persistent=tensor * blocks / goes_on,
+        in_turns=tensor / max(busy, issued),
     )
 
 

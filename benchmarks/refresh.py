@@ -146,7 +146,8 @@ def measure_probe(setting: Setting, encoder: Any) -> None:
             continue
         job = setting.job(setting.size.trained, "all", 1.0)
         job.config.mining.num_negatives = negatives
-        vectors, scope, probe = Counted(job, setting.work / "store"), SCOPES["all"](job), Probe(job)
+        vectors, probe = Counted(job, setting.work / "store"), Probe(job)
+        scope = SCOPES["all"](job, None)
         before = scope.find(vectors, setting.base, 0, None)
         after = scope.find(vectors, encoder, 1, None)
         probe.keep(before, 0)
@@ -203,10 +204,10 @@ class Setting:
 
         vectors = JobVectors(self.job(queries, "all", 1.0), self.work / "store")
         if scope == "none":
-            before = SCOPES["all"](vectors.job).find(vectors, self.base, 0, None)
+            before = SCOPES["all"](vectors.job, None).find(vectors, self.base, 0, None)
             return Refreshed(before.mined, before.queries, before.corpus, None, 0)
         try:
-            kind = SCOPES[scope](self.job(queries, scope, share))
+            kind = SCOPES[scope](self.job(queries, scope, share), None)
         except ConfigError:
             return None
         kind.start(vectors, self.base)

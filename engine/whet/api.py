@@ -131,21 +131,25 @@ def mine(
 def _mine_data(data: Dataset, model: str | Encoder, policy: MiningConfig) -> Mined:
     from whet.data.splits import pairs_of
     from whet.encoding.store import embeddings_folder
+    from whet.evaluation.pool.choose import mined_among
     from whet.mining.rows import mine_with
     from whet.model.encoder import Encoder
 
     train, store = pairs_of(data, "train"), embeddings_folder()
     encoder = Encoder.load(model) if isinstance(model, str) else model
     positives = data.positives(train)
-    return mine_with(encoder, data, train, positives, store=store, policy=policy, encode=None)
+    among = mined_among(data, train, policy)
+    return mine_with(
+        encoder, data, train, positives, store=store, policy=policy, encode=None, among=among
+    )
 
 
 @takes_options_of(EvaluateConfig)
 def evaluate(
     model: str | Encoder, data: Any, *, split: str | None = None, **options: Any
 ) -> Evaluation:
-    """Search all documents of `data` (`load_dataset` says which) for every judged query and score
-    the result.
+    """Search the documents of `data` (`load_dataset` says which), all or a pool of them, for every
+    judged query and score the result.
 
     `options` are those of EvaluateConfig. `result.scores.means["nDCG@10"]` is one of the numbers.
     """
@@ -154,9 +158,10 @@ def evaluate(
     from whet.data.splits import eval_qrels
     from whet.encoding.store import embeddings_folder
     from whet.evaluation.judge import judge
+    from whet.evaluation.pool.choose import choose_pool
     from whet.model.towers import open_model
 
     encoder = open_model(model) if isinstance(model, str) else model
-    return judge(
-        encoder, dataset, eval_qrels(dataset, split), store=embeddings_folder(), config=config
-    )
+    qrels, store = eval_qrels(dataset, split), embeddings_folder()
+    pool = choose_pool(dataset, qrels, config)
+    return judge(encoder, dataset, qrels, store=store, config=config, pool=pool)

@@ -77,7 +77,7 @@ def test_resume_may_move_data_but_not_change_the_job(
     run = _begun(tmp_path / "run", _run_config())
     assert whet("fit", "data=moved", f"resume={run}")[0] == 0
     assert calls[0].data.path == "moved"
-    for word in ("mining.num_negatives=3", "seed=0", "mining=shifted"):
+    for word in ("mining.num_negatives=3", "seed=0", "mining=shifted", "trainer.max_steps=200"):
         code, _, err = whet("fit", word, f"resume={run}")
         assert code == 2
         assert "A resumed run goes on as it was begun" in err

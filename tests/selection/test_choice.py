@@ -211,7 +211,7 @@ def test_the_guard_set_of_whet_and_ones_own(tiny_model: Path, learnable: Path) -
 
 def test_a_record_from_before_there_was_a_choice_means_the_last_weights() -> None:
     old, new = FitConfig(), FitConfig()
-    fill(old, as_it_was({"seed": 3}), "config.yaml")
-    fill(new, as_it_was({"select": {"moments": 2}}), "config.yaml")
+    fill(old, as_it_was({"seed": 3}, FitConfig), "config.yaml")
+    fill(new, as_it_was({"select": {"policy": "dev", "moments": 2}}, FitConfig), "config.yaml")
     assert (old.select.policy, old.seed) == ("last", 3)
     assert (new.select.policy, new.select.moments) == ("dev", 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from whet.config import FitConfig
 from whet.data.load import load_dataset
 from whet.run.job import learned_of
 from whet.training.batches.order import Order, pairs_read, total_steps
+from whet_launch.cli.main import main
 
 FEW = {"max_steps": 3, "batch_size": 4}
 ALL = {"max_steps": 3, "batch_size": 66}
@@ -76,3 +79,35 @@ def test_a_fit_mines_for_the_queries_its_steps_read(
     every = fitted(tiny_data, tiny_model, tmp_path / "every", ALL)
     assert len(every) == 60 and {query: every[query] for query in few} == few
     assert "that the steps read" not in capsys.readouterr().err
+
+
+def test_refreshes_and_later_epochs_ask_for_no_other_queries(
+    tiny_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """What is planned is encoded from the start: nothing is missing when the steps come to it."""
+    run = whet.fit(
+        str(tiny_data), model=str(tiny_model), output=str(tmp_path / "run"),
+        trainer={"max_steps": 4, "batch_size": 4}, refresh={"policy": "steps", "every_n_steps": 2},
+    )  # fmt: skip
+    first, later = (
+        {row["query_id"] for row in pq.read_table(path).to_pylist()}
+        for path in sorted((run.folder / "negatives").glob("step_*.parquet"))
+    )
+    facts = json.loads((run.folder / "environment.json").read_text())["data"]
+    assert first == later and len(first) == facts["train queries that the steps read"] < 60
+    assert facts["train queries"] == 60
+    page = (run.folder / "report.html").read_text()
+    assert "Train queries that the steps read" in page
+    train, config = load_dataset(str(tiny_data)).split("train"), FitConfig()
+    config.trainer = replace(config.trainer, batch_size=4, max_steps=40, max_epochs=3)
+    assert len(learned_of(train, config).query_rows) == 60  # two epochs and more read all
+
+
+def test_a_plan_says_which_queries_are_mined(
+    tiny_data: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["trainer.max_steps=3", "trainer.batch_size=4"]
+    assert main(["plan", f"data={tiny_data}", f"model={tiny_model}", *options]) == 0
+    assert re.search(
+        r"mine .*; 1[0-2] of 60 mined, those that the steps read", capsys.readouterr().out
+    )

@@ -34,7 +34,7 @@ class Result:
     """
 
     recipe: str
-    data: dict[str, Any]  # name and digest
+    data: dict[str, Any]  # name and digest, and the pool searched if not all documents were
     model: str
     claim: ClaimConfig
     scores: list[dict[str, float]]
@@ -77,7 +77,13 @@ class Result:
     @property
     def published(self) -> float | None:
         """The figure of the claim, where it is about this model."""
-        return self.claim.value if applies(self.claim, self.model) else None
+        on_all = self.searched is None  # a pool's figures are higher
+        return self.claim.value if on_all and applies(self.claim, self.model) else None
+
+    @property
+    def searched(self) -> str | None:
+        """The pool that was searched; None: all documents."""
+        return self.data.get("judged on")
 
     @property
     def verdict(self) -> str:
@@ -157,7 +163,8 @@ def _read(recipe: str, folders: Sequence[Path]) -> Result:
     system = next(name for name in SYSTEMS if name in metrics)
     scores = [_scores(folder, system, claim.measure) for folder in folders]
     base = _scores(folders[0], BASE, claim.measure) if BASE in metrics else None
-    data = {key: facts[0]["data"][key] for key in ("name", "digest")}
+    known = ("name", "digest", "judged on")
+    data = {key: facts[0]["data"][key] for key in known if key in facts[0]["data"]}
     return Result(
         recipe=recipe,
         data=data,

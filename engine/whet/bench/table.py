@@ -60,6 +60,7 @@ def columns(suite: Suite, results: Sequence[Result]) -> list[Column]:
         add("data", f"{result.data['name']} {result.data['digest'][:8]}")
         add("model", model_label(result.model))
         add("queries", f"{len(result.per_query):,}")
+        add("searched", result.searched or "")
         add("published", _number(result.published))
         add("before", _number(result.base))
         add(result.claim.measure, _number(result.value))

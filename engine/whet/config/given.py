@@ -59,5 +59,7 @@ def configured(config: Config, options: dict[str, Any]) -> Config:
             value = configured(current, value)
         elif isinstance(value, str) and rules[name].path:
             value = os.path.expanduser(value)
+        elif isinstance(current, str) and type(value) is int:
+            value = str(value)  # evaluate.pool takes words and numbers
         setattr(config, name, value)
     return config

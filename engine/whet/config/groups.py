@@ -144,6 +144,10 @@ class MiningConfig:
         "which positive of several sets the margin: min, max or each",
         choices=("min", "max", "each"),
     )
+    scope: str = recorded_option(
+        "all", "documents that are encoded (docs/large.md)", choices=("all", "candidates")
+    )
+    candidates: int = recorded_option(64, "documents per query, for scope=candidates", least=1)
     sampling: str = recorded_option(
         "top", "top: the hardest; random: any within the ranks", choices=("top", "random")
     )
@@ -323,6 +327,9 @@ class EvaluateConfig:
         "by the names of ir-measures; the first is the one compared",
     )
     depth: int = recorded_option(100, "documents per query in the TREC run", least=1)
+    pool: str = recorded_option(
+        "auto", "documents searched: all, a number, or auto (docs/large.md)", before="all"
+    )
     examples: int = recorded_option(10, "queries won and lost shown in the report", least=0)
 
 

@@ -20,6 +20,7 @@ from typing import TypeVar, cast, get_type_hints
 Value = TypeVar("Value")
 
 RULES = "rules"  # their name in a field's metadata
+UNCHANGED = object()  # a record of before there was the option was made with its default
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Rules:
     most: float  # allowed itself
     recorded: bool  # may be set by a configuration that lies in a folder
     path: bool  # names a file or folder, where ~ is the home
+    before: object = UNCHANGED  # what a record that does not name the option was made with
 
 
 def option(
@@ -60,9 +62,14 @@ def recorded_option(
     least: float | None = None,
     most: float = float("inf"),
     path: bool = False,
+    before: object = UNCHANGED,
 ) -> Value:
-    """The same for an option that a recorded configuration may set, too."""
-    return _field(default, Rules(meaning, choices, least, most, True, path))
+    """The same for an option that a recorded configuration may set, too.
+
+    `before` is the value that stands for what was done before there was the option, where that is
+    not the default: the record of a run that does not name the option means it.
+    """
+    return _field(default, Rules(meaning, choices, least, most, True, path, before))
 
 
 def _field(default: Value, rules: Rules) -> Value:

@@ -15,7 +15,7 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from whet.config.groups import MISSING
-from whet.config.option import rules_of
+from whet.config.option import UNCHANGED, rules_of
 from whet.errors import CheckpointError, ConfigError
 from whet.printable import printable
 
@@ -35,9 +35,6 @@ MAY_DIFFER = (
     "trainer.log_",
 )
 
-# What a run meant that was recorded before there was an option, where its default is another now.
-BEFORE: Mapping[str, Mapping[str, Any]] = {"select": {"policy": "last"}}
-
 
 def for_the_command_line(config: type) -> frozenset[str]:
     """The keys of a dataclass's options that no recorded configuration may set."""
@@ -56,19 +53,29 @@ def fill(config: Any, record: Any, source: str) -> dict[str, Any]:
     return left
 
 
-def as_it_was(record: Any) -> Any:
-    """The record of a whole run, with what the Whet that wrote it did where it lacks an option of
-    today.
+def as_it_was(record: Any, config: type) -> Any:
+    """The record of a run that a `config` type describes; what it does not name, because there was
+    no such option when it was made, is what was done then.
 
-    >>> as_it_was({"seed": 1})
-    {'seed': 1, 'select': {'policy': 'last'}}
-    >>> as_it_was({"select": {"policy": "dev", "share": 0.2}})
-    {'select': {'policy': 'dev', 'share': 0.2}}
+    >>> from whet.config import FitConfig
+    >>> as_it_was({"seed": 1, "select": {"policy": "dev"}}, FitConfig)["select"]
+    {'policy': 'dev'}
+    >>> as_it_was({"seed": 1}, FitConfig)["select"]
+    {'policy': 'last'}
     """
     if not isinstance(record, Mapping):
         return record
-    missing = {group: dict(options) for group, options in BEFORE.items() if group not in record}
-    return {**record, **missing}
+    named = dict(flat(record))
+    whole = dict(record)
+    for key, rules in rules_of(config).items():
+        if rules.before is UNCHANGED or key in named:
+            continue
+        group, _, name = key.rpartition(".")
+        if not group:
+            whole[name] = rules.before
+        elif isinstance(whole.get(group, {}), Mapping):
+            whole[group] = {**whole.get(group, {}), name: rules.before}
+    return whole
 
 
 def _fill(config: Any, record: Any, source: str, prefix: str, left: dict[str, Any]) -> None:

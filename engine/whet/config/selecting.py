@@ -17,6 +17,7 @@ class SelectConfig:
         "dev: those that a held-out part of train shows to be better, else the base model's; "
         "last: those of the last step, on all of train",
         choices=("dev", "last"),
+        before="last",
     )
     share: float = recorded_option(
         0.1, "of the train queries held out as dev part", least=0.01, most=0.25

@@ -54,10 +54,15 @@ def check_splits(data: Dataset, config: FitConfig) -> None:
     """Raise what `splits_of` would, before any work, and say nothing."""
     train = training_qrels(data, config.data.train_split)
     refuse_nothing_to_learn(train, data, config)
-    if config.data.eval_split is not None:
-        data.split(config.data.eval_split)
-    elif eval_split_name(data) is None:
-        hold_out(train, data.queries)
+    judged_of(data, config)
+
+
+def judged_of(data: Dataset, config: FitConfig) -> Qrels:
+    """The judgments to judge by, as `splits_of` has them, without a word."""
+    name = config.data.eval_split or eval_split_name(data)
+    if name is None:
+        return hold_out(training_qrels(data, config.data.train_split), data.queries)[1]
+    return data.split(name)
 
 
 def refuse_nothing_to_learn(train: Qrels, data: Dataset, config: FitConfig) -> None:

@@ -62,12 +62,24 @@ def embed(
     corpus.
     """
     queries = embed_queries(encoder, data, qrels.query_rows, store=store, config=config)
+    return queries, embed_corpus(encoder, data, store=store, config=config, pace=pace)
+
+
+def embed_corpus(
+    encoder: Encoder | Towers,
+    data: Dataset,
+    *,
+    store: Path,
+    config: EncodeConfig | None,
+    pace: Pace | None = None,
+) -> Embeddings | CorpusShard:
+    """Vectors of all documents; of several processes each gets its part."""
     if world().size == 1:
-        return queries, embed_documents(encoder, data, None, store=store, config=config)
+        return embed_documents(encoder, data, None, store=store, config=config)
     part = (pace or Pace()).part(len(data.corpus), encoder, config)
     rows = np.arange(part.start, part.stop)
     shard = embed_documents(encoder, data, rows, store=store, config=config)
-    return queries, CorpusShard(data.corpus.ids, shard.vectors, part.start)
+    return CorpusShard(data.corpus.ids, shard.vectors, part.start)
 
 
 def embed_queries(
@@ -107,3 +119,19 @@ def embed_documents(
             encoder, data.corpus, kind="document", rows=rows, store=store, config=config
         )
     )
+
+
+def embed_part(
+    encoder: Encoder | Towers,
+    data: Dataset,
+    rows_S: np.ndarray,
+    *,
+    store: Path,
+    config: EncodeConfig | None,
+) -> Embeddings | CorpusShard:
+    """Vectors of some documents, as a corpus of their own that all processes share."""
+    own = share(len(rows_S))
+    encoded = embed_documents(encoder, data, rows_S[own], store=store, config=config)
+    if world().size == 1:
+        return encoded
+    return CorpusShard(data.corpus.ids_of(rows_S), encoded.vectors, own.start)

@@ -15,6 +15,7 @@ import numpy as np
 
 from whet.errors import ConfigError, DataError
 from whet.evaluation.measures import Scores, parse_measure
+from whet.evaluation.pool.size import PoolSize
 from whet.evaluation.significance import (
     bootstrap_interval,
     paired_t_test,
@@ -52,6 +53,7 @@ class Comparison:
     queries: int
     rows: list[MeasureRow]
     right_first: tuple[float, float] | None  # base, tuned; None without a measure of the RR family
+    pool: PoolSize | None = None  # None: all documents were searched
     returned: str = ""  # what of a fit came back as the tuned model, and why; empty: not chosen
     base_came_back: bool = False
 
@@ -72,7 +74,8 @@ class Comparison:
         main = self.main
         if self.base_came_back:
             return f"{self.returned} {main.measure} stays at {main.base:.3f}."
-        change = f"{main.measure} is {main.tuned:.3f}, was {main.base:.3f}"
+        name = f"{main.measure} on {self.pool}" if self.pool else main.measure
+        change = f"{name} is {main.tuned:.3f}, was {main.base:.3f}"
         if self.right_first:
             shares = tuple(f"{100 * share:.0f} %" for share in self.right_first)
             first = f"Finds a right document first for {shares[1]} of queries, was {shares[0]}"
@@ -89,11 +92,14 @@ class Comparison:
     def _repr_html_(self) -> str:
         """The table of the report, for a notebook."""
         cells = [_cells(row) for row in self.rows]
-        return f"{html_table(HEAD, cells)}<p>{escape(self.verdict())}</p>"
+        return f"{html_table(self._head(), cells)}<p>{escape(self.verdict())}</p>"
+
+    def _head(self) -> tuple[str, ...]:
+        return (f"on {self.pool}", *HEAD[1:]) if self.pool else HEAD
 
     def table(self) -> str:
         """The measures, a line each, for the terminal."""
-        cells = [HEAD, *(_cells(row) for row in self.rows)]
+        cells = [self._head(), *(_cells(row) for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [
             "  ".join(
@@ -119,9 +125,16 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def compare(
-    base: Scores, tuned: Scores, main_measure: str, *, draws: int = 10_000, seed: int = 0
+    base: Scores,
+    tuned: Scores,
+    main_measure: str,
+    *,
+    pool: PoolSize | None = None,
+    draws: int = 10_000,
+    seed: int = 0,
 ) -> Comparison:
-    """Compare two systems query by query; the same seed gives the same numbers.
+    """Compare two systems query by query, both on `pool` or on all documents; the same seed gives
+    the same numbers.
 
     Raises DataError when they were not scored on the same queries and measures, ConfigError when
     `main_measure` is not among these.
@@ -139,7 +152,7 @@ def compare(
         )
     rows = [_row(name, base, tuned, draws=draws, seed=seed) for name in base.per_query]
     queries = len(base.per_query[main_measure])
-    return Comparison(main_measure, queries, rows, _right_first(base, tuned))
+    return Comparison(main_measure, queries, rows, _right_first(base, tuned), pool)
 
 
 def differences(base: Mapping[str, float], tuned: Mapping[str, float]) -> dict[str, float]:

@@ -5,7 +5,7 @@ model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,14 @@ import numpy as np
 from whet.config import EncodeConfig, EvaluateConfig
 from whet.data.load import Dataset
 from whet.data.positives import own_documents
-from whet.encoding.corpus import Pace, embed
+from whet.encoding.corpus import Pace, embed, embed_part, embed_queries
 from whet.errors import DataError
 from whet.evaluation.comparison import html_table
 from whet.evaluation.hybrid import HybridSearch
-from whet.evaluation.lexical import corpus_words
+from whet.evaluation.lexical import Words, corpus_words
 from whet.evaluation.measures import Scores, check_measures, score
+from whet.evaluation.pool.choose import DocumentPool
+from whet.evaluation.pool.size import PoolSize
 from whet.evaluation.retrieval import Search, documents_found, retrieve, run_of, without_own
 from whet.evaluation.trec import Judgments, Run
 from whet.model.encoder import Encoder
@@ -28,20 +30,27 @@ from whet.types import CorpusShard, Embeddings, Qrels
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One system on one split: its run and how it scores."""
+    """One system on one split: its run and how it scores; `pool` where it did not search all
+    documents.
+    """
 
     run: Run
     scores: Scores
+    pool: PoolSize | None = None
+
+    @property
+    def judged_on(self) -> str:
+        """`on 500 queries`, and on which pool."""
+        return f"on {len(self.run):,} queries" + (f" and {self.pool.of_all}" if self.pool else "")
 
     def __repr__(self) -> str:
         """A line per measure."""
         lines = [f"{name:<10} {value:.4f}" for name, value in self.scores.means.items()]
-        return "\n".join([*lines, f"on {len(self.run):,} queries"])
+        return "\n".join([*lines, self.judged_on])
 
     def _repr_html_(self) -> str:
         cells = [(name, f"{value:.4f}") for name, value in self.scores.means.items()]
-        head = ("measure", f"on {len(self.run):,} queries")
-        return html_table(head, cells)
+        return html_table(("measure", self.judged_on), cells)
 
 
 def evaluate_run(
@@ -105,37 +114,77 @@ def judge(
     config: EvaluateConfig,
     encode: EncodeConfig | None = None,
     pace: Pace | None = None,
+    pool: DocumentPool | None = None,
 ) -> Evaluation:
-    """Search all documents for every judged query, by words too where the model counts them, and
-    score the result.
+    """Search all documents, or a pool of them, for every judged query, by words too where the model
+    counts them, and score the result.
     """
-    queries, corpus = embed(encoder, data, qrels, store=store, config=encode, pace=pace)
+    asked = _Searched(data, qrels, pool)
+    corpus: Embeddings | CorpusShard
+    if pool is None:
+        queries, corpus = embed(encoder, data, qrels, store=store, config=encode, pace=pace)
+    else:
+        rows = qrels.query_rows
+        queries = embed_queries(encoder, data, rows, store=store, config=encode)
+        corpus = embed_part(encoder, data, pool.rows_S, store=store, config=encode)
     search = None
     if isinstance(encoder, Towers) and encoder.words:
         texts = data.queries.texts(qrels.query_rows)
-        search = HybridSearch(texts, corpus_words(data.corpus), encoder.words)
-    judgments = judgments_of(qrels, data.queries.ids, data.corpus.ids)
-    own_Q, home_N = _own(data, qrels), data.home_N
-    return evaluate_run(
-        queries, corpus, judgments, config, own_Q=own_Q, home_N=home_N, search=search
+        search = HybridSearch(texts, asked.words(), encoder.words)
+    evaluation = evaluate_run(
+        queries,
+        corpus,
+        asked.judgments,
+        config,
+        own_Q=asked.own_Q,
+        home_N=asked.home_N,
+        search=search,
     )
+    return replace(evaluation, pool=pool.size if pool else None)
 
 
-def _own(data: Dataset, qrels: Qrels) -> np.ndarray | None:
-    """Each judged query's own document; None where no query is a document."""
-    own_Q = own_documents(data.queries, data.corpus, qrels)
-    return None if (own_Q < 0).all() else own_Q
+class _Searched:
+    """What is asked of which documents, by their places in the pool where there is one."""
+
+    def __init__(self, data: Dataset, qrels: Qrels, pool: DocumentPool | None) -> None:
+        self.corpus, self.pool = data.corpus, pool
+        self.judgments = judgments_of(qrels, data.queries.ids, data.corpus.ids)
+        own_Q = own_documents(data.queries, data.corpus, qrels)
+        self.home_N = data.home_N
+        if pool is not None:
+            own_Q = _places(own_Q, pool.rows_S)
+            if data.home_N is not None:
+                self.home_N = _places(data.home_N[pool.rows_S], pool.rows_S)
+        self.own_Q = None if (own_Q < 0).all() else own_Q  # None: no query is a document
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Of the documents."""
+        return self.corpus.ids if self.pool is None else self.corpus.ids_of(self.pool.rows_S)
+
+    def words(self) -> Words:
+        """Those of the documents."""
+        if self.pool is None:
+            return corpus_words(self.corpus)
+        return Words(self.corpus.texts(self.pool.rows_S))
 
 
-def judge_words(data: Dataset, qrels: Qrels, config: EvaluateConfig) -> Evaluation:
+def _places(rows_M: np.ndarray, rows_S: np.ndarray) -> np.ndarray:
+    """Where rows of the corpus stand among those of a pool, -1 for those that are not in it."""
+    place_M = np.minimum(np.searchsorted(rows_S, rows_M), len(rows_S) - 1)
+    return np.where(rows_S[place_M] == rows_M, place_M, -1)
+
+
+def judge_words(
+    data: Dataset, qrels: Qrels, config: EvaluateConfig, pool: DocumentPool | None = None
+) -> Evaluation:
     """The same by BM25, which has no vectors."""
     measures = check_measures(config.measures, config.depth)
-    queries, documents, asked = data.queries, data.corpus, qrels.query_rows
-    own_Q = _own(data, qrels)
-    depth = config.depth if own_Q is None else config.depth + 1
-    words, texts = corpus_words(documents), queries.texts(asked)
-    hits = documents_found(lambda k: words.best(texts, k), depth, len(documents), data.home_N)
-    if own_Q is not None:
-        hits = without_own(*hits, own_Q, config.depth)
-    run = run_of(*hits, queries.ids_of(asked), documents.ids)
-    return Evaluation(run, score(run, judgments_of(qrels, queries.ids, documents.ids), measures))
+    asked = _Searched(data, qrels, pool)
+    depth = config.depth if asked.own_Q is None else config.depth + 1
+    words, texts = asked.words(), data.queries.texts(qrels.query_rows)
+    hits = documents_found(lambda k: words.best(texts, k), depth, len(words), asked.home_N)
+    if asked.own_Q is not None:
+        hits = without_own(*hits, asked.own_Q, config.depth)
+    run = run_of(*hits, data.queries.ids_of(qrels.query_rows), asked.ids)
+    return Evaluation(run, score(run, asked.judgments, measures), pool.size if pool else None)

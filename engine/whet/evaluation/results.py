@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from whet.config import EvaluateConfig
 from whet.data.load import Dataset
 from whet.evaluation.comparison import Comparison, compare, write_per_query
 from whet.evaluation.examples import changed_queries
 from whet.evaluation.judge import Evaluation, judgments_of
+from whet.evaluation.pool.choose import DocumentPool
 from whet.evaluation.trec import write_qrels, write_run
 from whet.storage.commit import write_json
 from whet.types import Qrels
+
+
+def judged_facts(qrels: Qrels, pool: DocumentPool | None) -> dict[str, Any]:
+    """What is known of a judgement before it: how many queries, and on which pool."""
+    facts: dict[str, Any] = {"judged queries": len(qrels.query_rows)}
+    return facts if pool is None else {**facts, "judged on": pool.size.of_all}
 
 
 def write_judged(folder: Path, data: Dataset, qrels: Qrels, runs: dict[str, Evaluation]) -> None:
@@ -37,7 +45,7 @@ def write_comparison(
     says what of a fit the tuned one is, and why. `tuned` is `base` itself where that came back.
     """
     comparison = replace(
-        compare(base.scores, tuned.scores, config.measures[0]),
+        compare(base.scores, tuned.scores, config.measures[0], pool=base.pool),
         returned=returned,
         base_came_back=tuned is base,
     )

@@ -82,7 +82,9 @@ def check_policy(policy: MiningConfig) -> MiningConfig:
             "Choose on_short=keep or random."
         )
     if policy.backend == "ivf":
-        _check_for_ivf(policy)
+        _check_for_some(policy, "backend=ivf")
+    if policy.scope == "candidates":
+        _check_for_some(policy, "scope=candidates")
     low, high = policy.min_score, policy.max_score
     if low is not None and high is not None and low > high:
         raise ConfigError(
@@ -91,17 +93,18 @@ def check_policy(policy: MiningConfig) -> MiningConfig:
     return policy
 
 
-def _check_for_ivf(policy: MiningConfig) -> None:
+def _check_for_some(policy: MiningConfig, choice: str) -> None:
     """What needs every document's score cannot be had from some of them."""
+    option = choice.partition("=")[0]
     if policy.rank_window == "raw":
         raise ConfigError(
-            "mining.rank_window=raw counts ranks over the whole corpus, which backend=ivf does not "
-            "look at. Choose another backend, or rank_window=survivors."
+            f"mining.rank_window=raw counts ranks over the whole corpus, which {choice} does not "
+            f"look at. Choose another {option}, or rank_window=survivors."
         )
     if policy.sampling == "random" and policy.range_max is None:
         raise ConfigError(
-            "mining.sampling=random draws from all that is allowed, which backend=ivf does not "
-            "know. Give range_max, or choose another backend."
+            f"mining.sampling=random draws from all that is allowed, which {choice} does not "
+            f"know. Give range_max, or choose another {option}."
         )
 
 

@@ -57,6 +57,7 @@ class MiningReport:
     seconds: float
     policy: dict[str, Any]
     sample: list[dict[str, Any]]
+    among: int | None = None  # documents looked at; None: all
 
     @property
     def short_rows(self) -> int:
@@ -93,6 +94,7 @@ class MiningReport:
         return replace(
             self,
             documents=documents,
+            among=len(rows_S),
             unproposed=[count + others for count in self.unproposed],
             rank_counts=counts,
             sample=sample,
@@ -115,11 +117,15 @@ class MiningReport:
         short = f", {self.short_rows:,} of them short" if self.short_rows else ""
         return (
             f"Mined {self.negatives:,} negatives in {self.rows:,} rows{short}, over "
-            f"{self.documents:,} documents, in {self.seconds:.1f} s by {self.backend}."
+            f"{self._documents()}, in {self.seconds:.1f} s by {self.backend}."
         )
 
     def __repr__(self) -> str:
         return self.headline()
+
+    def _documents(self) -> str:
+        looked_at = f"{self.among:,} of " if self.among is not None else ""
+        return f"{looked_at}{self.documents:,} documents"
 
     def _summary(self) -> list[str]:
         totals = self.totals()
@@ -128,7 +134,7 @@ class MiningReport:
         mined = len(self.query_ids)
         lines = [
             f"Mined {self.negatives:,} negatives in {self.rows:,} rows "
-            f"for {self.queries:,} queries over {self.documents:,} documents "
+            f"for {self.queries:,} queries over {self._documents()} "
             f"in {self.seconds:.2f} s.",
             f"Backend {self.backend}: {self.why}.",
             f"Documents a row: {', '.join(parts) or 'none'}.",

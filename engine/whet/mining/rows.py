@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from whet.config import EncodeConfig, MiningConfig
 from whet.data.load import Dataset
-from whet.encoding.corpus import embed
+from whet.encoding.corpus import embed_corpus, embed_part, embed_queries
 from whet.mining.crossencoder import mining_rescorer
 from whet.mining.miner import Mined, mine
 from whet.mining.part import mine_part
@@ -29,14 +30,22 @@ def mine_with(
     store: Path,
     policy: MiningConfig,
     encode: EncodeConfig | None,
+    among: np.ndarray | None = None,
 ) -> Mined:
     """Hard negatives of every query with a relevant document; rows of the result are the query
-    table's.
+    table's. `among` are the documents looked at, if not all: ascending, all positives in them.
     """
     relevant = train.relevant()
-    queries, corpus = embed(encoder, data, relevant, store=store, config=encode)
     rows = relevant.query_rows
-    return mine_rows(queries, corpus, rows, data, positives.take(rows), policy=policy)
+    known: dict[str, Any] = {"store": store, "config": encode}
+    corpus: Embeddings | CorpusShard
+    queries = embed_queries(encoder, data, rows, **known)
+    if among is None:
+        corpus = embed_corpus(encoder, data, **known)
+    else:
+        corpus = embed_part(encoder, data, among, **known)
+    of_rows = positives.take(rows)
+    return mine_rows(queries, corpus, rows, data, of_rows, policy=policy, among=among)
 
 
 def mine_rows(

@@ -76,12 +76,19 @@ def estimate(
     w = processes.count
     judge_s = judging_s(work, search, config, processes)
     mine_s = mining_s(work, search, config, processes) if work.mines else 0.0
+    pool, mined = work.judged_documents, work.mined_documents
+    # Where all are mined among, all are encoded before the pool is chosen, by these vectors, too.
+    first = work.corpus if work.mines and work.among is None else pool
+    later = mined if first is pool and work.pool is not None else NOTHING
     # new=False: the weights have changed, so no stored vector of them can be read.
-    refresh_s = encoding_s(encode, work.corpus, work.learned, new=False) / w + mine_s
-    base_s = encoding_s(encode, work.corpus, work.judged, new=True) / w
-    learned_s = encoding_s(encode, NOTHING, work.learned, new=True) / w if work.mines else 0.0
+    refresh_s = encoding_s(encode, mined, work.learned, new=False) / w + mine_s
+    base_s = encoding_s(encode, first, work.judged, new=True) / w
+    base_s += 0.0 if work.pool is None else words_s(search, work.documents, work.judged.distinct)
+    learned_s = encoding_s(encode, later, work.learned, new=True) / w if work.mines else 0.0
+    if work.mines and work.among is not None:
+        learned_s += words_s(search, work.documents, work.learned.distinct)
     # The tuned model has no vectors in the store, so everything is encoded.
-    tuned_s = encoding_s(encode, work.corpus, work.judged, new=False) / w
+    tuned_s = encoding_s(encode, pool, work.judged, new=False) / w
     train_s = work.steps * step.seconds + work.refreshes * refresh_s
     dev_s = moment_s = 0.0
     if work.chosen is not None:
@@ -121,7 +128,8 @@ def encoding_s(rates: EncodeRates, corpus: TextCount, queries: TextCount, *, new
 
 def judging_s(work: Workload, rates: SearchRates, config: FitConfig, processes: Processes) -> float:
     """Search for the judged queries, and score what is found."""
-    pair_s = rates.judge_pair_s * work.documents / processes.count
+    searched = work.documents if work.pool is None else work.pool
+    pair_s = rates.judge_pair_s * searched / processes.count
     queries = work.judged.distinct
     merged_s = processes.merged_s(queries, config.evaluate.depth)
     return queries * (rates.judge_query_s + pair_s) + merged_s
@@ -129,10 +137,16 @@ def judging_s(work: Workload, rates: SearchRates, config: FitConfig, processes: 
 
 def mining_s(work: Workload, rates: SearchRates, config: FitConfig, processes: Processes) -> float:
     """Search for the training queries, and choose."""
-    pair_s = rates.mine_pair_s * work.documents / processes.count
+    searched = work.documents if work.among is None else work.among
+    pair_s = rates.mine_pair_s * searched / processes.count
     queries = work.learned.distinct
     merged_s = processes.merged_s(queries, config.mining.num_negatives)
     return queries * (rates.mine_query_s + pair_s) + merged_s
+
+
+def words_s(rates: SearchRates, documents: int, queries: int) -> float:
+    """Find the documents that share words with the queries; the leader does it alone."""
+    return documents * (rates.words_document_s + rates.words_pair_s * queries)
 
 
 def step_cost(

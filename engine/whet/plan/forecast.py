@@ -13,7 +13,7 @@ from whet.model.encoder import Encoder
 from whet.plan.estimate import STATE_BYTES, Processes, StepCost, estimate, save_s
 from whet.plan.machine import disk_bytes_s, peak_bytes
 from whet.plan.make import UNKNOWN_LINK, plan_path
-from whet.plan.probe import probe_encode, probe_search
+from whet.plan.probe import probe_encode, probe_search, with_words
 from whet.plan.table import rough_duration
 from whet.plan.workload import Split, workload_of
 from whet.processes.devices import training_device
@@ -46,6 +46,8 @@ class Forecast:
         self.work = workload_of(data, split, encoder, config, store=store)
         self.encode = probe_encode(data, split, encoder, config.encode, limit_s=ENCODING_S)
         self.search = probe_search(self.encode, config, self.work)
+        if self.work.by_words:
+            self.search = with_words(self.search, data, split)
         trained = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
         self.save_s = 0.0
         with suppress(OSError):  # no room to measure in

@@ -16,6 +16,8 @@ from whet.config import EncodeConfig, FitConfig
 from whet.data.load import Dataset
 from whet.data.table import TextTable
 from whet.evaluation.judge import evaluate_run
+from whet.evaluation.pool.choose import NEAR
+from whet.evaluation.pool.streamed import nearest_by_words
 from whet.mining.miner import mine
 from whet.model.encoder import Encoder
 from whet.model.inference import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, token_batches
@@ -25,7 +27,8 @@ from whet.processes.devices import choose_device, training_device
 from whet.types import Embeddings, Positives
 
 SEARCHED = (4_096, 16_384)  # documents of the two searches that are timed
-ASKED = 256  # queries of a timed search
+ASKED, FEW_ASKED = 256, 8  # queries of a timed search
+WORDS_OF = 2_000  # documents whose words are counted
 BACKWARD = 3.5  # a step's time over that of encoding its tokens, roughly: to choose its size
 NEIGHBOURS = 3  # vectors mixed into one that is like them
 
@@ -43,12 +46,16 @@ class EncodeRates:
 
 @dataclass(frozen=True)
 class SearchRates:
-    """Seconds of a search: a query, and more for each document it is compared with."""
+    """Seconds of a search: a query, and more for each document it is compared with. By words: a
+    document that is counted, and more for each query; 0 where none is searched by words.
+    """
 
     mine_query_s: float
     mine_pair_s: float
     judge_query_s: float
     judge_pair_s: float
+    words_document_s: float = 0.0
+    words_pair_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,8 @@ def probe(
     start = time.perf_counter()
     encode = probe_encode(data, split, encoder, config.encode, limit_s=limit_s / 4)
     search = probe_search(encode, config, work)
+    if work.by_words:
+        search = with_words(search, data, split)
     base = held_bytes(torch.device("cpu"))
     left_s = limit_s - (time.perf_counter() - start)
     step = _probe_step(data, split, encoder, config, work, encode=encode, limit_s=left_s)
@@ -153,6 +162,35 @@ def probe_search(encode: EncodeRates, config: FitConfig, work: Workload) -> Sear
     mine_query_s, mine_pair_s = _line(sizes, mined)
     judge_query_s, judge_pair_s = _line(sizes, judged)
     return SearchRates(mine_query_s, mine_pair_s, judge_query_s, judge_pair_s)
+
+
+def with_words(rates: SearchRates, data: Dataset, split: Split) -> SearchRates:
+    """The same with what a search by words takes: some documents, few queries and more of them."""
+    rows = sampled(np.arange(len(data.corpus)), WORDS_OF)
+    documents = _Sample(data.corpus.texts(rows))
+    seconds = []
+    for count in (FEW_ASKED, ASKED):
+        asked = sampled(split.train.relevant().query_rows, count)
+        texts = (data.queries.texts(asked) * count)[:count]
+        start = time.perf_counter()
+        nearest_by_words(texts, documents, NEAR)
+        seconds.append(time.perf_counter() - start)
+    pair_s = max(0.0, seconds[1] - seconds[0]) / (ASKED - FEW_ASKED) / len(rows)
+    return replace(rates, words_document_s=seconds[0] / len(rows), words_pair_s=pair_s)
+
+
+class _Sample:
+    """Texts that stand for a corpus."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.held = texts
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def texts(self, rows: np.ndarray) -> list[str]:
+        """The texts of the rows."""
+        return [self.held[int(row)] for row in rows]
 
 
 def _like(vector_SD: np.ndarray, count: int) -> np.ndarray:

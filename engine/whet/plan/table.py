@@ -80,8 +80,12 @@ def _head(plan: Plan) -> str:
 
 def _stages(plan: Plan) -> str:
     work, whole = plan.work, plan.estimate
-    new = work.corpus.missing + work.judged.missing
-    every = work.corpus.distinct + work.judged.distinct
+    judged, mined = work.judged_documents, work.mined_documents
+    first = work.corpus if work.mines and work.among is None else judged
+    new, both = first.missing + work.judged.missing, first.distinct + work.judged.distinct
+    every = judged.distinct + work.judged.distinct
+    on = "" if work.pool is None else f", judged on a pool of {work.pool:,} documents"
+    among = "" if work.among is None else f", among at most {mined.distinct:,} documents"
     per_step = f"{work.steps:,} steps of {work.step.pairs} pairs, {whole.step.alone_s:.2f} s each"
     if whole.step.talk_s:
         per_step += f" and {whole.step.talk_s:.3f} s between processes"
@@ -91,10 +95,11 @@ def _stages(plan: Plan) -> str:
             f"; {work.refreshes} refreshes of {rough_duration(whole.refresh_s)}, {share:.0%} of it"
         )
     what = {
-        "judge the base model": f"{new:,} of {every:,} texts are not encoded yet",
-        "mine": f"{work.learned.missing:,} more queries to encode, {work.learned.distinct:,} mined",
+        "judge the base model": f"{new:,} of {both:,} texts are not encoded yet{on}",
+        "mine": f"{work.learned.missing:,} more queries to encode; {work.learned.distinct:,} of "
+        f"{work.queries:,} mined, those that the steps read{among}",
         "train": per_step,
-        "judge the tuned model": f"{every:,} texts",
+        "judge the tuned model": f"{every:,} texts{on}",
     }
     rows = [("load data and model", plan.load_s, "")]
     rows += [(name, s, what[name]) for name, s in whole.stages.items()]

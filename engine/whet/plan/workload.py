@@ -14,6 +14,7 @@ from whet.config import FitConfig
 from whet.data.load import Dataset
 from whet.data.table import TextTable
 from whet.encoding.store import EmbeddingStore, text_keys
+from whet.evaluation.pool.size import pool_size
 from whet.evaluation.selection.guard import guard_set
 from whet.evaluation.selection.pool import room, shape_of
 from whet.model.encoder import Encoder
@@ -47,6 +48,17 @@ class TextCount:
     distinct: int
     missing: int
     tokens: float
+
+    def part(self, rows: int | None, of: int) -> TextCount:
+        """Of so many of the rows, None for all.
+
+        >>> TextCount(90, 60, 10.0).part(50, 100)
+        TextCount(distinct=45, missing=30, tokens=10.0)
+        """
+        if rows is None:
+            return self
+        distinct, missing = self.distinct * rows // of, self.missing * rows // of
+        return TextCount(distinct, missing, self.tokens)
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,24 @@ class Workload:
     learned: TextCount  # queries that the steps read; missing: when the judged ones are stored
     step: Step
     chosen: ChoosingWork | None = None
+    queries: int = 0  # of all training pairs, read or not
+    pool: int | None = None  # documents judged on; None: all
+    among: int | None = None  # documents that mining looks at, at most; None: all
+
+    @property
+    def judged_documents(self) -> TextCount:
+        """Those that are searched when a model is judged."""
+        return self.corpus.part(self.pool, self.documents)
+
+    @property
+    def by_words(self) -> bool:
+        """Whether documents are searched by words as well."""
+        return self.pool is not None or self.among is not None
+
+    @property
+    def mined_documents(self) -> TextCount:
+        """Those that are searched for negatives."""
+        return self.corpus.part(self.among, self.documents)
 
 
 def workload_of(
@@ -104,20 +134,24 @@ def workload_of(
     chosen = None
     if split.dev is not None:
         dev = stored.count(data.queries, split.dev.query_rows, "query")
-        texts = room(len(data.corpus), len(learned_rows), order.seen(steps), config)
+        searched = pool_size(config.evaluate.pool, len(data.corpus)) or len(data.corpus)
+        texts = room(searched, len(learned_rows), order.seen(steps), config)
         chosen = _chosen(dev, corpus, texts, config=config, encoder=encoder)
     learned = stored.count(data.queries, learned_rows, "query")
     return Workload(
         documents=len(data.corpus),
         pairs=len(relevant),
         steps=steps,
-        refreshes=_refreshes(order, steps, config),
+        refreshes=refreshes(order, steps, config),
         mines=config.mining.num_negatives > 0,
         corpus=corpus,
         judged=judged,
         learned=learned,
         step=_step(stand_in_examples(data, split, config), order, steps, encoder),
         chosen=chosen,
+        queries=len(relevant.query_rows),
+        pool=pool_size(config.evaluate.pool, len(data.corpus)),
+        among=documents_among(relevant, learned_rows, config, len(data.corpus)),
     )
 
 
@@ -138,7 +172,19 @@ def _chosen(
     )
 
 
-def _refreshes(order: Order, steps: int, config: FitConfig) -> int:
+def documents_among(
+    relevant: Qrels, learned: np.ndarray, config: FitConfig, documents: int
+) -> int | None:
+    """How many documents `mining.scope` looks at, at most: the positives of the queries learned
+    from, and for each the candidates by words as if no two had one in common.
+    """
+    if config.mining.scope == "all" or not config.mining.num_negatives:
+        return None
+    positives = len(np.unique(relevant.doc_rows_M[np.isin(relevant.query_rows_M, learned)]))
+    return min(documents, positives + len(learned) * config.mining.candidates)
+
+
+def refreshes(order: Order, steps: int, config: FitConfig) -> int:
     """How often training waits for negatives that are mined again."""
     policy = config.refresh.policy
     if policy not in ("epoch", "steps") or not config.mining.num_negatives:

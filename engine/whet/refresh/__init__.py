@@ -14,6 +14,7 @@ from whet.mining.miner import Mined
 from whet.mining.search.gpu import corpus_kept
 from whet.model.encoder import Encoder, weights_unchanged
 from whet.processes.world import from_leader
+from whet.refresh.among import documents_mined
 from whet.refresh.probe import Probe
 from whet.refresh.scopes import SCOPES, All, Refreshed
 from whet.refresh.vectors import JobVectors
@@ -43,14 +44,16 @@ class Refresher:
         # of weights that are still changing
         self.passing = JobVectors(job, scratch or job.scratch)
         config = job.config.refresh
-        self.scope = None if config.policy == "off" else SCOPES[config.scope](job)
+        self.among = documents_mined(job)
+        self.scope = None if config.policy == "off" else SCOPES[config.scope](job, self.among)
         self.probe = Probe(job) if config.policy == "overlap" else None
 
     @weights_unchanged()
     def first(self, encoder: Encoder) -> Mined:
-        """The negatives of step 0, mined in the whole corpus."""
+        """The negatives of step 0, mined in all that `mining.scope` says."""
         with corpus_kept():
-            return self._written(All(self.job).find(self.kept, encoder, 0, None), encoder, 0)
+            found = All(self.job, self.among).find(self.kept, encoder, 0, None)
+            return self._written(found, encoder, 0)
 
     @weights_unchanged()
     def start(self, encoder: Encoder) -> None:

@@ -16,7 +16,7 @@ from whet.encoding.table import room_for
 from whet.errors import ConfigError
 from whet.mining.linear import fit_linear
 from whet.mining.miner import Mined
-from whet.mining.part import candidates_of, check_for_part, chosen_rows
+from whet.mining.part import candidates_of, check_for_part, chosen_rows, positives_within
 from whet.mining.rows import mine_rows
 from whet.mining.search.gpu import corpus_kept
 from whet.model.encoder import Encoder
@@ -58,8 +58,10 @@ class Scope(Protocol):
 
 
 class _Base:
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    """`among` are the documents that mining looks at, None for all."""
+
+    def __init__(self, job: Job, among: np.ndarray | None) -> None:
+        self.job, self.among = job, among
         self.documents = len(job.data.corpus)
         self.limit = int(job.config.refresh.max_share * self.documents)
         self.rows_Q = job.learned.query_rows
@@ -67,9 +69,13 @@ class _Base:
 
     def candidates(self, queries: Embeddings, corpus: Corpus) -> np.ndarray:
         """Lists of documents that may become negatives."""
-        policy = self.job.config.mining
-        count = min(self.job.config.refresh.candidates, self.documents)
-        return candidates_of(queries, corpus, self.positives, policy, count)
+        policy, among = self.job.config.mining, self.among
+        count = min(self.job.config.refresh.candidates, len(corpus))
+        if among is None:
+            return candidates_of(queries, corpus, self.positives, policy, count)
+        within = positives_within(self.positives, among)
+        place_LC = candidates_of(queries, corpus, within, policy, count)
+        return np.where(place_LC >= 0, among[place_LC], -1)
 
     def mine(
         self,
@@ -94,7 +100,7 @@ class _Base:
 
 
 class All(_Base):
-    """Every document is encoded."""
+    """Every document that mining looks at is encoded."""
 
     def start(self, vectors: JobVectors, encoder: Encoder) -> None:
         """Nothing is kept."""
@@ -102,10 +108,10 @@ class All(_Base):
     def find(
         self, vectors: JobVectors, encoder: Encoder, step: int, previous: Negatives | None
     ) -> Refreshed:
-        """Mine in the whole corpus."""
-        queries, corpus = vectors.all(encoder)
-        mined = self.mine(queries, corpus, step, previous)
-        return Refreshed(mined, queries, corpus, None, self.documents)
+        """Mine in all of them."""
+        queries, corpus = vectors.among(encoder, self.among)
+        mined = self.mine(queries, corpus, step, previous, self.among)
+        return Refreshed(mined, queries, corpus, self.among, len(corpus))
 
 
 class Candidates(_Base):
@@ -113,8 +119,8 @@ class Candidates(_Base):
     grows with the queries, not with the corpus.
     """
 
-    def __init__(self, job: Job) -> None:
-        super().__init__(job)
+    def __init__(self, job: Job, among: np.ndarray | None) -> None:
+        super().__init__(job, among)
         self.rows_S = np.empty(0, np.int64)
         check_for_part(job.config.mining)
         needed = len(np.unique(self.positives.doc_rows_P))
@@ -127,7 +133,7 @@ class Candidates(_Base):
 
     def start(self, vectors: JobVectors, encoder: Encoder) -> None:
         """Choose the documents."""
-        candidate_LC = self.candidates(*vectors.all(encoder))
+        candidate_LC = self.candidates(*vectors.among(encoder, self.among))
         self.rows_S = chosen_rows(candidate_LC, self.positives.doc_rows_P, self.limit)
         each = len(self.rows_S) / max(1, len(self.rows_Q))
         if each < FEW * self.job.config.mining.num_negatives and len(self.rows_S) == self.limit:
@@ -150,8 +156,8 @@ class Mapped(_Base):
     and the best candidates by it are encoded.
     """
 
-    def __init__(self, job: Job) -> None:
-        super().__init__(job)
+    def __init__(self, job: Job, among: np.ndarray | None) -> None:
+        super().__init__(job, among)
         self.before: Corpus | None = None
 
     def start(self, vectors: JobVectors, encoder: Encoder) -> None:
@@ -194,7 +200,7 @@ class Mapped(_Base):
         return replace(before, vectors=room_ND)
 
 
-SCOPES: dict[str, Callable[[Job], Scope]] = {
+SCOPES: dict[str, Callable[[Job, np.ndarray | None], Scope]] = {
     "all": All,
     "candidates": Candidates,
     "mapped": Mapped,

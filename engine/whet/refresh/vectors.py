@@ -10,14 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from whet.encoding.corpus import embed, embed_documents, embed_queries
+from whet.encoding.corpus import embed_corpus, embed_documents, embed_part, embed_queries
 from whet.model.encoder import Encoder
-from whet.processes.world import share, world
 from whet.run.job import Job
-from whet.types import CorpusShard, Embeddings, Qrels
+from whet.types import CorpusShard, Embeddings
 
 Corpus = Embeddings | CorpusShard
-NONE = Qrels(*(np.empty(0, np.int64) for _ in range(3)))
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,9 @@ class JobVectors:
     def all(self, encoder: Encoder) -> tuple[Embeddings, Corpus]:
         """Of the queries that are learned from, and of the corpus or this process's part of it."""
         job, config = self.job, self.job.config.encode
-        documents, kept = self._documents_by(encoder)
-        if documents is encoder:
-            return embed(
-                encoder, job.data, job.learned, store=self.store, config=config, pace=job.pace
-            )
         queries = self.queries(encoder, job.learned.query_rows)
-        corpus = embed(documents, job.data, NONE, store=kept, config=config, pace=job.pace)[1]
-        return queries, corpus
+        documents, kept = self._documents_by(encoder)
+        return queries, embed_corpus(documents, job.data, store=kept, config=config, pace=job.pace)
 
     def queries(self, encoder: Encoder, rows: np.ndarray) -> Embeddings:
         """Of some queries, in every process."""
@@ -57,11 +50,15 @@ class JobVectors:
 
     def part(self, encoder: Encoder, rows_S: np.ndarray) -> Corpus:
         """Of some documents, as a corpus of their own that all processes share."""
-        own = share(len(rows_S))
-        encoded = self.documents(encoder, rows_S[own])
-        if world().size == 1:
-            return encoded
-        return CorpusShard(self.job.data.corpus.ids_of(rows_S), encoded.vectors, own.start)
+        documents, kept = self._documents_by(encoder)
+        config = self.job.config.encode
+        return embed_part(documents, self.job.data, rows_S, store=kept, config=config)
+
+    def among(self, encoder: Encoder, rows_S: np.ndarray | None) -> tuple[Embeddings, Corpus]:
+        """As `all`, or of the queries and some documents."""
+        if rows_S is None:
+            return self.all(encoder)
+        return self.queries(encoder, self.job.learned.query_rows), self.part(encoder, rows_S)
 
 
 def own_rows(corpus: Corpus, rows: np.ndarray) -> np.ndarray:

@@ -101,8 +101,13 @@ def _document(table: Texts, row: int) -> dict[str, Any]:
 
 
 def _facts(mining: Mapping[str, Any]) -> list[tuple[str, str]]:
-    names = ("negatives", "rows", "queries", "documents")
-    facts = [(label(name), number(mining[name])) for name in names if is_number(mining.get(name))]
+    names = ("negatives", "rows", "queries", "documents", "among")
+    names_shown = {"among": "Documents looked at"}
+    facts = [
+        (names_shown.get(name, label(name)), number(mining[name]))
+        for name in names
+        if is_number(mining.get(name))
+    ]
     short = mining.get("short", [])
     if short:
         count = sum(lack > 0 for lack in short)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from whet.evaluation.pool.size import recorded_pool
 from whet.report.charts import change_chart, interval, line_chart, number
 from whet.report.folder import ReportInput, read_run_folder
 from whet.report.mining import STATISTICS, view_mining
@@ -35,6 +36,7 @@ def render_report(run: ReportInput) -> str:
         "comparison": run.comparison,
         "rows": _rows(run.comparison),
         "main": _main(run.comparison),
+        "pool": recorded_pool((run.comparison or {}).get("pool")),
         "systems": _systems(run.metrics) if not run.comparison else {},
         "change": _change(run),
         "examples": (run.comparison or {}).get("examples") or {},

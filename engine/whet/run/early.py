@@ -16,9 +16,11 @@ from whet.config import EncodeConfig, FitConfig, MiningConfig, ModelConfig, Trai
 from whet.config.losses import START
 from whet.config.ranges import check_logger, check_loss, check_options, uses_info_nce
 from whet.data.load import Dataset, read_dataset
-from whet.data.splits import check_splits, pairs_of
+from whet.data.splits import check_splits, judged_of, pairs_of
 from whet.errors import ConfigError, DataError, EnvironmentRefused
+from whet.evaluation.lexical import check_installed
 from whet.evaluation.measures import check_measures
+from whet.evaluation.pool.size import check_pool
 from whet.mining.policy import check_policy
 from whet.model.folder import find_folder, is_cross_encoder
 from whet.model.parts.layout import read_layout
@@ -51,6 +53,8 @@ def check_job(config: FitConfig) -> Dataset:
     check_dims(config.loss.matryoshka_dims, _dimension(folder))
     check_rescorer(config.mining)
     check_teacher(data, config)
+    check_words(config.mining)
+    check_pool(config.evaluate, judged_of(data, config), len(data.corpus))
     return data
 
 
@@ -147,6 +151,12 @@ def _check_cross_encoder(name: str, option: str) -> None:
             f"{option}={printable(name)} has {outputs} outputs, a reranker has 1 "
             "or 2. Give another."
         )
+
+
+def check_words(policy: MiningConfig) -> None:
+    """Refuse mining.scope=candidates without the packages that count words."""
+    if policy.num_negatives and policy.scope == "candidates":
+        check_installed()
 
 
 def check_dims(dims: list[int], full: int | None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import whet.version
 from whet.config import FitConfig
+from whet.evaluation.pool.size import PoolSize
 from whet.model.folder import MINILM_ON_THE_HUB
 from whet.run.origin import read_origin
 from whet.training.batches.order import Order, total_steps
@@ -35,7 +36,7 @@ A {dimension}-dimensional embedding model. {made} by Whet {version} on
 
 {table}
 
-Judged on {queries:,} queries that were not trained on, searching all documents. {verdict}
+Judged on {queries:,} queries that were not trained on, searching {searched}. {verdict}
 
 {use}
 
@@ -61,11 +62,12 @@ def front_matter(
     *,
     licence: dict[str, str] | None = None,
     language: Sequence[str] = (),
+    pool: PoolSize | None = None,
 ) -> str:
     """The head of a model card, which model hubs read: base, data, licence, language, results.
 
-    `origin` has `data` and `model` of what made the run, `rows` are those of its comparison. Named
-    are only models and data that the hub knows by that name.
+    `origin` has `data` and `model` of what made the run, `rows` are those of its comparison, judged
+    on `pool` or on all documents. Named are only models and data that the hub knows by that name.
     """
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -78,7 +80,7 @@ def front_matter(
             dataset_type=data["hub"] or "unknown",
             dataset_name=data["name"],
             metric_type=row["measure"].lower(),
-            metric_name=row["measure"],
+            metric_name=f"{row['measure']} on {pool}" if pool else row["measure"],
             metric_value=round(row["tuned"], 4),
         )
         for row in rows
@@ -114,15 +116,17 @@ def pairs_seen(order: Order, steps: int) -> str:
     return f"all {pairs}{times}"
 
 
-def measures_table(rows: list[dict[str, Any]]) -> str:
-    """Base against tuned as a markdown table; `rows` are those of a comparison.
+def measures_table(rows: list[dict[str, Any]], pool: PoolSize | None = None) -> str:
+    """Base against tuned as a markdown table; `rows` are those of a comparison, on `pool` or on all
+    documents.
 
     >>> row = {"measure": "RR@10", "base": 0.5, "tuned": 0.75}
     >>> row |= {"difference": 0.25, "p_value": 0.0002}
     >>> print(measures_table([row]).splitlines()[-1])
     | RR@10 | 0.5000 | 0.7500 | +0.2500 | <0.001 |
     """
-    lines = ["| measure | base | tuned | change | p |", "|---|---|---|---|---|"]
+    head = f"measure on {pool}" if pool else "measure"
+    lines = [f"| {head} | base | tuned | change | p |", "|---|---|---|---|---|"]
     for row in rows:
         p = "<0.001" if row["p_value"] < 0.001 else f"{row['p_value']:.3f}"
         lines.append(
@@ -172,7 +176,7 @@ def model_card(
     window = f"relative margin {mining.relative_margin}, absolute margin {mining.absolute_margin}"
     title, made = _title(job, origin["model"]["name"], comparison.base_came_back, rejected)
     facts = {
-        "front": front_matter(origin, rows),
+        "front": front_matter(origin, rows, pool=comparison.pool),
         "title": title,
         "made": made,
         "name": origin["model"]["name"],  # a folder by its name alone: the card may be published
@@ -183,6 +187,7 @@ def model_card(
         "steps": steps,
         "batch_size": config.trainer.batch_size,
         "queries": len(job.eval.query_rows),
+        "searched": comparison.pool.of_all if comparison.pool else "all documents",
         "verdict": comparison.verdict(),
         "digest": job.data.digest,
         "fingerprint": base,
@@ -197,7 +202,7 @@ def model_card(
         "learning_rate": config.trainer.learning_rate,
         "seed": config.seed,
     }
-    return CARD.format(table=measures_table(rows), use=USE, **facts)
+    return CARD.format(table=measures_table(rows, comparison.pool), use=USE, **facts)
 
 
 def _title(job: Job, name: str, base_came_back: bool, rejected: bool) -> tuple[str, str]:

@@ -6,7 +6,11 @@ import os
 from pathlib import Path
 
 from whet.config import FitConfig
-from whet.config.ranges import check_logger, check_options, check_strategy
+from whet.config.ranges import (
+    check_logger,
+    check_options,
+    check_strategy,
+)
 from whet.config.recorded import refuse_other_options
 from whet.data.load import Dataset
 from whet.errors import CheckpointError, ConfigError
@@ -33,6 +37,13 @@ def check_fit(config: FitConfig) -> None:
     if config.mining.num_negatives:
         check_policy(config.mining)
         check_backend(config.mining.backend)
+    refresh = config.refresh
+    if refresh.policy != "off" and refresh.scope == "mapped" and config.mining.scope != "all":
+        raise ConfigError(
+            "refresh.scope=mapped moves the vectors of all documents, and mining.scope="
+            f"{config.mining.scope} has those of some. Set refresh.scope=candidates or all: both "
+            "stay within what mining looks at."
+        )
     if config.refresh.policy != "off" and config.mining.num_negatives == 0:
         raise ConfigError(
             f"refresh.policy={config.refresh.policy} needs negatives to refresh, and "

@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from whet.config import ModelConfig
+from whet.data.load import Dataset
 from whet.evaluation.comparison import compare
 from whet.evaluation.judge import Evaluation, judge
 from whet.evaluation.measures import Scores
+from whet.evaluation.pool.choose import DocumentPool
+from whet.evaluation.pool.size import PoolSize
 from whet.evaluation.selection.choice import Choice, choose
 from whet.evaluation.selection.guard import guard_of
 from whet.evaluation.selection.moments import FOLDER, Keeper, Moment
@@ -25,6 +29,7 @@ from whet.processes.world import together
 from whet.run.job import Job
 from whet.run.model_card import model_card
 from whet.training.batches.order import Order, total_steps
+from whet.types import Qrels
 
 REJECTED = "rejected"  # the folder of a tuned model that did not come back
 
@@ -87,6 +92,7 @@ class Choosing:
     job: Job
     keeper: Keeper
     base_whole: Mapping[str, float]
+    searched: DocumentPool | None  # what the dev queries are asked of; None: the whole corpus
 
     def choose(self, encoder: Encoder) -> Returned:
         """Choose; the encoder is the trained one, whose weights may change."""
@@ -95,7 +101,7 @@ class Choosing:
             self.keeper,
             encoder,
             _base(job, job.config.model),
-            lambda model: _whole(job, model),
+            lambda model: _whole(job, model, self.searched),
             self.base_whole,
             max_drop=job.config.guard.max_drop,
         )
@@ -105,14 +111,17 @@ class Choosing:
         return Returned(back, encoder, choice, self.keeper)
 
 
-def choosing_of(job: Job, encoder: Encoder) -> Choosing | None:
-    """Judge the base model by what the choice is made by; None where the last weights come back."""
+def choosing_of(job: Job, encoder: Encoder, judged_on: DocumentPool | None) -> Choosing | None:
+    """Judge the base model by what the choice is made by; None where the last weights come back.
+    `judged_on` is the pool that the models are judged on, None for the whole corpus.
+    """
     if job.dev is None:
         return None
     config = job.config
-    evaluation = _evaluation(job, job.whole(encoder), job.base_store)
+    searched = _with_answers(judged_on, job.dev, job.data)
+    evaluation = _evaluation(job, job.whole(encoder), job.base_store, searched)
     pool = kept_pool(
-        job.folder / FOLDER / "pool.json", job.data, lambda: _pool(job, evaluation.run)
+        job.folder / FOLDER / "pool.json", job.data, lambda: _pool(job, evaluation.run, searched)
     )
     by_pool = PoolJudge(pool, job.dev, job.data, config)
     guarded = guard_of(config, encoder)
@@ -129,15 +138,26 @@ def choosing_of(job: Job, encoder: Encoder) -> Choosing | None:
         patience=config.select.patience,
         whole=job.whole,
     )
-    return Choosing(job, keeper, whole.per_query[measure])
+    return Choosing(job, keeper, whole.per_query[measure], searched)
 
 
-def _pool(job: Job, ranked: Run) -> DevPool:
+def _with_answers(pool: DocumentPool | None, dev: Qrels, data: Dataset) -> DocumentPool | None:
+    """A pool with what answers the dev queries, too: it was chosen for others."""
+    if pool is None:
+        return None
+    rows_S = np.union1d(pool.rows_S, dev.doc_rows_M)
+    if data.home_N is not None:  # of a document in passages all of them
+        rows_S = np.flatnonzero(np.isin(data.home_N, data.home_N[rows_S]))
+    return DocumentPool(rows_S, PoolSize(len(rows_S), len(data.corpus)))
+
+
+def _pool(job: Job, ranked: Run, searched: DocumentPool | None) -> DevPool:
     assert job.dev is not None
     trainer, relevant = job.config.trainer, job.train.relevant()
     order = Order(len(relevant), trainer.batch_size, job.config.seed)
     pairs = order.seen(total_steps(order, trainer))
-    texts = room(len(job.data.corpus), len(job.learned.query_rows), pairs, job.config)
+    documents = len(job.data.corpus) if searched is None else len(searched.rows_S)
+    texts = room(documents, len(job.learned.query_rows), pairs, job.config)
     least = job.config.select.at_least
     return make_pool(job.dev, ranked, job.data, texts=texts, seed=job.config.seed, least=least)
 
@@ -150,15 +170,18 @@ def _base(job: Job, model: ModelConfig) -> Encoder:
     return together(lambda: Encoder.load(model))
 
 
-def _whole(job: Job, encoder: Encoder) -> Mapping[str, float]:
+def _whole(job: Job, encoder: Encoder, searched: DocumentPool | None) -> Mapping[str, float]:
     """The dev queries' scores in the whole corpus, by the measure that decides."""
     model = job.whole(encoder)
     # documents that keep their vectors are not encoded again
     store = job.scratch if model is encoder else job.base_store
-    return next(iter(_evaluation(job, model, store).scores.per_query.values()))
+    evaluation = _evaluation(job, model, store, searched)
+    return next(iter(evaluation.scores.per_query.values()))
 
 
-def _evaluation(job: Job, model: Encoder | Towers, store: Path) -> Evaluation:
+def _evaluation(
+    job: Job, model: Encoder | Towers, store: Path, searched: DocumentPool | None
+) -> Evaluation:
     config = job.config
     assert job.dev is not None
     return judge(
@@ -169,4 +192,5 @@ def _evaluation(job: Job, model: Encoder | Towers, store: Path) -> Evaluation:
         config=replace(config.evaluate, measures=config.evaluate.measures[:1]),
         encode=config.encode,
         pace=job.pace,
+        pool=searched,
     )

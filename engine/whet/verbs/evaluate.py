@@ -7,19 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whet.bench.claim import applies, check_data, claim_verdict
-from whet.config import (
-    BM25,
-    EncodeConfig,
-    EvalConfig,
-    EvaluateConfig,
-    ModelConfig,
-)
+from whet.config import BM25, EvalConfig, ModelConfig
 from whet.config.ranges import check_options
 from whet.data.load import Dataset, open_dataset
 from whet.data.splits import eval_qrels
 from whet.encoding.lengths import tell_cut_documents
 from whet.evaluation.comparison import Comparison
 from whet.evaluation.measures import check_measures
+from whet.evaluation.pool.size import check_pool
 from whet.model.folder import find_folder
 from whet.progress import paragraph, say
 from whet.run.early import check_device
@@ -29,6 +24,7 @@ from whet.types import Qrels
 
 if TYPE_CHECKING:
     from whet.evaluation.judge import Evaluation
+    from whet.evaluation.pool.choose import DocumentPool
     from whet.model.encoder import Encoder
     from whet.model.towers import Towers
 
@@ -39,10 +35,11 @@ def evaluate_command(config: EvalConfig) -> None:
     if isinstance(result, Comparison):
         print(f"{result.table()}\n{paragraph(result.verdict(), sys.stdout)}")
     else:
+        where = f" on {result.pool}" if result.pool else ""
         for measure, value in result.scores.means.items():
-            print(f"{measure:<10} {value:.4f}")
+            print(f"{measure:<10} {value:.4f}{where}")
         measured = result.scores.means.get(config.claim.measure)
-        if measured is not None and applies(config.claim, config.model.name):
+        if measured is not None and not result.pool and applies(config.claim, config.model.name):
             print(f"published  {config.claim.value:.4f}: {claim_verdict(config.claim, measured)}")
     say(f"Report: {folder / 'report.html'}")
 
@@ -58,6 +55,7 @@ def evaluate_job(config: EvalConfig) -> tuple[Path, Evaluation | Comparison]:
     tell_cut_documents(data, config.model)
     check_data(config.claim, data)
     qrels = eval_qrels(data, config.data.eval_split)
+    check_pool(config.evaluate, qrels, len(data.corpus))
     check_device(config.encode)
     named = {"baseline": config.baseline, "model": config.model}
     asked = {name: model for name, model in named.items() if model is not None}
@@ -72,7 +70,8 @@ def _evaluate(
 ) -> tuple[Path, Evaluation | Comparison]:
     """What is left when nothing is refused."""
     # torch is loaded here: what was refused before took no second
-    from whet.evaluation.results import write_comparison, write_judged
+    from whet.evaluation.pool.choose import choose_pool
+    from whet.evaluation.results import judged_facts, write_comparison, write_judged
     from whet.model.encoder import weights_unchanged
     from whet.report.render import write_report
 
@@ -83,9 +82,11 @@ def _evaluate(
         with whole_output(config.output, f"{data.name}_eval", facts) as output:
             draft = output.draft
             write_config(draft, config)
-            watch = Stopwatch(draft, {"data": {"name": data.name, "digest": data.digest}})
+            pool = choose_pool(data, qrels, config.evaluate)
+            about = {"name": data.name, "digest": data.digest, **judged_facts(qrels, pool)}
+            watch = Stopwatch(draft, {"data": about})
             evaluations = {
-                name: _judged(model, data, qrels, evaluate=config.evaluate, encode=config.encode)
+                name: _judged(model, data, qrels, config=config, pool=pool)
                 for name, model in models.items()
             }
             write_judged(draft, data, qrels, evaluations)
@@ -118,13 +119,20 @@ def _judged(
     data: Dataset,
     qrels: Qrels,
     *,
-    evaluate: EvaluateConfig,
-    encode: EncodeConfig,
+    config: EvalConfig,
+    pool: DocumentPool | None,
 ) -> Evaluation:
     from whet.encoding.store import embeddings_folder
     from whet.evaluation.judge import judge, judge_words
 
     if model is None:
-        return judge_words(data, qrels, evaluate)
-    store = embeddings_folder()
-    return judge(model, data, qrels, store=store, config=evaluate, encode=encode)
+        return judge_words(data, qrels, config.evaluate, pool)
+    return judge(
+        model,
+        data,
+        qrels,
+        store=embeddings_folder(),
+        config=config.evaluate,
+        encode=config.encode,
+        pool=pool,
+    )

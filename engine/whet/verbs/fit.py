@@ -23,7 +23,8 @@ from whet.encoding.lengths import tell_cut_documents
 from whet.errors import CheckpointError, DataError
 from whet.evaluation.comparison import Comparison
 from whet.evaluation.judge import Evaluation, judge
-from whet.evaluation.results import write_comparison, write_judged
+from whet.evaluation.pool.choose import DocumentPool
+from whet.evaluation.results import judged_facts, write_comparison, write_judged
 from whet.evaluation.selection.moments import FOLDER
 from whet.model.encoder import Encoder, weights_unchanged
 from whet.model.towers import Towers, open_model
@@ -46,6 +47,7 @@ from whet.storage.disk import disk_errors_name, is_of_disk, of_disk
 from whet.storage.lock import locked
 from whet.types import Negatives
 from whet.verbs.choosing import Returned, choosing_of
+from whet.verbs.parts import check_parts, judged_pool
 from whet.verbs.search import SearchHits, best_of, data_of_run, searcher_of
 
 if TYPE_CHECKING:
@@ -113,6 +115,7 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None, data: Dataset | N
         from_leader(lambda: check_data(config.claim, opened))
         from_leader(lambda: check_splits(opened, config))
         from_leader(lambda: check_teacher(opened, config))
+        from_leader(lambda: check_parts(opened, config))
         if config.resume is not None:
             from_leader(lambda: check_resume(Path(str(config.resume)), config, opened))
         from_leader(lambda: tell_cut_documents(opened, config.model))
@@ -155,6 +158,7 @@ def begin(config: FitConfig, data: Dataset | None = None) -> Path:
     data = data or read_dataset(config.data)  # what is found is told where the job is done
     check_splits(data, config)
     check_teacher(data, config)
+    check_parts(data, config)
     if config.resume is not None:
         check_resume(Path(config.resume), config, data)
     return _folder_for(config, data)
@@ -193,9 +197,11 @@ def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None, figures: Figure
         from_leader(lambda: record_origin(job.folder, job.config, job.data, fingerprint))
         forecast = _forecast(job, encoder) if world().leader else None
         watch = Stopwatch(job.folder, _facts(job, fingerprint))
-        base = _judge(job, job.whole(encoder), job.base_store, "base")
+        pool = judged_pool(job, encoder)
+        watch.facts["data"] |= judged_facts(job.eval, pool)
+        base = _judge(job, job.whole(encoder), job.base_store, "base", pool)
         figures.measures("base", base.scores.means)
-        choosing = choosing_of(job, encoder)
+        choosing = choosing_of(job, encoder, pool)
         watch.stage("judge the base model")
         refresher = Refresher(job)
         first = _first_negatives(job, encoder, refresher)
@@ -220,7 +226,7 @@ def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None, figures: Figure
         model = job.whole(returned.tuned)
         # documents that keep their vectors are not encoded again
         store = job.scratch if model is returned.tuned else job.base_store
-        tuned = _judge(job, model, store, "tuned")
+        tuned = _judge(job, model, store, "tuned", pool)
         figures.measures("tuned", tuned.scores.means)
         watch.stage("judge the tuned model")
         if forecast is not None:
@@ -281,7 +287,9 @@ def _facts(job: Job, fingerprint: str) -> dict[str, Any]:
             "documents": len(data.corpus),
             "queries": len(data.queries),
             "train pairs": len(job.train.relevant()),
-            "judged queries": len(job.eval.query_rows),
+            "train queries": len(job.train.relevant().query_rows),
+            "train queries that the steps read": len(job.learned.query_rows),
+            **judged_facts(job.eval, None),
             **_scores_facts(job),
         },
         "model": {"name": job.config.model.name, "fingerprint": fingerprint},
@@ -296,7 +304,9 @@ def _scores_facts(job: Job) -> dict[str, Any]:
     return {"scores": scores.digest} if learned and scores is not None else {}
 
 
-def _judge(job: Job, encoder: Encoder | Towers, store: Path, name: str) -> Evaluation:
+def _judge(
+    job: Job, encoder: Encoder | Towers, store: Path, name: str, pool: DocumentPool | None
+) -> Evaluation:
     config = job.config
     evaluation = judge(
         encoder,
@@ -306,9 +316,10 @@ def _judge(job: Job, encoder: Encoder | Towers, store: Path, name: str) -> Evalu
         config=config.evaluate,
         encode=config.encode,
         pace=job.pace,
+        pool=pool,
     )
     main, value = next(iter(evaluation.scores.means.items()))
-    say(f"{name}: {main} {value:.4f} on {len(job.eval.query_rows):,} queries")
+    say(f"{name}: {main} {value:.4f} {evaluation.judged_on}")
     return evaluation
 
 

@@ -12,7 +12,7 @@ from whet.encoding.lengths import tell_cut_documents
 from whet.mining.exports import check_formats, export_negatives
 from whet.mining.policy import check_policy
 from whet.progress import say
-from whet.run.early import check_encoder, check_mining, check_rescorer
+from whet.run.early import check_encoder, check_mining, check_rescorer, check_words
 from whet.run.folder import write_config
 from whet.run.output import Output, facts_of, refuse_taken, whole_output
 from whet.storage.commit import write_atomically
@@ -37,6 +37,7 @@ def mine_command(config: MineConfig) -> None:
     train = pairs_of(data, config.data.train_split)
     check_encoder(config.model, config.encode)
     check_rescorer(config.mining)
+    check_words(config.mining)
     refuse_taken(config.output, facts_of("mine", config, data.digest))
     _mine(config, data, train)
 
@@ -45,6 +46,7 @@ def _mine(config: MineConfig, data: Dataset, train: Qrels) -> None:
     """What is left when nothing is refused."""
     # torch is loaded here: what was refused before took no second
     from whet.encoding.store import embeddings_folder
+    from whet.evaluation.pool.choose import mined_among
     from whet.mining.rows import mine_with
     from whet.model.encoder import Encoder, weights_unchanged
 
@@ -61,6 +63,7 @@ def _mine(config: MineConfig, data: Dataset, train: Qrels) -> None:
                 store=embeddings_folder(),
                 policy=config.mining,
                 encode=config.encode,
+                among=mined_among(data, train, config.mining),
             )
             _write_mined(config, output, data, positives, mined, model=encoder.fingerprint())
     print(mined.report)

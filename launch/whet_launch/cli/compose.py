@@ -216,7 +216,7 @@ def _resumed(composed: DictConfig, folder: Path) -> FitConfig:
         )
     saved = FitConfig()
     record = readable_yaml(source, remedy="Bring back a copy, or start a new run.")
-    left = fill(saved, as_it_was(record), printable(source))
+    left = fill(saved, as_it_was(record, FitConfig), printable(source))
     asked = dict(flat(OmegaConf.to_container(composed, resolve=True)))
     # A run folder may be a stranger's: only this command line can trust code.
     if not asked[TRUST]:

@@ -46,7 +46,7 @@ def words_of_file(verb: Verb, name: str, chosen: Collection[str]) -> list[str]:
     record = readable_yaml(path, remedy="Give config= a YAML file of options.", error=ConfigError)
     fits = {option.name for option in fields(FitConfig)}
     if user_path(name).is_dir() and verb.config is FitConfig:
-        record = as_it_was(record)
+        record = as_it_was(record, FitConfig)
     others = [name for name in record if name in fits - {option.name for option in own_fields}]
     if others:  # a fit's file says how to train, too
         say(f"{source} also holds {', '.join(others)}: no options of whet {verb.name}, left out.")

@@ -145,7 +145,7 @@ def _recipe(bundle: Path, statement: dict[str, Any], config: ReproduceConfig) ->
     """
     source = printable(bundle / NAME)
     again = FitConfig()
-    left = fill(again, as_it_was(_config(statement)), source)
+    left = fill(again, as_it_was(_config(statement), FitConfig), source)
     by_hand = "a bundle of others is not to decide that. Fit with its options by hand if you trust"
     if left.get(TRUST):
         raise ConfigError(

@@ -8,6 +8,7 @@ from typing import Any
 from whet.bundle.facts import Facts
 from whet.bundle.making.licences import Licence, licence_fields
 from whet.bundle.making.openness import Openness
+from whet.evaluation.pool.size import recorded_pool
 from whet.run.model_card import USE, front_matter, measures_table, pairs_seen
 from whet.training.batches.order import Order
 
@@ -20,7 +21,7 @@ in {steps:,} steps of {batch_size}. Every value on this page was recorded when t
 
 {table}
 
-Judged on {queries:,} queries that were not trained on, searching all {docs:,} documents. {verdict}
+Judged on {queries:,} queries that were not trained on, searching {searched}. {verdict}
 
 {use}
 
@@ -69,6 +70,7 @@ def bundle_card(
         facts.config["seed"],
     )
     data, comparison = facts.environment["data"], facts.comparison
+    pool = recorded_pool(comparison.get("pool"))
     parts = [
         f"| {part.name} | {part.state} | {part.where} | {part.licence or 'unknown'} "
         f"| {part.licence_from} |"
@@ -82,16 +84,17 @@ def bundle_card(
             comparison["rows"],
             licence=licence_fields(openness.licence),
             language=language,
+            pool=pool,
         ),
         name=facts.config["model"]["name"],
         data=facts.origin["data"]["name"],
         version=facts.origin["code"]["version"],
         pairs=pairs_seen(order, facts.steps),
-        docs=data["documents"],
+        searched=pool.of_all if pool else f"all {data['documents']:,} documents",
         queries=data["judged queries"],
         steps=facts.steps,
         batch_size=facts.config["trainer"]["batch_size"],
-        table=measures_table(comparison["rows"]),
+        table=measures_table(comparison["rows"], pool),
         verdict=comparison["verdict"],
         use=USE,
         parts="\n".join(parts),

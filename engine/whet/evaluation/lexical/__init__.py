@@ -35,10 +35,7 @@ class Words:
 
     def __init__(self, documents: Sequence[str]) -> None:
         """Count the words of each document. EnvironmentRefused without bm25s."""
-        if any(find_spec(name) is None for name in ("bm25s", "Stemmer")):
-            raise EnvironmentRefused(
-                f"Counting words (BM25) needs bm25s and PyStemmer. Run `{install_line('bm25')}`."
-            )
+        check_installed()
         import bm25s
 
         self._documents = len(documents)
@@ -92,6 +89,14 @@ class Words:
         return hits
 
 
+def check_installed() -> None:
+    """EnvironmentRefused without the packages that count words."""
+    if any(find_spec(name) is None for name in ("bm25s", "Stemmer")):
+        raise EnvironmentRefused(
+            f"Counting words (BM25) needs bm25s and PyStemmer. Run `{install_line('bm25')}`."
+        )
+
+
 def corpus_words(corpus: TextTable) -> Words:
     """Those of all documents of a data set."""
     return Words(corpus.texts(np.arange(len(corpus))))
@@ -109,16 +114,23 @@ def _pairs(run: re.Match[str]) -> str:
     return f" {' '.join(map(''.join, pairwise(letters)))} "
 
 
-def _stems(texts: Sequence[str]) -> list[list[str]]:
+def word_ids(texts: Sequence[str]) -> tuple[list[list[int]], dict[str, int]]:
+    """The stems of each text as numbers, and the number of each stem in these texts."""
     import bm25s
     import Stemmer
 
-    stems: list[list[str]] = bm25s.tokenize(
+    words = bm25s.tokenize(
         [UNSPACED.sub(_pairs, text) for text in texts],
         stopwords="en",
         stemmer=Stemmer.Stemmer("english"),  # one per call: it keeps what it met, for one thread
         token_pattern=WORD,
-        return_ids=False,
         show_progress=False,
     )
-    return stems
+    return words.ids, words.vocab
+
+
+def _stems(texts: Sequence[str]) -> list[list[str]]:
+    ids, numbers = word_ids(texts)
+    names = list(numbers)
+    assert list(numbers.values()) == list(range(len(names)))
+    return [[names[number] for number in row] for row in ids]

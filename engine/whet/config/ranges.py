@@ -6,6 +6,7 @@ is mined, and the measures are checked elsewhere (whet.mining.policy, whet.evalu
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -15,7 +16,11 @@ from whet.config.groups import LoggerConfig, MiningConfig, StrategyConfig
 from whet.config.losses import DistillConfig, LossConfig
 from whet.config.option import RULES, Rules
 from whet.errors import ConfigError, EnvironmentRefused
+from whet.printable import printable
 from whet.version import install_line
+
+TIME = re.compile(r"(?:(\d{1,4}(?:\.\d+)?)h)?(?:(\d{1,6}(?:\.\d+)?)m)?(?:(\d{1,8}(?:\.\d+)?)s)?")
+HALF_AN_HOUR = 1800.0
 
 
 def check_options(config: Any, prefix: str = "") -> None:
@@ -39,6 +44,25 @@ def _check(name: str, value: Any, rules: Rules) -> None:
     if low is not None and value is not None and not low <= value <= high:
         upper = "or more" if high == float("inf") else f"to {high:g}"
         raise ConfigError(f"{name}={value} is out of range. It takes {low:g} {upper}.")
+
+
+def budget_seconds(budget: str) -> float:
+    """A time such as 90s, 45m or 1h30m in seconds; auto: half an hour. ConfigError for anything
+    else.
+
+    >>> budget_seconds("1h30m"), budget_seconds("auto")
+    (5400.0, 1800.0)
+    """
+    if budget == "auto":
+        return HALF_AN_HOUR
+    found = TIME.fullmatch(budget)
+    parts = found.groups() if found else (None, None, None)
+    seconds = sum(float(n or 0) * size for n, size in zip(parts, (3600, 60, 1), strict=True))
+    if not seconds:
+        raise ConfigError(
+            f"budget={printable(budget)} is no time. Write one such as 90s, 45m or 1h30m, or auto."
+        )
+    return float(seconds)
 
 
 def check_strategy(config: StrategyConfig, processes: int) -> None:

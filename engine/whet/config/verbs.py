@@ -47,6 +47,11 @@ class FitConfig:
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     claim: ClaimConfig = field(default_factory=ClaimConfig)
     seed: int = recorded_option(0, "of the order of the data, dropout and LoRA", least=0)
+    budget: Optional[str] = option(
+        None,
+        "time the fit may take, such as 45m: steps, evaluate.pool and mining.scope are chosen by "
+        "what this machine is measured to take; auto: 30m",
+    )
     output: Optional[str] = option(None, "run folder; null: runs/<date>_<time>_<data>", path=True)
     resume: Optional[str] = option(
         None, "run folder to go on with; auto: `output`, if it was begun", path=True

@@ -18,6 +18,7 @@ def plan_command(config: FitConfig) -> int:
     start = time.monotonic()
     data = check_job(replace(config, output=None, resume=None))  # a plan writes to neither
     from whet.model.encoder import Encoder  # these load torch and Lightning
+    from whet.plan.budget import choose
     from whet.plan.make import keep_plan, make_plan
     from whet.plan.table import plan_text
     from whet.plan.workload import Split
@@ -28,6 +29,11 @@ def plan_command(config: FitConfig) -> int:
     parts = parts_of(data, config)
     split = Split(parts.train, parts.judged, data.positives(parts.train), parts.dev)
     encoder = Encoder.load(config.model)
+    if config.budget is not None:
+        spent_s = time.monotonic() - start
+        choice = choose(data, split, encoder, config, spent_s=spent_s)
+        say(str(choice))
+        config = choice.applied(config)
     plan = make_plan(data, split, encoder, config, load_s=time.monotonic() - start)
     kept = keep_plan(plan, config, data.digest)
     print(plan_text(plan))

@@ -14,7 +14,13 @@ import numpy as np
 
 from whet.config import EncodeConfig, FitConfig, MiningConfig, ModelConfig, TrainerConfig
 from whet.config.losses import START
-from whet.config.ranges import check_logger, check_loss, check_options, uses_info_nce
+from whet.config.ranges import (
+    budget_seconds,
+    check_logger,
+    check_loss,
+    check_options,
+    uses_info_nce,
+)
 from whet.data.load import Dataset, read_dataset
 from whet.data.splits import check_splits, judged_of, pairs_of
 from whet.errors import ConfigError, DataError, EnvironmentRefused
@@ -41,6 +47,8 @@ def check_job(config: FitConfig) -> Dataset:
     Raises ConfigError, DataError or EnvironmentRefused.
     """
     check_options(config)
+    if config.budget is not None:
+        budget_seconds(config.budget)
     check_logger(config.logger)
     check_measures(config.evaluate.measures, config.evaluate.depth)
     check_mining(config.mining)

@@ -1,9 +1,9 @@
 """What a job leaves: one folder with its configuration, its environment, its results.
 
-config.yaml, origin.json, environment.json, pool.npy (where there is a pool), train_log.jsonl, tb/,
-checkpoints/ (until the job is done), negatives/, mining_report.json, model/, trec/, metrics.json,
-comparison.json, per_query.jsonl, report.html; where something was chosen moments/ (until then),
-selection.json and, if the base model came back, rejected/.
+config.yaml, origin.json, environment.json, budget.json and pool.npy (where there is a budget or a
+pool), train_log.jsonl, tb/, checkpoints/ (until the job is done), negatives/, mining_report.json,
+model/, trec/, metrics.json, comparison.json, per_query.jsonl, report.html; where something was
+chosen moments/ (until then), selection.json and, if the base model came back, rejected/.
 """
 
 from __future__ import annotations

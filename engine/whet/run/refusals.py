@@ -7,6 +7,7 @@ from pathlib import Path
 
 from whet.config import FitConfig
 from whet.config.ranges import (
+    budget_seconds,
     check_logger,
     check_options,
     check_strategy,
@@ -27,6 +28,8 @@ from whet.run.origin import read_origin
 def check_fit(config: FitConfig) -> None:
     """Refuse options that contradict each other or this machine, before anything is loaded."""
     check_options(config)
+    if config.budget is not None:
+        budget_seconds(config.budget)
     check_strategy(config.strategy, max(config.launch.num_workers, world().size))
     if config.strategy.name == "deepspeed" and config.strategy.offload == "nvme":
         from whet.training.strategies.deepspeed import check_disk_offload

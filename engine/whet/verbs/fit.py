@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ from whet.storage.disk import disk_errors_name, is_of_disk, of_disk
 from whet.storage.lock import locked
 from whet.types import Negatives
 from whet.verbs.choosing import Returned, choosing_of
-from whet.verbs.parts import check_parts, judged_pool
+from whet.verbs.parts import budget_facts, check_parts, judged_pool, within_time
 from whet.verbs.search import SearchHits, best_of, data_of_run, searcher_of
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None, data: Dataset | N
     Raises DataError, ConfigError or CheckpointError for what the user can mend, and
     KeyboardInterrupt (whose argument is the run folder) when interrupted with a checkpoint written.
     """
+    began = time.monotonic()
     check_fit(config)
     with watched(config.launch.hang_timeout_s), fixed_order(config):
         if data is not None:
@@ -124,6 +126,7 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None, data: Dataset | N
         with locked(folder) if world().leader else nullcontext():
             job = job_with_data(config, folder, opened)
             say(f"Run folder: {folder}")
+            job = within_time(job, encoder, time.monotonic() - began)
             with _naming_broken_disk(folder), _figures(job) as figures:
                 return _stages(job, encoder, miner, figures)
 
@@ -294,6 +297,7 @@ def _facts(job: Job, fingerprint: str) -> dict[str, Any]:
         },
         "model": {"name": job.config.model.name, "fingerprint": fingerprint},
         "config": deciding(job.config),
+        **budget_facts(job.folder),
     }
 
 

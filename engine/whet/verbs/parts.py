@@ -1,7 +1,8 @@
-"""A fit that is judged on a pool, or mines among some documents."""
+"""A fit that is judged on a pool, mines among some documents, or is done within a time."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from whet.config import FitConfig
@@ -10,15 +11,26 @@ from whet.data.splits import judged_of
 from whet.encoding.corpus import embed
 from whet.evaluation.pool.choose import DocumentPool, Vectors, kept_pool
 from whet.evaluation.pool.size import check_pool
-from whet.model.encoder import Encoder
+from whet.model.encoder import Encoder, weights_unchanged
 from whet.run.early import check_words
 from whet.run.job import Job
+from whet.storage.readable import readable_json
 
 
 def check_parts(data: Dataset, config: FitConfig) -> None:
     """Refuse what cannot be judged or mined in a part of the corpus."""
     check_words(config.mining)
     check_pool(config.evaluate, judged_of(data, config), len(data.corpus))
+
+
+def within_time(job: Job, encoder: Encoder, spent_s: float) -> Job:
+    """The job with what its budget pays for; itself without one. `spent_s` have gone by already."""
+    if job.config.budget is None:
+        return job
+    from whet.plan.budget import within_budget  # with Lightning, which takes a second
+
+    with weights_unchanged():
+        return within_budget(job, encoder, spent_s)
 
 
 def judged_pool(job: Job, encoder: Encoder) -> DocumentPool | None:
@@ -34,3 +46,9 @@ def judged_pool(job: Job, encoder: Encoder) -> DocumentPool | None:
     encodes_all = config.mining.num_negatives and config.mining.scope == "all"
     path, by_vector = job.folder / "pool.npy", vectors if encodes_all else None
     return kept_pool(path, job.data, job.eval, config.evaluate, vectors=by_vector)
+
+
+def budget_facts(folder: Path) -> dict[str, Any]:
+    """What the run's budget paid for."""
+    path = folder / "budget.json"
+    return {"budget": readable_json(path, remedy="Start a new run.")} if path.exists() else {}

@@ -100,8 +100,8 @@ class EncodeConfig:
     )
     precision: str = recorded_option(
         "auto",
-        "fp32, bf16, fp16; auto: the fastest the GPU has, fp32 on a CPU",
-        choices=("auto", "fp32", "bf16", "fp16"),
+        "fp32, bf16, fp16; auto: the fastest the GPU has, fp32 on a CPU; int8 (docs/large.md)",
+        choices=("auto", "fp32", "bf16", "fp16", "int8"),
     )
     device: Optional[str] = recorded_option(
         None, "cpu, cuda, cuda:1 ...; null: a GPU where there is one"

@@ -31,19 +31,22 @@ def mine_with(
     policy: MiningConfig,
     encode: EncodeConfig | None,
     among: np.ndarray | None = None,
+    documents_by: Encoder | None = None,
 ) -> Mined:
     """Hard negatives of every query with a relevant document; rows of the result are the query
     table's. `among` are the documents looked at, if not all: ascending, all positives in them.
+    `documents_by` encodes them, if not the encoder itself.
     """
+    by = documents_by or encoder
     relevant = train.relevant()
     rows = relevant.query_rows
     known: dict[str, Any] = {"store": store, "config": encode}
     corpus: Embeddings | CorpusShard
     queries = embed_queries(encoder, data, rows, **known)
     if among is None:
-        corpus = embed_corpus(encoder, data, **known)
+        corpus = embed_corpus(by, data, **known)
     else:
-        corpus = embed_part(encoder, data, among, **known)
+        corpus = embed_part(by, data, among, **known)
     of_rows = positives.take(rows)
     return mine_rows(queries, corpus, rows, data, of_rows, policy=policy, among=among)
 

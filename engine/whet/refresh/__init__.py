@@ -7,15 +7,17 @@ encodes.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from whet.evaluation.pool.size import pool_size
 from whet.mining.miner import Mined
 from whet.mining.search.gpu import corpus_kept
 from whet.model.encoder import Encoder, weights_unchanged
 from whet.processes.world import from_leader
 from whet.refresh.among import documents_mined
 from whet.refresh.probe import Probe
+from whet.refresh.rounded import Verdict, verdict_of
 from whet.refresh.scopes import SCOPES, All, Refreshed
 from whet.refresh.vectors import JobVectors
 from whet.run.job import Job
@@ -45,12 +47,14 @@ class Refresher:
         self.passing = JobVectors(job, scratch or job.scratch)
         config = job.config.refresh
         self.among = documents_mined(job)
+        self.verdict: Verdict | None = None  # on 8-bit vectors, once the encoder is known
         self.scope = None if config.policy == "off" else SCOPES[config.scope](job, self.among)
         self.probe = Probe(job) if config.policy == "overlap" else None
 
     @weights_unchanged()
     def first(self, encoder: Encoder) -> Mined:
         """The negatives of step 0, mined in all that `mining.scope` says."""
+        self._round(encoder)
         with corpus_kept():
             found = All(self.job, self.among).find(self.kept, encoder, 0, None)
             return self._written(found, encoder, 0)
@@ -58,9 +62,22 @@ class Refresher:
     @weights_unchanged()
     def start(self, encoder: Encoder) -> None:
         """Keep what later refreshes need of the model before training."""
+        self._round(encoder)
         if self.scope is not None:
             with corpus_kept():
                 self.scope.start(self.kept, encoder)
+
+    def _round(self, encoder: Encoder) -> None:
+        """Mine by 8-bit vectors from here on, if that was asked for and pays. Where the model is
+        judged on all documents, their vectors before training are there in float32.
+        """
+        self.verdict = verdict_of(self.job, encoder)
+        if self.verdict is not None and self.verdict.used:
+            self.passing = replace(self.passing, in_int8=True)
+            documents = len(self.job.data.corpus)
+            judged_on_some = pool_size(self.job.config.evaluate.pool, documents) is not None
+            encoded = judged_on_some and self.among is None  # all of them, to choose the pool
+            self.kept = replace(self.kept, in_int8=judged_on_some and not encoded)
 
     @weights_unchanged()
     def again(self, encoder: Encoder, step: int, previous: Negatives | None) -> Fresh:

@@ -12,6 +12,7 @@ import numpy as np
 
 from whet.encoding.corpus import embed_corpus, embed_documents, embed_part, embed_queries
 from whet.model.encoder import Encoder
+from whet.refresh.rounded import EightBitEncoder
 from whet.run.job import Job
 from whet.types import CorpusShard, Embeddings
 
@@ -20,10 +21,11 @@ Corpus = Embeddings | CorpusShard
 
 @dataclass(frozen=True)
 class JobVectors:
-    """Encodes for a job what its store does not hold."""
+    """Encodes for a job what its store does not hold; documents in 8 bits where it says so."""
 
     job: Job
     store: Path
+    in_int8: bool = False
 
     def all(self, encoder: Encoder) -> tuple[Embeddings, Corpus]:
         """Of the queries that are learned from, and of the corpus or this process's part of it."""
@@ -44,9 +46,13 @@ class JobVectors:
         return embed_documents(documents, self.job.data, rows, store=kept, config=config)
 
     def _documents_by(self, encoder: Encoder) -> tuple[Encoder, Path]:
-        """Who encodes them, and where: vectors of weights that do not change are kept."""
+        """Who encodes them, and where: vectors of weights that do not change are kept, and are
+        there already as the base model was judged by them.
+        """
         documents = self.job.documents_by(encoder)
-        return documents, self.store if documents is encoder else self.job.base_store
+        if documents is not encoder:
+            return documents, self.job.base_store
+        return EightBitEncoder(encoder) if self.in_int8 else encoder, self.store
 
     def part(self, encoder: Encoder, rows_S: np.ndarray) -> Corpus:
         """Of some documents, as a corpus of their own that all processes share."""

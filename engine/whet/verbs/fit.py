@@ -210,6 +210,8 @@ def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None, figures: Figure
         first = _first_negatives(job, encoder, refresher)
         if job.config.refresh.policy != "continuous":  # there another process mines
             refresher.start(encoder)
+        if refresher.verdict is not None:
+            watch.facts["8-bit vectors"] = str(refresher.verdict)
         watch.stage("mine")
     step_done = forecast.step_done if forecast else lambda seconds: None
     encoder = _train(

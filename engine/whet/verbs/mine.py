@@ -49,21 +49,26 @@ def _mine(config: MineConfig, data: Dataset, train: Qrels) -> None:
     from whet.evaluation.pool.choose import mined_among
     from whet.mining.rows import mine_with
     from whet.model.encoder import Encoder, weights_unchanged
+    from whet.refresh.rounded import EightBitEncoder, EightBitTrial
 
     positives = data.positives(train)
     encoder = Encoder.load(config.model)
     with weights_unchanged():
         facts = facts_of("mine", config, data.digest, encoder.fingerprint())
         with whole_output(config.output, f"{data.name}_mine", facts) as output:
+            store, rows = embeddings_folder(), train.relevant().query_rows
+            trial = EightBitTrial(data, rows, positives, config.mining, config.encode, store)
+            rounded = trial.asked and trial.measured(encoder).used
             mined = mine_with(
                 encoder,
                 data,
                 train,
                 positives,
-                store=embeddings_folder(),
+                store=store,
                 policy=config.mining,
                 encode=config.encode,
                 among=mined_among(data, train, config.mining),
+                documents_by=EightBitEncoder(encoder) if rounded else None,
             )
             _write_mined(config, output, data, positives, mined, model=encoder.fingerprint())
     print(mined.report)

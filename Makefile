@@ -17,7 +17,7 @@ DOCS := .venv/docs-installed
 .PHONY: help setup demo test test-slow test-nightly gpu device-lines lint options docs clean
 
 help:
-	@echo "make demo       make a model better on a small real data set (examples/nl2bash), under 10 minutes"
+	@echo "make demo       make a model better on a small real data set (examples/nl2bash), in minutes on two cores"
 	@echo "make test       all quick tests"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make test-nightly  slow tests of faults, of Ray clusters, and mutated files"

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from whet.bench.claim import check_data
 from whet.config import FitConfig, ModelConfig, SearchConfig
-from whet.config.recorded import deciding
 from whet.data.load import Dataset, read_dataset, tell_remarks
 from whet.data.splits import check_splits
 from whet.encoding.lengths import tell_cut_documents
@@ -48,7 +47,7 @@ from whet.storage.disk import disk_errors_name, is_of_disk, of_disk
 from whet.storage.lock import locked
 from whet.types import Negatives
 from whet.verbs.choosing import Returned, choosing_of
-from whet.verbs.parts import budget_facts, check_parts, judged_pool, within_time
+from whet.verbs.parts import check_parts, facts_of, judged_pool, within_time
 from whet.verbs.search import SearchHits, best_of, data_of_run, searcher_of
 
 if TYPE_CHECKING:
@@ -199,7 +198,7 @@ def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None, figures: Figure
         from_leader(lambda: check_base(job, fingerprint))
         from_leader(lambda: record_origin(job.folder, job.config, job.data, fingerprint))
         forecast = _forecast(job, encoder) if world().leader else None
-        watch = Stopwatch(job.folder, _facts(job, fingerprint))
+        watch = Stopwatch(job.folder, facts_of(job, fingerprint))
         pool = judged_pool(job, encoder)
         watch.facts["data"] |= judged_facts(job.eval, pool)
         base = _judge(job, job.whole(encoder), job.base_store, "base", pool)
@@ -280,34 +279,6 @@ def _next_steps(job: Job) -> str:
     width = max(map(len, steps))
     lines = [f"  {command:<{width}}  {what}" for command, what in steps.items()]
     return "\n".join(["Next:", *lines])
-
-
-def _facts(job: Job, fingerprint: str) -> dict[str, Any]:
-    data = job.data
-    return {
-        "data": {
-            "name": data.name,
-            "path": data.path,
-            "digest": data.digest,
-            "documents": len(data.corpus),
-            "queries": len(data.queries),
-            "train pairs": len(job.train.relevant()),
-            "train queries": len(job.train.relevant().query_rows),
-            "train queries that the steps read": len(job.learned.query_rows),
-            **judged_facts(job.eval, None),
-            **_scores_facts(job),
-        },
-        "model": {"name": job.config.model.name, "fingerprint": fingerprint},
-        "config": deciding(job.config),
-        **budget_facts(job.folder),
-    }
-
-
-def _scores_facts(job: Job) -> dict[str, Any]:
-    """What a resume compares, where a teacher's scores in the data are learned from."""
-    config, scores = job.config, job.data.scores
-    learned = config.loss.name != "infonce" and config.distill.teacher is None
-    return {"scores": scores.digest} if learned and scores is not None else {}
 
 
 def _judge(

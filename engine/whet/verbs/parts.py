@@ -1,4 +1,4 @@
-"""A fit that is judged on a pool, mines among some documents, or is done within a time."""
+"""What a fit judges and mines in, and within which time; and the figures that say so."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from whet.config import FitConfig
+from whet.config.recorded import deciding
 from whet.data.load import Dataset
 from whet.data.splits import judged_of
 from whet.encoding.corpus import embed
 from whet.evaluation.pool.choose import DocumentPool, Vectors, kept_pool
 from whet.evaluation.pool.size import check_pool
+from whet.evaluation.results import judged_facts
 from whet.model.encoder import Encoder, weights_unchanged
 from whet.run.early import check_words
 from whet.run.job import Job
@@ -48,7 +50,36 @@ def judged_pool(job: Job, encoder: Encoder) -> DocumentPool | None:
     return kept_pool(path, job.data, job.eval, config.evaluate, vectors=by_vector)
 
 
-def budget_facts(folder: Path) -> dict[str, Any]:
+def facts_of(job: Job, fingerprint: str) -> dict[str, Any]:
+    """What the run folder says the job is about; a resume compares it."""
+    data = job.data
+    return {
+        "data": {
+            "name": data.name,
+            "path": data.path,
+            "digest": data.digest,
+            "documents": len(data.corpus),
+            "queries": len(data.queries),
+            "train pairs": len(job.train.relevant()),
+            "train queries": len(job.train.relevant().query_rows),
+            "train queries that the steps read": len(job.learned.query_rows),
+            **judged_facts(job.eval, None),
+            **_scores_facts(job),
+        },
+        "model": {"name": job.config.model.name, "fingerprint": fingerprint},
+        "config": deciding(job.config),
+        **_budget_facts(job.folder),
+    }
+
+
+def _scores_facts(job: Job) -> dict[str, Any]:
+    """What a resume compares, where a teacher's scores in the data are learned from."""
+    config, scores = job.config, job.data.scores
+    learned = config.loss.name != "infonce" and config.distill.teacher is None
+    return {"scores": scores.digest} if learned and scores is not None else {}
+
+
+def _budget_facts(folder: Path) -> dict[str, Any]:
     """What the run's budget paid for."""
     path = folder / "budget.json"
     return {"budget": readable_json(path, remedy="Start a new run.")} if path.exists() else {}

@@ -109,7 +109,7 @@ def fitted(
     start, cpu = time.perf_counter(), time.process_time()
     run = whet.fit(
         str(data),
-        model={"name": model, "max_length": LENGTH},
+        model={"name": model, "max_length": None if options.quick else LENGTH},
         trainer={
             "learning_rate": rate,
             "batch_size": BATCH,

@@ -78,3 +78,28 @@ def test_cheap_refreshes_of_two_processes_are_those_of_one(fit, scope):
         here, there = ([row[name] for row in log(run) if name in row] for run in (alone, both))
         assert len(here) == (12 if name == "loss" else 2)
         assert there == pytest.approx(here, rel=1e-3, abs=0.02), name
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [pytest.param(name, marks=[] if name == "ddp" else pytest.mark.slow) for name in STRATEGIES],
+)
+def test_two_processes_choose_as_one(tiny_data, tiny_model, tmp_path, strategy):
+    """The moments are judged with the whole weights, whoever holds which part of them."""
+    chosen = []
+    for processes, name in ((1, "single"), (2, strategy)):
+        where = str(tiny_data), str(tiny_model), STRATEGIES.get(name, {"name": name})
+        options = {**OPTIONS, "select": {"policy": "dev", "moments": 2}}
+        config = config_of(*where, None, options)
+        config.output = str(tmp_path / name)
+        folder = begin(config)
+        in_processes(processes, "jobs", "fitted", *where, str(folder), options)
+        chosen.append(json.loads((folder / "selection.json").read_text()))
+        assert (folder / "model/model.safetensors").exists()
+    alone, both = chosen
+    assert [row["step"] for row in alone["moments"]] == [0, 6, 12]
+    for one, other in zip(alone["moments"], both["moments"], strict=True):
+        assert other == pytest.approx(one, abs=0.03)
+    assert [row["dev"] for row in both["trials"]] == pytest.approx(
+        [row["dev"] for row in alone["trials"]], abs=0.05
+    )

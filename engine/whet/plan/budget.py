@@ -120,7 +120,7 @@ def read_choice(path: Path) -> Choice:
 
 
 def _made(job: Job, encoder: Encoder, spent_s: float) -> Choice:
-    split = Split(job.train, job.eval, job.positives)
+    split = Split(job.train, job.eval, job.positives, job.dev)
     say(f"Measuring what fits into {job.config.budget} ...")
     choice = choose(job.data, split, encoder, job.config, spent_s=spent_s)
     say(str(choice))

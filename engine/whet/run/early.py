@@ -57,6 +57,10 @@ def check_job(config: FitConfig) -> Dataset:
     check_device(config.encode, config.trainer)
     data = read_dataset(config.data)  # what is found is told where the job is done
     check_splits(data, config)
+    if config.guard.data is not None:
+        from whet.evaluation.selection.guard import guard_data  # loads torch
+
+        guard_data(config)
     folder = check_encoder(config.model, config.encode)
     check_dims(config.loss.matryoshka_dims, _dimension(folder))
     check_rescorer(config.mining)

@@ -227,37 +227,6 @@ class Refresh(L.Callback):
         return overlap >= self.config.min_overlap
 
 
-class Moments(L.Callback):
-    """Judge after some steps. `whole()` is the encoder as it is, with all its weights on this
-    process.
-    """
-
-    def __init__(
-        self, judge: Judge, count: int, whole: Callable[[], Encoder], train_log: Log
-    ) -> None:
-        self.judge = judge
-        self.count = count
-        self.whole = whole
-        self.train_log = train_log
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """After the step, and before its line is logged."""
-        step, steps = trainer.global_step, module.total_steps
-        if step not in moments_of(steps, self.count):
-            return
-        encoder = self.whole()  # where weights are sharded, every process gathers them
-        with weights_unchanged():
-            judged = self.judge.judge(step, encoder)
-        self.train_log.figures |= judged.figures
-        for logger in trainer.loggers:
-            logger.log_metrics(judged.figures, step)
-        say(f"Step {step} of {steps}: {judged.words}")
-        if judged.stop and step < steps:
-            trainer.should_stop = True
-
-
 class Clock(L.Callback):
     """Tells the seconds of each step, from when its negatives are there to when the device is
     done. Once `enough_s` seconds went into one step, training stops.
@@ -282,6 +251,45 @@ class Clock(L.Callback):
         self.step_done(seconds)
         if seconds >= self.enough_s:
             trainer.should_stop = True
+
+
+class Moments(L.Callback):
+    """Judge after some steps. `whole()` is the encoder as it is, with all its weights on this
+    process. The `clock` of the steps leaves the judging out.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        count: int,
+        whole: Callable[[], Encoder],
+        train_log: Log,
+        clock: Clock,
+    ) -> None:
+        self.judge = judge
+        self.count = count
+        self.whole = whole
+        self.train_log = train_log
+        self.clock = clock
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """After the step, and before its line is logged."""
+        step, steps = trainer.global_step, module.total_steps
+        if step not in moments_of(steps, self.count):
+            return
+        begun = time.perf_counter()
+        encoder = self.whole()  # where weights are sharded, every process gathers them
+        with weights_unchanged():
+            judged = self.judge.judge(step, encoder)
+        self.train_log.figures |= judged.figures
+        for logger in trainer.loggers:
+            logger.log_metrics(judged.figures, step)
+        say(f"Step {step} of {steps}: {judged.words}")
+        if judged.stop and step < steps:
+            trainer.should_stop = True
+        self.clock.start += time.perf_counter() - begun
 
 
 class Checkpoints(L.Callback):

@@ -68,14 +68,14 @@ def train(
         log = Log(folder / "train_log.jsonl", trainer_config.log_every_n_steps, in_use, advance)
         checkpoints = Checkpoints(folder / "checkpoints", config, log, base)
         whole = Whole(encoder, config.model, strategy)
-        # Steps are timed between what comes before them and what comes after.
+        clock = Clock(step_done)
         callbacks = [
-            _refresh(config, in_use, miner, whole, log),
-            Clock(step_done),
-            *([Moments(judge, config.select.moments, whole, log)] if judge else []),
+            *([Moments(judge, config.select.moments, whole, log, clock)] if judge else []),
             log,
+            _refresh(config, in_use, miner, whole, log),
             checkpoints,
             whole,
+            clock,
         ]
         steps = _steps(module.total_steps, judge, resume)
         trainer = trainer_of(config, folder, strategy, callbacks, steps, logger=logger)

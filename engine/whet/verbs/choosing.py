@@ -25,7 +25,7 @@ from whet.evaluation.selection.record import write_selection
 from whet.evaluation.trec import Run
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
-from whet.processes.world import together
+from whet.processes.world import from_leader, together
 from whet.run.job import Job
 from whet.run.model_card import model_card
 from whet.training.batches.order import Order, total_steps
@@ -127,7 +127,7 @@ def choosing_of(job: Job, encoder: Encoder, judged_on: DocumentPool | None) -> C
     guarded = guard_of(config, encoder)
     guard, guard_scores = guarded if guarded is not None else (None, {})
     base = Moment(0, by_pool.stored(encoder, job.base_store), guard_scores)
-    whole = evaluation.scores
+    whole = from_leader(lambda: evaluation.scores)
     measure = next(iter(whole.means))
     keeper = Keeper(
         job.folder,
@@ -171,12 +171,14 @@ def _base(job: Job, model: ModelConfig) -> Encoder:
 
 
 def _whole(job: Job, encoder: Encoder, searched: DocumentPool | None) -> Mapping[str, float]:
-    """The dev queries' scores in the whole corpus, by the measure that decides."""
+    """The dev queries' scores in the whole corpus, by the measure that decides: the leader's, so
+    that all processes decide alike.
+    """
     model = job.whole(encoder)
     # documents that keep their vectors are not encoded again
     store = job.scratch if model is encoder else job.base_store
-    evaluation = _evaluation(job, model, store, searched)
-    return next(iter(evaluation.scores.per_query.values()))
+    scores = _evaluation(job, model, store, searched).scores
+    return from_leader(lambda: next(iter(scores.per_query.values())))
 
 
 def _evaluation(

@@ -36,7 +36,7 @@ from whet.refresh import Refresher
 from whet.refresh.in_use import JobNegatives
 from whet.report.render import write_report
 from whet.run.determinism import fixed_order
-from whet.run.early import check_dims, check_teacher
+from whet.run.early import check_dims
 from whet.run.folder import Stopwatch, new_folder, write_config
 from whet.run.job import Job, job_with_data, shared_dataset
 from whet.run.model_card import model_card
@@ -69,7 +69,7 @@ class Run:
 
     @property
     def model(self) -> Path:
-        """The tuned model's folder."""
+        """The folder of the model that came back."""
         return self.folder / "model"
 
     def __repr__(self) -> str:
@@ -115,7 +115,6 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None, data: Dataset | N
         opened = data or shared_dataset(config)
         from_leader(lambda: check_data(config.claim, opened))
         from_leader(lambda: check_splits(opened, config))
-        from_leader(lambda: check_teacher(opened, config))
         from_leader(lambda: check_parts(opened, config))
         if config.resume is not None:
             from_leader(lambda: check_resume(Path(str(config.resume)), config, opened))
@@ -159,7 +158,6 @@ def begin(config: FitConfig, data: Dataset | None = None) -> Path:
     check_fit(config)
     data = data or read_dataset(config.data)  # what is found is told where the job is done
     check_splits(data, config)
-    check_teacher(data, config)
     check_parts(data, config)
     if config.resume is not None:
         check_resume(Path(config.resume), config, data)

@@ -13,14 +13,17 @@ from whet.encoding.corpus import embed
 from whet.evaluation.pool.choose import DocumentPool, Vectors, kept_pool
 from whet.evaluation.pool.size import check_pool
 from whet.evaluation.results import judged_facts
+from whet.evaluation.selection.guard import guard_data
 from whet.model.encoder import Encoder, weights_unchanged
-from whet.run.early import check_words
+from whet.run.early import check_teacher, check_words
 from whet.run.job import Job
 from whet.storage.readable import readable_json
 
 
 def check_parts(data: Dataset, config: FitConfig) -> None:
-    """Refuse what cannot be judged or mined in a part of the corpus."""
+    """Refuse what cannot be judged, guarded, mined or learned from as the options say."""
+    check_teacher(data, config)
+    guard_data(config)
     check_words(config.mining)
     check_pool(config.evaluate, judged_of(data, config), len(data.corpus))
 

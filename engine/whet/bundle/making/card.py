@@ -14,9 +14,9 @@ from whet.training.batches.order import Order
 
 CARD = """{front}
 
-# {name}, sharpened on {data}
+# {name}, {title}
 
-{name} trained further by Whet {version} on {pairs} of {data},
+{name} {made} by Whet {version} on {pairs} of {data},
 in {steps:,} steps of {batch_size}. Every value on this page was recorded when that ran.
 
 {table}
@@ -78,7 +78,12 @@ def bundle_card(
     ]
     kept = [part.name for part in openness.parts if part.state != "present"]
     needs = " data=DATA    " if "training data" in kept else " " * 13
+    title, made = f"sharpened on {facts.origin['data']['name']}", "trained further"
+    if comparison.get("base_came_back"):
+        title, made = "as it was", "unchanged: it was not made better"
     return CARD.format(
+        title=title,
+        made=made,
         front=front_matter(
             facts.origin,
             comparison["rows"],

@@ -89,18 +89,19 @@ def make_pool(
     relevant = relevant.only(np.isin(relevant.query_rows_M, asked))
     first_M = np.searchsorted(relevant.query_rows_M, relevant.query_rows_M)
     few = relevant.doc_rows_M[np.arange(len(relevant)) - first_M < MOST_POSITIVES]
+    home_N = np.arange(len(data.corpus)) if data.home_N is None else np.asarray(data.home_N)
+    size = size * len(np.unique(home_N)) // len(home_N)  # whole documents, of several passages each
     rows = dict.fromkeys(few.tolist())
     hard = max(len(rows), int((1 - RANDOM) * size))
     for row in _by_rank(ranked, data, asked):
         if len(rows) >= hard:
             break
         rows[row] = None
-    others = random.permutation(len(data.corpus)) if len(rows) < size else []
-    for row in others:
+    for row in random.permutation(len(data.corpus)) if len(rows) < size else ():
         if len(rows) >= size:
             break
-        rows[int(row)] = None
-    return DevPool(asked, np.array(sorted(rows), np.int64))
+        rows[int(home_N[row])] = None
+    return DevPool(asked, np.flatnonzero(np.isin(home_N, list(rows))))
 
 
 def _by_rank(ranked: Run, data: Dataset, asked: np.ndarray) -> list[int]:
@@ -149,15 +150,17 @@ class PoolJudge:
         asked = dev.only(
             np.isin(dev.query_rows_M, pool.query_rows_Q) & np.isin(dev.doc_rows_M, pool.doc_rows_N)
         )
+        if asked.relevant().query_rows.tolist() != pool.query_rows_Q.tolist():
+            raise CheckpointError(
+                f"The pool of {config.output or 'this run'} is not of its dev part. {REMEDY}"
+            )
         self.judgments = judgments_of(asked, data.queries.ids, data.corpus.ids)
         own_Q = own_documents(data.queries, data.corpus, asked)
         place = {int(row): at for at, row in enumerate(pool.doc_rows_N)}
         self.own_Q = np.array([place.get(int(row), -1) for row in own_Q], np.int64)
         self.home_N: np.ndarray | None = None
         if data.home_N is not None:
-            homes = [place.get(int(data.home_N[row])) for row in pool.doc_rows_N]
-            # a passage whose document is not in the pool stands for it
-            self.home_N = np.array([at if home is None else home for at, home in enumerate(homes)])
+            self.home_N = np.array([place[int(data.home_N[row])] for row in pool.doc_rows_N])
 
     def stored(self, encoder: Encoder, store: Path) -> dict[str, float]:
         """Scores of a model whose vectors lie in a store; what does not is encoded."""

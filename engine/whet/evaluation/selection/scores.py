@@ -15,7 +15,7 @@ from whet.evaluation.retrieval import retrieve, run_of
 from whet.model.encoder import Encoder
 from whet.model.inference import encode_texts
 from whet.model.towers import Towers
-from whet.processes.world import concatenated, share, together
+from whet.processes.world import concatenated, from_leader, share, together
 from whet.types import Embeddings
 
 
@@ -38,7 +38,26 @@ def scored(
     own_Q: np.ndarray | None = None,
     home_N: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Each judged query's score by one measure, in the order of the queries."""
+    """Each judged query's score by one measure, in the order of the queries: the leader's figures,
+    in every process, since all are to decide alike.
+    """
+    return from_leader(
+        lambda: _scored(
+            queries, documents, judgments, measure, depth=depth, own_Q=own_Q, home_N=home_N
+        )
+    )
+
+
+def _scored(
+    queries: Embeddings,
+    documents: Embeddings,
+    judgments: Mapping[str, Mapping[str, int]],
+    measure: str,
+    *,
+    depth: int,
+    own_Q: np.ndarray | None,
+    home_N: np.ndarray | None,
+) -> dict[str, float]:
     own_Q = None if own_Q is None or (own_Q < 0).all() else own_Q
     hits = retrieve(
         queries,

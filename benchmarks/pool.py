@@ -58,6 +58,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/pool"))
     parser.add_argument("--only", nargs="*", default=COLLECTIONS)
     parser.add_argument("--model", default="minilm")
+    parser.add_argument("--tuned", type=Path, help="a model to compare with, in place of the fits")
+    parser.add_argument("--train", type=int, default=Size.train, help="queries with documents")
+    parser.add_argument("--test", type=int, default=Size.test, help="queries judged by")
     parser.add_argument("--table", action="store_true")
     tiny.add_option(parser)
     options = parser.parse_args()
@@ -69,7 +72,7 @@ def main() -> None:
             print(table())
         return
     if not options.table:
-        measure(options, Size())
+        measure(options, Size(options.train, options.test))
     print(table())
 
 
@@ -92,7 +95,8 @@ def rows_of(name: str, options: Any, size: Size) -> list[dict[str, Any]]:
     )
     data = load_dataset(str(path))
     qrels = eval_qrels(data, None)
-    if not (folder / "model").exists():
+    tuned = options.tuned or folder / "model"
+    if not tuned.exists():
         whet.fit(
             str(path),
             model=model,
@@ -103,7 +107,7 @@ def rows_of(name: str, options: Any, size: Size) -> list[dict[str, Any]]:
         )
     encoders = {
         "base": Encoder.load(ModelConfig(**model)),
-        "tuned": Encoder.load(str(folder / "model")),
+        "tuned": Encoder.load(str(tuned)),
     }
     with weights_unchanged():
         return list(compared(name, data, qrels, encoders, options.work / f"{name}.store"))

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 import whet
-from whet.config import EvaluateConfig, FitConfig
+from whet.bench.results import Result
+from whet.bench.suites import find_suite
+from whet.bench.table import columns
+from whet.config import ClaimConfig, EvaluateConfig, FitConfig
 from whet.config.recorded import as_it_was
 from whet.data.load import Dataset, load_dataset
 from whet.encoding import table
@@ -180,3 +183,18 @@ def test_scope_and_pool_together_never_encode_the_whole_corpus(
     assert report["among"] <= len(among) and report["documents"] == 120
     mined = {path.name for path in (run / "negatives").glob("*.parquet")}
     assert len(mined) == 2
+
+
+def test_a_benchs_table_names_the_pool_and_compares_with_no_published_figure() -> None:
+    """Published figures are on all documents."""
+    about = {"name": "d", "digest": "0" * 12}
+    pooled = {**about, "judged on": "a pool of 60 of the 120 documents"}
+    claim = ClaimConfig(value=0.5)
+    results = [
+        Result("r", data, "minilm", claim, [{"q": 0.5}], None, {"nDCG@10": 0.5}, [1.0])
+        for data in (about, pooled)
+    ]
+    shown = dict(columns(find_suite("zero-shot"), results))
+    assert shown["searched"] == ["", "a pool of 60 of the 120 documents"]
+    assert shown["published"] == ["0.5000", ""] and results[1].kept
+    assert "searched" not in dict(columns(find_suite("zero-shot"), results[:1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whet.config import EvalConfig
+from whet.config import LANGUAGES, UNSTEMMED, EvalConfig, EvaluateConfig
+from whet.data.load import load_dataset
 from whet.evaluation.hybrid import HybridSearch
+from whet.evaluation.judge import judge_words
 from whet.evaluation.lexical import K1, B, Words
+from whet.evaluation.lexical.languages import COMMON, language_of, stems
 from whet.model.encoder import Encoder
 
 DOCS = ["cat cat dog", "dog bird", "bird fish x fish fish", "tree", "cat tree dog bird"]
@@ -57,6 +61,79 @@ def test_scripts_without_spaces_have_words() -> None:
         scores, rows = words.best([query], 4)
         assert rows[0, 0] == row and scores[0, 0] > 0, query
     assert (words.best(["换"], 4)[1] == -1).all()  # one character alone is no word of longer ones
+
+
+def test_a_letter_keeps_the_vowels_and_tones_that_stand_on_it() -> None:
+    documents = ["กินข้าว", "กืนข่าว"]  # alike but for these
+    scores = Words(documents, UNSTEMMED).scores(["กิน", "ข่าว"])
+    assert (scores > 0).tolist() == [[True, False], [True, True]]
+    assert scores[1, 1] > scores[1, 0]  # both have the last pair
+    assert stems(["पानी की बोतल"], UNSTEMMED) == [["पानी", "की", "बोतल"]]
+
+
+TEXTS = {
+    "english": "The printer is not in the list of devices that are found by this computer.",
+    "german": "Der Drucker ist nicht mit dem Netz verbunden, und die Lampe ist aus.",
+    "french": "L'imprimante est dans la liste des appareils qui sont sur le réseau avec un nom.",
+    "spanish": "La impresora no está en la lista de los equipos que se han conectado con el cable.",
+    "portuguese": "A impressora não foi ligada com o cabo que veio, mas por uma rede de casa.",
+    "italian": "La stampante non è nella lista di quelle che sono state trovate con il cavo.",
+    "romanian": "Imprimanta nu este în lista pe care o are calculatorul și cu cablu din cutie.",
+    "russian": "Принтер не был найден в сети, и это как из книги.",
+    "hindi": "यह प्रिंटर की सूची में नहीं है और उस का तार से है",
+    "turkish": "Bu yazıcı için kablo ile bir ağ daha var ve çok hızlı.",
+    UNSTEMMED: "打开路由器的设置页面，然后更换墨盒。",
+}
+CODE = "find . -type f -name '*.txt' -exec grep -l foo {} +"
+
+
+@pytest.mark.parametrize("language", TEXTS)
+def test_the_language_is_seen_by_the_words_texts_have_most(language: str) -> None:
+    assert language_of([TEXTS[language]]) == language
+
+
+def test_texts_of_many_languages_or_of_none_are_counted_as_before() -> None:
+    many = [
+        TEXTS[name] for name in ("english", "german", "romanian", "russian", "hindi", "turkish")
+    ]
+    assert language_of(many) == language_of([CODE]) == language_of([]) == "english"
+
+
+def test_words_have_the_stems_of_their_language() -> None:
+    documents = ["alte Häuser am Meer", "ein neues Schiff", "running dogs"]
+    words = Words(documents, "german")
+    assert words.best(["Häusern", "neuen Schiffen", "run", "ein"], 1)[1].tolist() == [
+        *([0], [1]),
+        *([-1], [-1]),  # no stem of English, and a stop word
+    ]
+    assert Words(documents, UNSTEMMED).best(["Häusern", "ein"], 1)[1].tolist() == [[-1], [1]]
+
+
+def test_every_language_has_a_stemmer_here() -> None:
+    import Stemmer
+
+    assert set(LANGUAGES) <= set(Stemmer.algorithms())
+    assert len({*COMMON} - {*LANGUAGES}) == 5  # those that are known for what they are not
+    for language in LANGUAGES:
+        stems(["word"], language)
+
+
+def test_a_language_that_was_not_asked_for_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {
+            "query": f"Wo ist das {name}?",
+            "positive": f"Das {name} ist nicht in dem Haus mit der Nummer.",
+        }
+        for name in ("Schiff", "Auto", "Rad", "Buch")
+    ]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = load_dataset(str(tmp_path))
+    judge_words(data, data.split("test"), EvaluateConfig())
+    assert "BM25 counts words by their stems in German" in capsys.readouterr().err
+    judge_words(data, data.split("test"), EvaluateConfig(), "german")
+    assert capsys.readouterr().err == ""
 
 
 def test_shares_are_of_what_a_query_could_have_at_most() -> None:

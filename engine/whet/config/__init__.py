@@ -20,8 +20,11 @@ from whet.config.losses import DistillConfig as DistillConfig
 from whet.config.losses import LossConfig as LossConfig
 from whet.config.selecting import GuardConfig as GuardConfig
 from whet.config.selecting import SelectConfig as SelectConfig
+from whet.config.verbs import LANGUAGES as LANGUAGES
+from whet.config.verbs import UNSTEMMED as UNSTEMMED
 from whet.config.verbs import AuditConfig as AuditConfig
 from whet.config.verbs import BenchConfig as BenchConfig
+from whet.config.verbs import Bm25Config as Bm25Config
 from whet.config.verbs import BundleConfig as BundleConfig
 from whet.config.verbs import CheckConfig as CheckConfig
 from whet.config.verbs import DoctorConfig as DoctorConfig

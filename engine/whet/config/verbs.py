@@ -26,6 +26,15 @@ from whet.config.losses import DistillConfig, LossConfig
 from whet.config.option import option, recorded_option
 from whet.config.selecting import GuardConfig, SelectConfig
 
+UNSTEMMED = "none"
+LANGUAGES = (  # whose words BM25 can count by their stems: those of PyStemmer 3
+    *("arabic", "armenian", "basque", "catalan", "czech", "danish", "dutch", "english"),
+    *("esperanto", "estonian", "finnish", "french", "german", "greek", "hindi", "hungarian"),
+    *("indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "persian", "polish"),
+    *("portuguese", "romanian", "russian", "serbian", "sesotho", "spanish", "swedish", "tamil"),
+    *("turkish", "yiddish"),
+)
+
 
 @dataclass
 class FitConfig:
@@ -122,6 +131,17 @@ class EncodeJobConfig:
 
 
 @dataclass
+class Bm25Config:
+    """How words are counted where the model or the baseline is bm25."""
+
+    language: Optional[str] = recorded_option(
+        None,
+        "whose stems and stop words; none: words as they stand; null: as the documents look",
+        choices=(*LANGUAGES, UNSTEMMED),
+    )
+
+
+@dataclass
 class EvalConfig:
     """A model's search, judged; with a baseline, compared."""
 
@@ -129,6 +149,7 @@ class EvalConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    bm25: Bm25Config = field(default_factory=Bm25Config)
     claim: ClaimConfig = field(default_factory=ClaimConfig)
     baseline: Optional[str] = recorded_option(
         None, "a second model (name or folder) to compare with", path=True

@@ -17,7 +17,8 @@ from whet.encoding.corpus import Pace, embed, embed_part, embed_queries
 from whet.errors import DataError
 from whet.evaluation.comparison import html_table
 from whet.evaluation.hybrid import HybridSearch
-from whet.evaluation.lexical import Words, corpus_words
+from whet.evaluation.lexical import Words, corpus_language, corpus_words
+from whet.evaluation.lexical.languages import counted_in
 from whet.evaluation.measures import Scores, check_measures, score
 from whet.evaluation.pool.choose import DocumentPool
 from whet.evaluation.pool.size import PoolSize
@@ -25,6 +26,7 @@ from whet.evaluation.retrieval import Search, documents_found, retrieve, run_of,
 from whet.evaluation.trec import Judgments, Run
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
+from whet.progress import say
 from whet.types import CorpusShard, Embeddings, Qrels
 
 
@@ -162,11 +164,11 @@ class _Searched:
         """Of the documents."""
         return self.corpus.ids if self.pool is None else self.corpus.ids_of(self.pool.rows_S)
 
-    def words(self) -> Words:
+    def words(self, language: str = "english") -> Words:
         """Those of the documents."""
         if self.pool is None:
-            return corpus_words(self.corpus)
-        return Words(self.corpus.texts(self.pool.rows_S))
+            return corpus_words(self.corpus, language)
+        return Words(self.corpus.texts(self.pool.rows_S), language)
 
 
 def _places(rows_M: np.ndarray, rows_S: np.ndarray) -> np.ndarray:
@@ -176,13 +178,24 @@ def _places(rows_M: np.ndarray, rows_S: np.ndarray) -> np.ndarray:
 
 
 def judge_words(
-    data: Dataset, qrels: Qrels, config: EvaluateConfig, pool: DocumentPool | None = None
+    data: Dataset,
+    qrels: Qrels,
+    config: EvaluateConfig,
+    *,
+    pool: DocumentPool | None = None,
+    language: str | None = None,
 ) -> Evaluation:
-    """The same by BM25, which has no vectors."""
+    """The same by BM25, which has no vectors. Without a language it is the documents' own, and
+    said where it is not English.
+    """
     measures = check_measures(config.measures, config.depth)
     asked = _Searched(data, qrels, pool)
     depth = config.depth if asked.own_Q is None else config.depth + 1
-    words, texts = asked.words(), data.queries.texts(qrels.query_rows)
+    if language is None:
+        language = corpus_language(data.corpus)
+        if language != "english":
+            say(counted_in(language))
+    words, texts = asked.words(language), data.queries.texts(qrels.query_rows)
     hits = documents_found(lambda k: words.best(texts, k), depth, len(words), asked.home_N)
     if asked.own_Q is not None:
         hits = without_own(*hits, asked.own_Q, config.depth)

@@ -126,7 +126,7 @@ def _judged(
     from whet.evaluation.judge import judge, judge_words
 
     if model is None:
-        return judge_words(data, qrels, config.evaluate, pool)
+        return judge_words(data, qrels, config.evaluate, pool=pool, language=config.bm25.language)
     return judge(
         model,
         data,

@@ -5,41 +5,46 @@ Shape suffixes: Q queries, N documents, K documents per query.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from importlib.util import find_spec
-from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 
 from whet.data.table import TextTable
 from whet.errors import EnvironmentRefused
+from whet.evaluation.lexical.languages import language_of, stems
 from whet.version import install_line
 
-WORD = r"(?u)\b\w+\b"  # as Lucene, words of one letter too
-# Scripts that put no space between words: kana, Han, Thai, Lao, Burmese, Khmer
-UNSPACED = re.compile(
-    "[\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d"
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\U00020000-\U0003ffff]+"
-)
+READ = 200  # documents whose language is looked at
 K1, B = 0.9, 0.4  # Anserini's, used for BEIR (Kamalloo et al., arXiv 2306.07471)
+
+
+class Documents(Protocol):
+    """What is read of a corpus."""
+
+    def __len__(self) -> int:
+        """How many documents there are."""
+        ...
+
+    def texts(self, rows: np.ndarray) -> list[str]:
+        """The texts of the rows."""
+        ...
 
 
 class Words:
     """The words of a corpus, to be searched by BM25. Usable from any thread.
 
-    Lucene's formula, English stop words and Porter2 stems, by bm25s (Lù, arXiv 2407.03618). In
-    scripts without spaces each two neighbouring characters are a word, as Lucene's CJK analysis has
-    it.
+    Lucene's formula, by bm25s (Lù, arXiv 2407.03618). What a word is, is in languages.py.
     """
 
-    def __init__(self, documents: Sequence[str]) -> None:
+    def __init__(self, documents: Sequence[str], language: str = "english") -> None:
         """Count the words of each document. EnvironmentRefused without bm25s."""
         check_installed()
         import bm25s
 
-        self._documents = len(documents)
-        words = _stems(documents)
+        self._documents, self._language = len(documents), language
+        words = stems(documents, language)
         self._index = bm25s.BM25(k1=K1, b=B, method="lucene") if any(words) else None
         if self._index is not None:  # bm25s cannot hold a corpus without a word
             self._index.index(words, show_progress=False)
@@ -53,7 +58,7 @@ class Words:
         """BM25 of every document for each query, float32 [Q, N]; 0 without a word in common."""
         scores_QN = np.zeros((len(queries), len(self)), np.float32)
         if self._index is not None:
-            for row, words in enumerate(_stems(queries)):
+            for row, words in enumerate(stems(queries, self._language)):
                 known = self._index.get_tokens_ids(words)
                 if known:
                     scores_QN[row] = self._index.get_scores_from_ids(known)
@@ -68,7 +73,7 @@ class Words:
         """
         scores_QN = self.scores(queries)
         if self._index is not None:
-            for row, words in enumerate(_stems(queries)):
+            for row, words in enumerate(stems(queries, self._language)):
                 most = self._most_V[self._index.get_tokens_ids(words)].sum()
                 scores_QN[row] /= most or 1
         return scores_QN
@@ -97,40 +102,12 @@ def check_installed() -> None:
         )
 
 
-def corpus_words(corpus: TextTable) -> Words:
+def corpus_words(corpus: TextTable, language: str = "english") -> Words:
     """Those of all documents of a data set."""
-    return Words(corpus.texts(np.arange(len(corpus))))
+    return Words(corpus.texts(np.arange(len(corpus))), language)
 
 
-def _pairs(run: re.Match[str]) -> str:
-    """A run of a script without spaces as words: each two neighbours; marks count for nothing.
-
-    >>> UNSPACED.sub(_pairs, "GPU\u5185\u5b58\u6e05, ok") == "GPU \u5185\u5b58 \u5b58\u6e05 , ok"
-    True
-    """
-    letters = [character for character in run[0] if character.isalnum()]
-    if len(letters) < 2:
-        return f" {''.join(letters)} "
-    return f" {' '.join(map(''.join, pairwise(letters)))} "
-
-
-def word_ids(texts: Sequence[str]) -> tuple[list[list[int]], dict[str, int]]:
-    """The stems of each text as numbers, and the number of each stem in these texts."""
-    import bm25s
-    import Stemmer
-
-    words = bm25s.tokenize(
-        [UNSPACED.sub(_pairs, text) for text in texts],
-        stopwords="en",
-        stemmer=Stemmer.Stemmer("english"),  # one per call: it keeps what it met, for one thread
-        token_pattern=WORD,
-        show_progress=False,
-    )
-    return words.ids, words.vocab
-
-
-def _stems(texts: Sequence[str]) -> list[list[str]]:
-    ids, numbers = word_ids(texts)
-    names = list(numbers)
-    assert list(numbers.values()) == list(range(len(names)))
-    return [[names[number] for number in row] for row in ids]
+def corpus_language(corpus: Documents) -> str:
+    """The language that its documents are counted in, by a sample of them."""
+    step = max(1, len(corpus) // READ)
+    return language_of(corpus.texts(np.arange(0, len(corpus), step)[:READ]))

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Protocol
 
 import numpy as np
 
-from whet.evaluation.lexical import K1, B, check_installed, word_ids
+from whet.evaluation.lexical import K1, B, Documents, check_installed, corpus_language
+from whet.evaluation.lexical.languages import word_ids
 from whet.progress import track
 
 BLOCK = 20_000  # documents whose texts and words are in memory at once
@@ -40,24 +40,13 @@ class _QueryWords:
     numbers: dict[str, int]
     words_Q: list[np.ndarray]
     times_Q: list[np.ndarray]
+    language: str
 
     @classmethod
-    def of(cls, queries: Sequence[str]) -> _QueryWords:
-        ids, numbers = word_ids(queries)
+    def of(cls, queries: Sequence[str], language: str) -> _QueryWords:
+        ids, numbers = word_ids(queries, language)
         pairs = [np.unique(np.array(row, np.int64), return_counts=True) for row in ids]
-        return cls(numbers, [words for words, _ in pairs], [times for _, times in pairs])
-
-
-class Documents(Protocol):
-    """What is read of a corpus."""
-
-    def __len__(self) -> int:
-        """How many documents there are."""
-        ...
-
-    def texts(self, rows: np.ndarray) -> list[str]:
-        """The texts of the rows."""
-        ...
+        return cls(numbers, [words for words, _ in pairs], [times for _, times in pairs], language)
 
 
 def nearest_by_words(queries: Sequence[str], corpus: Documents, k: int) -> np.ndarray:
@@ -69,7 +58,7 @@ def nearest_by_words(queries: Sequence[str], corpus: Documents, k: int) -> np.nd
     stands, then to score; up to 400 MB of counts are kept so that most corpora are read once.
     """
     check_installed()
-    asked = _QueryWords.of(queries)
+    asked = _QueryWords.of(queries, corpus_language(corpus))
     k = min(k, len(corpus))
     frequency_V, total, kept = np.zeros(len(asked.numbers), np.int64), 0, []
     room = KEPT
@@ -96,7 +85,7 @@ def _blocks(corpus: Documents, asked: _QueryWords, start: int = 0) -> Iterator[_
 
 
 def _counted(start: int, texts: Sequence[str], asked: _QueryWords) -> _Block:
-    ids, numbers = word_ids(texts)
+    ids, numbers = word_ids(texts, asked.language)
     length_B = np.fromiter(map(len, ids), np.int64, len(ids))
     asked_of = np.full(len(numbers) + 1, -1, np.int64)
     for word, number in numbers.items():

@@ -132,7 +132,7 @@ def test_a_language_that_was_not_asked_for_is_told(
     data = load_dataset(str(tmp_path))
     judge_words(data, data.split("test"), EvaluateConfig())
     assert "BM25 counts words by their stems in German" in capsys.readouterr().err
-    judge_words(data, data.split("test"), EvaluateConfig(), "german")
+    judge_words(data, data.split("test"), EvaluateConfig(), language="german")
     assert capsys.readouterr().err == ""
 
 

@@ -112,7 +112,7 @@ def test_a_pool_of_all_judges_as_all(data: Dataset, tiny_model: Path, tmp_path: 
     whole = judge(encoder, data, test, store=tmp_path, config=SMALL)
     pooled = judge(encoder, data, test, store=tmp_path, config=SMALL, pool=every)
     assert (pooled.run, pooled.scores) == (whole.run, whole.scores)
-    assert judge_words(data, test, SMALL, every).run == judge_words(data, test, SMALL).run
+    assert judge_words(data, test, SMALL, pool=every).run == judge_words(data, test, SMALL).run
 
 
 def test_a_pool_ranks_its_documents_as_all_ranks_them(

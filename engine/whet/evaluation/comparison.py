@@ -72,9 +72,9 @@ class Comparison:
     def verdict(self) -> str:
         """The outcome in a few plain sentences."""
         main = self.main
-        if self.base_came_back:
-            return f"{self.returned} {main.measure} stays at {main.base:.3f}."
         name = f"{main.measure} on {self.pool}" if self.pool else main.measure
+        if self.base_came_back:
+            return f"{self.returned} {name} stays at {main.base:.3f}."
         change = f"{name} is {main.tuned:.3f}, was {main.base:.3f}"
         if self.right_first:
             shares = tuple(f"{100 * share:.0f} %" for share in self.right_first)

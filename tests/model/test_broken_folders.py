@@ -266,7 +266,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
         "code of the hub",
     ),
     "code": (code, "needs code of its own, which is not run unasked"),
-    "an adapter": (text("adapter_config.json", "{}"), "holds an adapter"),
+    "an adapter": (text("adapter_config.json", "{}"), "holds an adapter beside"),
     "weights missing": (lambda folder: (folder / WEIGHTS).unlink(), "neither model.safetensors"),
     "weights empty": (text(WEIGHTS, b""), r"model\.safetensors is damaged: it is cut"),
     "weights a folder": (emptied, r"model\.safetensors is no ordinary file"),

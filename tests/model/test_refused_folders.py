@@ -57,10 +57,14 @@ def entry(at: int, **said: Any) -> Make:
     return make
 
 
-def adapter(folder: Path) -> Path:
-    put(folder / "adapter_config.json", {"base_model_name_or_path": "owner/base", "r": 4})
-    save_file({"lora": torch.zeros(2)}, folder / "adapter_model.safetensors")
-    return folder
+def adapter(weights: str = "adapter_model.safetensors", **said: Any) -> Make:
+    def make(folder: Path) -> Path:
+        plain = {"base_model_name_or_path": "owner/base", "peft_type": "LORA", "r": 4}
+        put(folder / "adapter_config.json", plain | said)
+        save_file({"lora": torch.zeros(2)}, folder / weights)
+        return folder
+
+    return make
 
 
 def chat(folder: Path) -> Path:
@@ -119,7 +123,13 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "unknown similarity": (changed(USE, similarity_fn_name="angle"), "is none of cosine, dot"),
     "default prompt": (changed(USE, default_prompt_name="x"), "names none of its prompts"),
     "numbers to keep": (changed(USE, truncate_dim=0), '"truncate_dim" must be a whole number'),
-    "adapter": (adapter, "holds an adapter of owner/base"),
+    "adapter of another kind": (adapter(peft_type="IA3"), "of type IA3. Only plain LoRA"),
+    "adapter with magnitudes": (adapter(use_dora=True), '"use_dora". Only plain LoRA'),
+    "adapter with biases": (adapter(bias="all"), '"bias". Only plain LoRA'),
+    "adapter of nothing": (adapter(base_model_name_or_path=None), "no .base_model_name_or_path"),
+    "adapter with an expression": (adapter(alpha_pattern={"(a+)+": 1}), "has expressions"),
+    "adapter with a word": (adapter(lora_alpha="much"), 'alpha" or "alpha_pattern" is odd'),
+    "pickled adapter": (adapter("adapter_model.bin"), "pickled weights can run code"),
     "chat template without modules": (chat, "without a modules.json.*Set model.pooling"),
     "causal language model without modules": (causal, r"Set model\.pooling: last"),
     "pickled layer": (pickled, r"2_Dense/model\.safetensors is missing"),

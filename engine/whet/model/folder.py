@@ -6,6 +6,7 @@ since sentence-transformers before 5.4 and text-embeddings-inference read nothin
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -13,17 +14,28 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whet.config import BM25, ModelConfig
-from whet.errors import ConfigError, EnvironmentRefused
-from whet.model.contained import may_read, stays_inside
-from whet.model.parts.layout import ADAPTER, LIBRARY, POOLING, STATIC, TRANSFORMER
+from whet.errors import ConfigError, EnvironmentRefused, UnsupportedModel
+from whet.model.contained import READ, check_files, may_read, stays_inside
+from whet.model.gate import TOKENIZER_CONFIG
+from whet.model.parts.adapter import MERGE, Adapter, adapter_in, add_updates
+from whet.model.parts.layout import (
+    ADAPTER,
+    LIBRARY,
+    POOLING,
+    STATIC,
+    TRANSFORMER,
+    listed_parts,
+    read_layout,
+)
 from whet.model.parts.recipe import POOLING_FLAGS, POOLING_MODES, READING, Recipe
 from whet.printable import printable
 from whet.progress import say
-from whet.storage.places import user_path
+from whet.storage.places import cache_folder, user_path
 from whet.storage.readable import readable_json
 
 if TYPE_CHECKING:
@@ -47,8 +59,27 @@ ANSWER_S = 10  # of the hub, before it counts as out of reach
 
 def find_folder(config: ModelConfig, option: str = "model.name") -> Path:
     """The folder of a model given as "minilm", a folder, or a Hugging Face name (then
-    downloaded); `option` is where the user gave it.
+    downloaded); `option` is where the user gave it. An adapter is merged into the model that it
+    names, in a folder of the cache.
     """
+    folder = _found(config, option)
+    adapter = adapter_in(folder)
+    if adapter is None:
+        return folder
+    # what Whet saves by its public name
+    name = "minilm" if adapter.base == MINILM_ON_THE_HUB else adapter.base
+    named = ModelConfig(name=name, revision=adapter.revision)
+    try:
+        base = _found(named, "its base")
+    except (ConfigError, EnvironmentRefused) as error:
+        raise type(error)(
+            f"{option}={printable(config.name)} is an adapter, and {error} Its base is named in "
+            f"{printable(adapter.folder / ADAPTER)}."
+        ) from error
+    return _merged(folder, adapter, base)
+
+
+def _found(config: ModelConfig, option: str) -> Path:
     if config.name == "minilm":
         return _packaged_minilm()
     if config.name == BM25:
@@ -60,8 +91,7 @@ def find_folder(config: ModelConfig, option: str = "model.name") -> Path:
     if folder is not None:
         if not (folder / "modules.json").is_file() and (folder / "model").is_dir():
             folder = folder / "model"  # a run folder holds its model one level down
-        named = ("modules.json", "config.json", ADAPTER)  # the last one is refused by its name
-        if not any((folder / name).is_file() for name in named):
+        if not any((folder / name).is_file() for name in ("modules.json", "config.json", ADAPTER)):
             raise ConfigError(
                 f"{option}={printable(config.name)}: that folder holds neither modules.json nor "
                 "config.json. Give a sentence-transformers or Hugging Face folder, or a run folder."
@@ -80,6 +110,74 @@ def is_cross_encoder(folder: Path) -> bool:
     config = readable_json(path, remedy="Fetch the model again", error=ConfigError)
     kinds = config.get("architectures") or []
     return isinstance(kinds, list) and any("Classification" in str(kind) for kind in kinds)
+
+
+def _merged(folder: Path, adapter: Adapter, base: Path) -> Path:
+    """The folder of an adapter and its base as one model, made where it is not there yet. Whatever
+    opens, trains or copies a model needs to know of no adapters so. `folder` is the one with
+    modules.json, where there is one. Raises ConfigError for updates of what the base has not.
+    """
+    if (base / ADAPTER).is_file():
+        raise UnsupportedModel(f"{printable(adapter.folder)} is an adapter of an adapter. {MERGE}")
+    check_files(base)
+    target = cache_folder() / "models" / _mark(folder, base)
+    if not (target / "manifest.json").is_file():
+        say(f"{printable(folder)}: the adapter is merged into {printable(adapter.base)}.")
+        _write_merged(target, folder, adapter, base)
+    return target
+
+
+def _mark(folder: Path, base: Path) -> str:
+    """A name that changes with any file of the two folders."""
+    digest = hashlib.sha256()
+    for root in (folder, base):
+        for path in _model_files(root):
+            about = path.stat()
+            digest.update(f"{path.resolve()} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:24]
+
+
+def _model_files(root: Path) -> Iterator[Path]:
+    """Those of a model's folder and of the folders that its modules.json lists, without code."""
+    listed = listed_parts(root) if (root / "modules.json").is_file() else []
+    for place in sorted({root, *(path for _, path in listed if path.is_dir())}):
+        for path in sorted(place.iterdir()):
+            known = any(fnmatch(path.name, pattern) for pattern in READ)
+            if known and path.suffix != ".py" and path.is_file():
+                yield path
+
+
+def _write_merged(target: Path, folder: Path, adapter: Adapter, base: Path) -> None:
+    from whet.model.backbone import load_backbone  # loads torch
+    from whet.storage.commit import commit_folder
+
+    source = read_layout(base).backbone
+    backbone = load_backbone(source, trust=False)
+    add_updates(backbone, adapter)
+    # modules.json says how token vectors become one, and the adapter's folder may have one
+    listed = (folder / "modules.json").is_file()
+    root, inner = (folder, adapter.folder) if listed else (base, source)
+    draft = target.with_name(f"{target.name}.{os.getpid()}")
+    with commit_folder(draft, {"adapter": str(adapter.folder), "base": str(base)}) as place:
+        _copy_but(root, place, but=inner)
+        if listed and not (inner / TOKENIZER_CONFIG).is_file():
+            copy_tokenizer(source, place / inner.relative_to(root))
+        backbone.save_pretrained(place / inner.relative_to(root))  # type: ignore[operator]
+    try:
+        os.rename(draft, target)
+    except OSError:  # another process was there first
+        shutil.rmtree(draft)
+
+
+def _copy_but(root: Path, target: Path, *, but: Path) -> None:
+    """Copy a model's files, without the transformer's own in the folder `but`."""
+    for path in _model_files(root):
+        weights = path.suffix == ".safetensors" or path.name.endswith(".safetensors.index.json")
+        if path.parent == but and (weights or path.name in ("config.json", ADAPTER)):
+            continue
+        place = target / path.relative_to(root)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
 
 
 def public_name(config: ModelConfig) -> str:

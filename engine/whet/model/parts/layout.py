@@ -195,16 +195,12 @@ def routes_of(folder: Path) -> dict[str, list[str]]:
 
 
 def _refuse_adapter(folder: Path) -> None:
-    """A LoRA that lies alone would be read as no model, and one beside weights be left out."""
-    if not (folder / ADAPTER).exists():
-        return
-    said = readable_json(folder / ADAPTER, remedy=AGAIN, error=ConfigError)
-    base = said.get("base_model_name_or_path")
-    of = f" of {printable(base[:200])}" if isinstance(base, str) and base else ""
-    raise UnsupportedModel(
-        f"{printable(folder)} holds an adapter{of}, which is not read. Merge it into the weights "
-        "once, with peft's merge_and_unload, and save the whole model."
-    )
+    """An adapter beside whole weights: either may be the model."""
+    if (folder / ADAPTER).exists():
+        raise UnsupportedModel(
+            f"{printable(folder)} holds an adapter beside the config.json of a whole model. Put "
+            f"{ADAPTER} and its weights into a folder of their own, or remove them."
+        )
 
 
 def _wrong(path: Path, what: str) -> ConfigError:

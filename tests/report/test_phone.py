@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 import pytest
 from test_report import full_run
 
+from whet.mining.report import RANK_EDGES
+from whet.report.mining import FATES
 from whet.report.render import render_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 WIDTH = 390
+LONG = RANK_EDGES.index(10_000)  # bars, the last one of the ranks 1,000 to 9,999
 LOOK = """() => {
   const box = (at) => {
     const b = at.getBoundingClientRect();
@@ -48,8 +52,16 @@ LOOK = """() => {
 def test_nothing_overflows_or_collides_on_a_phone(tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright
 
+    run = full_run("a text of some words")
+    assert run.mining is not None
+    # as large as they are for 10,000 queries and documents; the last bar's name is a long one
+    large = {
+        "rank_counts": [5] * LONG + [0] * (14 - LONG),
+        **{fate: [92_125_592] for fate in FATES},
+    }
     path = tmp_path / "report.html"
-    path.write_text(render_report(full_run("a text of some words")), encoding="utf-8")
+    page = render_report(replace(run, mining={**run.mining, **large}))
+    path.write_text(page, encoding="utf-8")
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         view: Any = browser.new_page(viewport={"width": WIDTH, "height": 844})

@@ -94,7 +94,7 @@ def line_chart(
 
 def histogram(bins: Sequence[tuple[str, float]], *, title: str, x_label: str) -> Markup:
     """Bars for (label, count) bins, in the order given; labels are thinned where there is no
-    room.
+    room, and left out where one would be cut off at the end.
     """
     high = max(count for _, count in bins) or 1
     plot = Plot(0, len(bins), 0, high * 1.05)
@@ -108,7 +108,7 @@ def histogram(bins: Sequence[tuple[str, float]], *, title: str, x_label: str) ->
         parts.append(
             Markup(bar).format(left, top, round(right - left, 1), height, label, number(count))
         )
-        if place % every == 0:
+        if place % every == 0 and plot.x(place + 0.5) + len(label) * LETTER / 2 <= WIDTH:
             parts.append(_text(plot.x(place + 0.5), HEIGHT - BOTTOM + BELOW, label, "middle"))
     most = max(bins, key=lambda pair: pair[1])
     total = number(sum(count for _, count in bins))

@@ -10,8 +10,10 @@ import json
 import os
 import random
 import socket
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +204,34 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _write_jsonl(path: Path, rows: list[dict[str, str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+FromIndex = Callable[..., Path]
+
+
+@pytest.fixture
+def from_index(tmp_path: Path) -> FromIndex:
+    """Fetches packages that Whet's own tests do not install into a folder. A process that appends
+    it to `sys.path` finds them, beside what is installed. Skips where the index does not give them.
+    """
+
+    def fetch(*packages: str, needs: bool = True) -> Path:
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--target",
+            str(tmp_path / "more"),
+        ]
+        command += [*packages, "--retries=0", "--timeout=10", *([] if needs else ["--no-deps"])]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"the package index gives no {packages[0]}: {done.stderr.strip()[-200:]}")
+        return tmp_path / "more"
+
+    return fetch
 
 
 NIGHTLY = ("faults", "launch", "world/test_elastic", "world/test_continuous")

@@ -11,7 +11,7 @@ from whet.data.readers.records import Reading, Record, Source, Text
 from whet.data.readers.rows.kinds import split_name
 from whet.data.readers.values import judgment_of
 from whet.data.text import id_of
-from whet.errors import DataError, EnvironmentRefused
+from whet.errors import DataError, EnvironmentRefused, WhetError
 from whet.printable import printable
 from whet.version import install_line
 
@@ -38,11 +38,12 @@ def source_of_name(name: str) -> Source:
         }
     if not _has(whole, "docs"):
         raise DataError(f"{printable(name)}: has no documents. Choose another set.")
+    named = Path(title)
     return Source(
         kind="ir_datasets",
-        root=Path(title),
+        root=named.parent if named.name in _SPLITS and named.parent.name else named,
         files=(),
-        read=partial(_read, whole, parts),
+        read=partial(_read, printable(name), whole, parts),
         fingerprint=name,
         repeats="same text",
     )
@@ -70,7 +71,21 @@ def _has(dataset: Any, what: str) -> bool:
     return bool(getattr(dataset, f"has_{what}")())
 
 
-def _read(whole: Any, parts: dict[str, Any], reading: Reading) -> Iterator[Record]:
+def _read(name: str, whole: Any, parts: dict[str, Any], reading: Reading) -> Iterator[Record]:
+    """EnvironmentRefused where the package cannot fetch the set, or lacks what opens it."""
+    try:
+        yield from _records(whole, parts, reading)
+    except WhetError:
+        raise
+    except Exception as error:  # of many libraries, each with errors of its own
+        first = str(error).partition("\n")[0][:200]
+        raise EnvironmentRefused(
+            f"{name}: ir_datasets could not get it ({type(error).__name__}: {printable(first)}). "
+            "Fetch it where there is a network, or as ir-datasets.com says of this set."
+        ) from error
+
+
+def _records(whole: Any, parts: dict[str, Any], reading: Reading) -> Iterator[Record]:
     yield from _texts(whole.docs_iter(), "corpus", "doc_id", reading)
     asked = [part for part in parts.values() if _has(part, "queries")]
     for dataset in asked or [whole]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -137,29 +136,21 @@ def _words(feature: dict[str, Any], model: Any) -> list[list[str]]:
     ]
 
 
-def run_reader(wheel: str, script: str, folder: Path, model: Path, tmp_path: Path) -> Any:
-    """What a tool's own classes read, by a script with its wheel on the path.
-
-    The wheel is fetched without what it asks for, since all that its reader imports is installed.
-    """
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--quiet", "--retries=0", "--timeout=10", wheel, "-d", str(tmp_path / "wheels")]
-    fetched = subprocess.run(command, capture_output=True, text=True, check=False)
-    if fetched.returncode:
-        pytest.skip(f"the package index gives no {wheel}: {fetched.stderr.strip()[-200:]}")
-    (path,) = (tmp_path / "wheels").glob("*.whl")
-    environment = {**os.environ, "PYTHONPATH": str(path)}  # a wheel is a zip, imported as it is
-    words = [sys.executable, "-c", script, str(folder), str(model), str(tmp_path / "hf")]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+def run_reader(packages: Path, script: str, folder: Path, model: Path) -> Any:
+    """What a tool's own classes read, by a script that may use the packages."""
+    words = [sys.executable, "-c", f"import sys; sys.path.append({str(packages)!r})\n{script}"]
+    words += [str(folder), str(model), str(packages.parent / "hf")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.slow
-@pytest.mark.nightly  # fetches a wheel
-def test_flag_embedding_reads_queries_groups_and_teacher_scores(exported, tiny_model, tmp_path):
+@pytest.mark.nightly  # fetches a package
+def test_flag_embedding_reads_queries_groups_and_teacher_scores(exported, tiny_model, from_index):
     folder, negatives, rows = exported
-    read = run_reader("FlagEmbedding==1.4.2", FLAG_EMBEDDING, folder, tiny_model, tmp_path)
+    packages = from_index("FlagEmbedding==1.4.2", needs=False)  # what it needs is installed
+    read = run_reader(packages, FLAG_EMBEDDING, folder, tiny_model)
     scores = {
         (f"text of q{negatives.query_rows_R[row]}", f"text of d{doc}"): float(score)
         for row in range(len(negatives.query_rows_R))
@@ -176,9 +167,10 @@ def test_flag_embedding_reads_queries_groups_and_teacher_scores(exported, tiny_m
 
 
 @pytest.mark.slow
-@pytest.mark.nightly  # fetches a wheel
-def test_tevatron_reads_passages_and_the_corpus(exported, tiny_model, tmp_path):
+@pytest.mark.nightly  # fetches a package
+def test_tevatron_reads_passages_and_the_corpus(exported, tiny_model, from_index):
     folder, _, rows = exported
-    read = run_reader("tevatron==0.1.0", TEVATRON, folder, tiny_model, tmp_path)
+    packages = from_index("tevatron==0.1.0", needs=False)
+    read = run_reader(packages, TEVATRON, folder, tiny_model)
     assert read["items"] == rows
     assert read["documents"] == [[f"d{doc}", f"text of d{doc}"] for doc in range(500)]

@@ -55,7 +55,7 @@ def run(verb: Verb, arguments: list[str], guarded: Callable[[Callable[[], int]],
     later: list[FitConfig] = []  # a sweep's runs that share a cluster
     runs: list[SweepRun] = []
 
-    def job(config: DictConfig) -> float:
+    def job(config: DictConfig) -> float | None:
         """What a sweeper that searches is to make large: the main measure."""
         try:
             codes.append(guarded(lambda: _job(verb, config, later, runs)))
@@ -133,8 +133,10 @@ def _job(verb: Verb, composed: DictConfig, later: list[FitConfig], runs: list[Sw
         if done:
             return 0
     config = typed(verb, composed)
-    if sweep and isinstance(config, FitConfig) and config.launch.mode == "ray":
-        # On a cluster the runs of a sweep are done together, when all of them are known.
+    listed = sweep and job.runtime.choices["hydra/sweeper"] == "basic"
+    if listed and isinstance(config, FitConfig) and config.launch.mode == "ray":
+        # On a cluster the runs of a sweep are done together, when all of them are known; to one
+        # that searches they are not known, and each waits for the figures of those before.
         later.append(config)
         return 0
     return run_function(verb, config)

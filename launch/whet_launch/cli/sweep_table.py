@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,12 +40,12 @@ def outcome_of(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def value_of(folder: Path | None) -> float:
-    """What a sweeper is told of a run, more being better: the tuned model's main measure; NaN where
-    there is none.
+def value_of(folder: Path | None) -> float | None:
+    """What a sweeper is told of a run, more being better: the tuned model's main measure; None, by
+    which Optuna knows a failed run, where there is none.
     """
     outcome = outcome_of(folder) if folder is not None else None
-    return math.nan if outcome is None else float(outcome["tuned"])
+    return None if outcome is None else float(outcome["tuned"])
 
 
 def write_sweep(folder: Path, runs: list[SweepRun]) -> str | None:

@@ -98,6 +98,8 @@ class Case:
     inner: str = ""  # the file that is given, of a folder
 
 
+ROWS_AS = [{"query": query, "positive": document} for query, document, _ in ROWS]
+LFS = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 1234\n"
 CORPUS = [{"_id": "d1", "text": ROWS[0][1]}, {"_id": "d2", "text": ROWS[1][1]}]
 QUERIES = [{"_id": "q1", "text": ROWS[0][0]}, {"_id": "q2", "text": ROWS[1][0]}]
 QRELS = [{"query-id": f"q{n}", "corpus-id": f"d{n}", "score": 1} for n in (1, 2)]
@@ -187,6 +189,35 @@ CASES: dict[str, Case] = {
         {("a", "b", 1), ("a", "c", 0)},
     ),
     "a workbook": Case(one("a.xlsx", b"PK\x03\x04"), refused="Save its table as csv (UTF-8)."),
+    "a pointer of git lfs": Case(
+        files(**{**BEIR, "corpus.jsonl": LFS, "qrels.txt": TREC_QRELS}),
+        refused="corpus.jsonl: is a pointer of Git LFS, not the file. Run `git lfs pull`",
+    ),
+    "parquet as a pointer": Case(one("a.parquet", LFS), refused="is a pointer of Git LFS"),
+    "csv as a pointer": Case(one("a.csv", LFS), refused="is a pointer of Git LFS"),
+    "a page of an error": Case(
+        one("a.jsonl", "<!DOCTYPE html>\n<html>404</html>"), refused="is a web page, as a failed"
+    ),
+    "a corpus that is a page": Case(
+        files(**{**BEIR, "corpus.jsonl": "<html>no</html>", "qrels.txt": TREC_QRELS}),
+        refused="corpus.jsonl: is a web page",
+    ),
+    "splits in one object": Case(
+        one("a.json", json.dumps({"train": ROWS_AS, "test": ROWS_AS[:1]})),
+        refused="several lists of rows (train, test). Write each to a file of its name: jq -c",
+    ),
+    "splits in one object over lines": Case(
+        one("a.json", json.dumps({"train": ROWS_AS, "test": ROWS_AS}, indent=1)),
+        refused="several lists of rows (train, test)",
+    ),
+    "arrays by line": Case(
+        one("a.jsonl", "".join(json.dumps(row) + "\n" for row in ROWS)),
+        refused="line 2, column 1: a second array; rows need names",
+    ),
+    "a chat": Case(
+        one("a.jsonl", lines([{"messages": [{"role": "user", "content": "how"}]}])),
+        refused="holds conversations. Write of each what is asked as query",
+    ),
     "upright bars": Case(one("a.csv", "question|answer\na, b|c\n"), {("a, b", "c", 1)}),
     "utf-16 of a spreadsheet": Case(
         one("a.csv", "query\tpositive\r\nwie geht es dir heute, Zoë\tgut\r\n".encode("utf-16")),
@@ -549,3 +580,18 @@ def test_a_strangers_file_is_read_right_or_refused_in_a_sentence(name: str, tmp_
         assert judged(data) == case.pairs
         assert case.told in data.findings.remarks() if case.told else not data.findings.remarks()
     assert time.process_time() - began < MOST_S
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("https://example.com/set.zip", "is an address, and data are read from files"),
+        ("s3://bucket/set", "is an address"),
+        ("file:///set/a.jsonl", "is an address"),
+        ("hf://datasets/mteb/scifact/corpus.jsonl", "Give the set.s name: mteb/scifact"),
+        ("-", "is standard input"),
+    ],
+)
+def test_an_address_is_no_path(path: str, words: str) -> None:
+    with pytest.raises(WhetError, match=words):
+        load_dataset(path)

@@ -268,6 +268,10 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "code": (code, "needs code of its own, which is not run unasked"),
     "an adapter": (text("adapter_config.json", "{}"), "holds an adapter beside"),
     "weights missing": (lambda folder: (folder / WEIGHTS).unlink(), "neither model.safetensors"),
+    "weights a pointer": (
+        text(WEIGHTS, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
+        r"model\.safetensors is a pointer of Git LFS",
+    ),
     "weights empty": (text(WEIGHTS, b""), r"model\.safetensors is damaged: it is cut"),
     "weights a folder": (emptied, r"model\.safetensors is no ordinary file"),
     "weights cut": (

@@ -13,6 +13,11 @@ from whet.printable import printable
 
 MOST_BYTES = 256 << 20  # of a small file; the largest of ours, a provenance.json, has under 1 MiB
 NAMES: dict[type, str] = {dict: "an object", list: "a list"}
+# What a clone without git-lfs has in the place of a large file
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+LFS_REMEDY = (
+    "is a pointer of Git LFS, not the file. Run `git lfs pull` in its folder, or download it."
+)
 
 
 def readable_text(

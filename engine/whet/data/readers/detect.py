@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,6 +23,7 @@ _OFFICE = {
     **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "Save its table as csv (UTF-8)"),
     **dict.fromkeys((".docx", ".doc", ".odt", ".pptx", ".pdf"), "Give the folder it lies in"),
 }
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # what lies beside data and is none of it
 _BESIDE = ("readme", "license", "licence", "source.md", "citation", "notice", "changelog")
 _DESCRIBES = ("dataset_info", "dataset_infos", "croissant", "metadata.json", "datapackage.json")
@@ -58,6 +60,7 @@ def _found(path: str, config: DataConfig) -> Source:
         return _folder(place, config)
     if path.startswith(ir_sets.PREFIXES):
         return ir_sets.source_of_name(path)
+    _refuse_address(path)
     near = _near(place)
     if near or not hub.NAME.match(path) or path.startswith(".") or _is_under_a_folder(path):
         hint = f"Did you mean {' or '.join(map(printable, near))}?" if near else "Check the path."
@@ -127,6 +130,19 @@ def _refuse_archive(path: Path) -> None:
     if packed or head[257:262] == b"ustar" or path.name.lower().endswith(_ARCHIVES):
         raise DataError(
             f"{printable(path)}: is an archive. Unpack it and give the folder or file inside."
+        )
+
+
+def _refuse_address(path: str) -> None:
+    """DataError for what is no path: nothing is fetched but from the hub, by its names."""
+    if path.startswith("hf://datasets/"):
+        name = "/".join(path.split("/")[3:5])
+        raise DataError(f"{printable(path)}: is an address. Give the set's name: {printable(name)}")
+    if _ADDRESS.match(path) or path == "-":
+        what = "standard input" if path == "-" else "an address"
+        raise DataError(
+            f"{printable(path)}: is {what}, and data are read from files. Save them here, and give "
+            "the file or folder."
         )
 
 

@@ -15,6 +15,7 @@ from whet.data.findings import excerpt
 from whet.data.readers.records import Reading
 from whet.errors import DataError
 from whet.printable import printable
+from whet.storage.readable import LFS_POINTER, LFS_REMEDY
 
 LINE_LIMIT = 16 << 20  # bytes
 _BUFFER = 1 << 20
@@ -30,10 +31,13 @@ def open_bytes(path: Path) -> BinaryIO:
             handle.close()
             handle = io.BufferedReader(cast(Any, gzip.GzipFile(path)), _BUFFER)
         try:
-            mark = handle.peek(2)[:2]
+            mark = handle.peek(len(LFS_POINTER))
         except (EOFError, zlib.error, gzip.BadGzipFile):
             mark = b""  # torn: who reads it says so
-        if mark in (b"\xff\xfe", b"\xfe\xff"):
+        if mark.startswith(LFS_POINTER):
+            handle.close()
+            raise DataError(f"{printable(path)}: {LFS_REMEDY}")
+        if mark[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return cast(BinaryIO, io.BufferedReader(_FromUtf16(handle), _BUFFER))
         return handle
     except OSError as error:

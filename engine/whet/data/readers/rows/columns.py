@@ -201,6 +201,11 @@ def _twins(
 
 
 def _ask(where: str, columns: Sequence[str], reason: str, query: str | None = None) -> NoReturn:
+    if not {"messages", "conversations"}.isdisjoint(columns):
+        raise DataError(
+            f"{where}: holds conversations. Write of each what is asked as query, and what answers "
+            "it as positive."
+        )
     raise DataError(
         f"{where}: {reason}. {_list(columns)} Say which is which: "
         f"data.query={spelled(query or 'COLUMN')} data.positive=COLUMN data.negatives=[COLUMN,...]"

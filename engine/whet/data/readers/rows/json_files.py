@@ -33,6 +33,8 @@ def is_whole_json(path: Path) -> bool:
             return path.name.lower().endswith((".json", ".json.gz"))
         return first.strip() == b"{" or _begins_a_value(head)
     one = isinstance(row, dict) and not rest.strip()
+    if one:
+        _refuse_lists(path, row)
     return one and (rows_inside(row) is not None or holds_a_set(row))
 
 
@@ -64,6 +66,7 @@ def is_set(path: Path) -> bool:
 def json_file_rows(path: Path, reading: Reading, base: int) -> Iterator[Row]:
     """The rows of a JSON file: an array's, or those in its one object."""
     for line, value in json_values(path):
+        _refuse_lists(path, value)
         inside = rows_inside(value) if isinstance(value, dict) else None
         for row in [value] if inside is None else inside:
             if isinstance(row, dict):
@@ -96,6 +99,19 @@ def rows_inside(value: dict[str, Any]) -> list[Any] | None:
     if all(isinstance(item, list) for item in columns) and len(set(map(len, columns))) == 1:
         return [dict(zip(rest, row, strict=True)) for row in zip(*columns, strict=True)]
     return None
+
+
+def _refuse_lists(path: Path, value: Any) -> None:
+    """DataError for one object with several lists of rows, such as a list per split."""
+    if not isinstance(value, dict) or len(value) < 2 or holds_a_set(value):
+        return
+    if shape_of(list(value)) is None and all(map(_are_objects, value.values())):
+        first = printable(next(iter(value)))
+        raise DataError(
+            f"{printable(path)}: holds several lists of rows ({', '.join(map(printable, value))}). "
+            "Write each to a file of its name: "
+            f"jq -c '.[\"{first}\"][]' {printable(path.name)} > {first}.jsonl"
+        )
 
 
 def _are_objects(item: Any) -> bool:
@@ -159,7 +175,10 @@ def _values(text: str) -> Iterator[tuple[int, Any]]:
     while at < len(text):
         if array and text[at] == "]":
             if (at := skip(at + 1)) < len(text):
-                raise json.JSONDecodeError("more text after the array", text, at)
+                what = "more text after the array"
+                if text[at] == "[":
+                    what = 'a second array; rows need names, as in {"query": ..., "positive": ...}'
+                raise json.JSONDecodeError(what, text, at)
             return
         if array and not first:
             if text[at] != ",":

@@ -52,6 +52,7 @@ def is_row_file(path: Path) -> bool:
 def file_kind(path: Path) -> str:
     """The kind of a file of rows, by its first bytes. DataError for anything else."""
     head = read_some(path, 4096).removeprefix(b"\xef\xbb\xbf")
+    _refuse_page(path, head)
     start = head.lstrip()[:1]
     if not start:
         raise DataError(f"{printable(path)}: is empty. Give it one row a line.")
@@ -88,8 +89,17 @@ def open_rows(path: Path, kind: str, config: DataConfig) -> Opened:
 def rows_of(path: Path, name: str, reading: Reading) -> Iterator[Row]:
     """The rows of a file whose columns have fixed names: ids and texts, or judgments."""
     kind = "jsonl" if _named(path, ".jsonl", ".ndjson") else file_kind(path)
+    _refuse_page(path, read_some(path, 64))
     opened = open_rows(path, kind, DataConfig())
     yield from opened.read(reading, reading.file(name, opened.unit))
+
+
+def _refuse_page(path: Path, head: bytes) -> None:
+    """DataError for what a failed download leaves."""
+    if head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+        raise DataError(
+            f"{printable(path)}: is a web page, as a failed download leaves one. Download it again."
+        )
 
 
 def _named(path: Path, *endings: str) -> bool:

@@ -6,8 +6,9 @@ back before there was a choice (`select=last`) and with it.
     python benchmarks/cannot_hurt.py --quick                           # made data, does it run?
 
 The model is by default a table of word vectors that is made here from MiniLM (model2vec's way: each
-token alone through the model, weighted by its rank) and taught on titles of arXiv, so that sixty
-fits take a quarter of an hour on one core. Rows are kept in records/cannot_hurt.jsonl, and those
+token alone through the model, weighted by its rank) and taught on 3,000 other train queries of the
+collection: a good model, which can get worse, and so quick that sixty fits take a quarter of an
+hour on one core. Rows are kept in records/cannot_hurt.jsonl, and those
 that are there are not made again.
 """
 
@@ -32,7 +33,8 @@ CASES = ("clean", "rate x10", "30 % wrong", "20 epochs of 500", "50 pairs")
 POLICIES = ("last", "dev")
 DOCUMENTS, TRAIN, DEV, TEST = 2_000, 1_000, 300, 400
 LENGTH, BATCH, DIMENSIONS = 48, 32, 96
-TAUGHT = {"max_steps": 300, "batch_size": 64, "learning_rate": 5e-3, "max_epochs": 100}
+TAUGHT = {"max_steps": 150, "batch_size": 64, "learning_rate": 5e-3, "max_epochs": 100}
+TEACHING = 3_000  # queries, beside those of the fits
 WORST = 0.005  # below the base, at most
 KEPT = 0.95  # of the gain of the clean fits
 SLOWER = 1.1
@@ -71,7 +73,6 @@ def main() -> None:
 def measure(options: argparse.Namespace, work: Path) -> None:
     """Every fit whose row lacks."""
     done = {key(row) for row in RECORDS.rows()}
-    model = ""
     for name in options.only:
         for case in options.cases:
             for policy in POLICIES:
@@ -87,7 +88,7 @@ def measure(options: argparse.Namespace, work: Path) -> None:
                 }
                 if key(row) in done:
                     continue
-                model = model or made_model(options)
+                model = made_model(options, name)
                 data = part(options, name, case, work)
                 RECORDS.keep({**row, **fitted(data, model, case, policy, options, work)})
 
@@ -142,7 +143,7 @@ def part(options: argparse.Namespace, name: str, case: str, work: Path) -> Path:
     target = work / f"{name}_{case}".replace(" ", "_").replace("%", "")
     if target.exists():
         return target
-    texts, judged = made_set() if name == "made" else collection(options.data / name, options.seed)
+    texts, judged = made_set() if name == "made" else collection(options, name)
     rng = random.Random(options.seed)
     if case == "30 % wrong":
         answers = sorted({doc for rows in judged.values() for _, doc in rows})
@@ -162,17 +163,24 @@ Texts = dict[str, dict[str, str]]
 Judged = dict[str, list[tuple[str, str]]]
 
 
-def collection(source: Path, seed: int, train: int = TRAIN) -> tuple[Texts, Judged]:
-    """Queries of each split, what they are judged with, and other documents up to DOCUMENTS."""
+def collection(
+    options: argparse.Namespace, name: str, *, lessons: bool = False
+) -> tuple[Texts, Judged]:
+    """Queries of each split, what they are judged with, and other documents up to DOCUMENTS. The
+    train queries of the `lessons` are others: of a small collection half are.
+    """
+    source, seed = options.data / name, options.seed
     judged: Judged = {}
-    for split, count in (("train", train), ("dev", DEV), ("test", TEST)):
+    for split, count in (("train", TRAIN), ("dev", DEV), ("test", TEST)):
         path = source / f"qrels/{split}.tsv"
         if not path.exists():
             continue
         rows = [line.split("\t") for line in path.read_text().splitlines()[1:]]
         rows = [row for row in rows if int(row[2]) > 0]
         random.Random(seed).shuffle(rows)
-        wanted = set(list(dict.fromkeys(row[0] for row in rows))[:count])
+        ids = list(dict.fromkeys(row[0] for row in rows))
+        first = min(count, len(ids) // 2) if split == "train" else count
+        wanted = set(ids[first : first + TEACHING] if lessons and split == "train" else ids[:first])
         judged[split] = [(row[0], row[1]) for row in rows if row[0] in wanted]
     queries = {query for rows in judged.values() for query, _ in rows}
     needed = {doc for rows in judged.values() for _, doc in rows}
@@ -222,19 +230,21 @@ def write(target: Path, texts: Texts, judged: Judged) -> None:
         (target / f"qrels/{split}.tsv").write_text(text + "\n")
 
 
-def made_model(options: argparse.Namespace) -> str:
-    """The model's name, or a folder of word vectors that know some English."""
+def made_model(options: argparse.Namespace, name: str) -> str:
+    """The model's name, or a folder of word vectors that were taught on other queries of the
+    collection.
+    """
     import whet
 
     if options.model != "words":
         return str(options.model)
-    taught = options.work / "taught"
+    raw, taught = options.work / "words", options.work / f"taught_{name}"
+    if not raw.exists():
+        word_vectors(raw)
     if not (taught / "model").exists():
-        raw = word_vectors(options.work / "words")
-        texts, judged = collection(options.data / "arxiv-cs", options.seed, train=4_000)
-        write(options.work / "arxiv", texts, judged)
+        write(options.work / f"lessons_{name}", *collection(options, name, lessons=True))
         whet.fit(
-            str(options.work / "arxiv"),
+            str(options.work / f"lessons_{name}"),
             model={"name": str(raw), "max_length": LENGTH},
             trainer=dict(TAUGHT),
             select={"policy": "last"},

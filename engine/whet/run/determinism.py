@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from whet.config import FitConfig
 from whet.encoding.store import embeddings_folder
@@ -83,7 +84,7 @@ def base_store(config: FitConfig, digest: str) -> Path:
 
     # All that may change the last bits of a vector. The seed is not among them: sweeps share a
     # store.
-    way = [
+    way: list[Any] = [
         digest,
         config.data.train_split,
         config.data.eval_split,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -133,11 +134,11 @@ def kept_pool(path: Path, data: Dataset, make: Callable[[], DevPool]) -> DevPool
     return from_leader(read)
 
 
-def _rows_of(rows: object, size: int, path: Path) -> np.ndarray:
+def _rows_of(rows: Any, size: int, path: Path) -> np.ndarray:
     whole = isinstance(rows, list) and rows and all(type(row) is int for row in rows)
-    if not whole or not 0 <= min(rows) <= max(rows) < size:  # type: ignore[type-var]
+    if not whole or not 0 <= min(rows) <= max(rows) < size:
         raise CheckpointError(f"{path} is not as it was written. {REMEDY}")
-    return np.array(sorted(set(rows)), np.int64)  # type: ignore[call-overload]
+    return np.array(sorted(set(rows)), np.int64)
 
 
 class PoolJudge:

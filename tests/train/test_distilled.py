@@ -145,7 +145,13 @@ def test_the_scores_of_columns_are_learned(tmp_path, flag, tiny_model):
             ConfigError,
             "compares a positive with negatives, and there are none",
         ),
-        ("tiny", {"distill": {"teacher": "minilm"}}, ConfigError, "teaches nothing with loss=info"),
+        (
+            "tiny",
+            {"distill": {"teacher": "minilm"}},
+            ConfigError,
+            "teach nothing with loss=infonce",
+        ),
+        ("tiny", {"loss": {"guide_margin": 0.1}}, ConfigError, "Add loss.guide=start"),
         (
             "flag",
             {"loss": {"name": "margin_mse", "symmetric": True}, "mining": {"num_negatives": 0}},

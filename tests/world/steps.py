@@ -13,11 +13,20 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
-from whet.config import DataConfig, FitConfig, LossConfig, ModelConfig, StrategyConfig
+from whet.config import (
+    DataConfig,
+    DistillConfig,
+    FitConfig,
+    LossConfig,
+    ModelConfig,
+    StrategyConfig,
+)
 from whet.data.load import load_dataset
 from whet.data.positives import positives_of
 from whet.data.splits import training_qrels
+from whet.encoding.store import embeddings_folder
 from whet.model.encoder import Encoder
+from whet.training.batches.aids import aids_of
 from whet.training.batches.examples import Examples
 from whet.training.batches.order import Order
 from whet.training.module import Contrastive
@@ -30,11 +39,16 @@ from whet.types import Negatives
 def trained(
     data: str, model: str, strategy: dict[str, Any], loss: dict[str, Any], steps: int
 ) -> tuple[dict[str, np.ndarray], list[float]]:
-    """Weights after `steps` steps, and the loss of each step."""
+    """Weights after `steps` steps, and the loss of each step. Of `loss`, `teacher` and `train` are
+    options of other groups.
+    """
+    loss = dict(loss)
+    distill = DistillConfig(loss.pop("teacher", None), weight=0.5)
     config = FitConfig(
         data=DataConfig(path=data),
-        model=ModelConfig(name=model, dropout=0.0),
+        model=ModelConfig(name=model, dropout=0.0, train=loss.pop("train", "both")),
         loss=LossConfig(**loss),
+        distill=distill,
         strategy=StrategyConfig(**strategy),
     )
     config.trainer = replace(
@@ -78,7 +92,8 @@ def _train(config: FitConfig) -> tuple[Encoder, list[float]]:
     loaded = load_dataset(config.data.path)
     qrels = training_qrels(loaded, "train")
     positives = positives_of(qrels, loaded.queries, loaded.corpus)
-    examples = Examples(qrels, positives, queries=loaded.queries, corpus=loaded.corpus)
+    aids = aids_of(config, loaded, embeddings_folder())
+    examples = Examples(qrels, positives, queries=loaded.queries, corpus=loaded.corpus, aids=aids)
     picks = torch.Generator().manual_seed(0)
     rows = qrels.relevant().query_rows
     picked = torch.randint(0, len(loaded.corpus), (len(rows), 2), generator=picks).numpy()

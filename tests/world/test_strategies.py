@@ -16,7 +16,16 @@ LOSSES = {
     "whole": {"cache": "never"},
     "cached": {"cache": "always", "chunk_tokens": 24},
     "cached, symmetric": {"cache": "always", "chunk_tokens": 24, "symmetric": True},
+    "taught, guided": {"name": "distill_kl", "guide": "start", "cache": "always"},
+    "query side, helped": {"name": "margin_mse", "guide": "start", "gains": "linear"}
+    | {"train": "query", "cache": "always", "chunk_tokens": 24},
 }
+
+
+def options_of(kind, model):
+    """Those of a kind of loss; the teacher is the tiny model itself."""
+    taught = {"teacher": str(model)} if LOSSES[kind].get("name") else {}
+    return {**LOSSES[kind], **taught}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +35,8 @@ def alone(tiny_data, tiny_model):
 
     def of(kind):
         if kind not in found:
-            arguments = str(tiny_data), str(tiny_model), {"name": "single"}, LOSSES[kind], STEPS
+            options = {"name": "single"}, options_of(kind, tiny_model)
+            arguments = str(tiny_data), str(tiny_model), *options, STEPS
             found[kind] = in_processes(1, "steps", "trained", *arguments)[0]
         return found[kind]
 
@@ -35,8 +45,8 @@ def alone(tiny_data, tiny_model):
 
 def check(alone, tiny_data, tiny_model, strategy, processes, kind):
     weights, losses = alone(kind)
-    options = STRATEGIES[strategy]
-    arguments = str(tiny_data), str(tiny_model), options, LOSSES[kind], STEPS
+    options = STRATEGIES[strategy], options_of(kind, tiny_model)
+    arguments = str(tiny_data), str(tiny_model), *options, STEPS
     for found, said in in_processes(processes, "steps", "trained", *arguments):
         assert said == pytest.approx(losses, rel=1e-5)
         assert found.keys() == weights.keys()
@@ -56,8 +66,15 @@ def test_two_processes_equal_one(alone, tiny_data, tiny_model, strategy):
     check(alone, tiny_data, tiny_model, strategy, 2, "cached")
 
 
+def test_what_helps_a_loss_is_shared_out(alone, tiny_data, tiny_model):
+    check(alone, tiny_data, tiny_model, "ddp", 2, "query side, helped")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "kind"), [(2, "whole"), (4, "cached, symmetric")])
+@pytest.mark.parametrize(
+    ("processes", "kind"),
+    [(2, "whole"), (4, "cached, symmetric"), (2, "taught, guided"), (3, "query side, helped")],
+)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_processes_equal_one(alone, tiny_data, tiny_model, strategy, kind, processes):
     check(alone, tiny_data, tiny_model, strategy, processes, kind)

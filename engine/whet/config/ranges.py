@@ -121,18 +121,20 @@ def check_loss(loss: LossConfig, distill: DistillConfig) -> None:
     """Refuse options of the loss that would decide nothing or contradict each other
     (ConfigError).
     """
-    if loss.name == "infonce":
-        if distill.teacher is not None:
-            raise ConfigError(
-                "distill.teacher teaches nothing with loss=infonce. Add loss=margin_mse or "
-                "loss=distill_kl, or leave it out."
-            )
-        return
+    if loss.guide_margin and loss.guide is None:
+        raise ConfigError("loss.guide_margin is a guide's, and there is none. Add loss.guide=start")
+    if loss.name == "infonce" and distill != DistillConfig():
+        raise ConfigError(
+            "The options of distill teach nothing with loss=infonce. Add loss=margin_mse or "
+            "loss=distill_kl, or leave them out."
+        )
     if uses_info_nce(loss, distill):
         return
     for option, given in (
         ("loss.symmetric=true", loss.symmetric),
         ("loss.fused=always", loss.fused == "always"),
+        (f"loss.gains={loss.gains}", loss.gains != "off"),
+        (f"loss.guide={loss.guide}", loss.guide is not None),
     ):
         if given:
             raise ConfigError(

@@ -119,4 +119,5 @@ def kept_scores(folder: Path) -> TeacherScores | None:
     if not (folder / ROWS).exists():
         return None
     rows_3M = np.load(folder / ROWS, mmap_mode="r")
-    return TeacherScores(*rows_3M, np.load(folder / VALUES, mmap_mode="r"))
+    values_M = np.load(folder / VALUES, mmap_mode="r")
+    return TeacherScores(rows_3M[0], rows_3M[1], rows_3M[2], values_M)

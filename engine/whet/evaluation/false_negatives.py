@@ -12,8 +12,8 @@ Shape suffixes: X negatives of the population, by ascending gap, A answers.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
@@ -95,19 +95,41 @@ def relative_gaps(positive_X: np.ndarray, negative_X: np.ndarray) -> np.ndarray:
     return gap_X
 
 
-def wilson(relevant: int, asked: int, level: float = LEVEL) -> tuple[float, float]:
-    """The interval of a share (Wilson, 1927): it stays within 0 and 1, and holds for few answers.
+def exact_interval(relevant: int, asked: int, level: float = LEVEL) -> tuple[float, float]:
+    """The interval of a share that holds it with at least this chance, however small the share is
+    (Clopper and Pearson, Biometrika 1934).
 
-    >>> [round(end, 3) for end in wilson(5, 50)]
-    [0.05, 0.192]
+    >>> [round(end, 3) for end in exact_interval(5, 50)]
+    [0.04, 0.199]
     """
-    if asked == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    share, weight = relevant / asked, z * z / asked
-    centre = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(share * (1 - share) / asked + weight / (4 * asked))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    tail = (1 - level) / 2
+    low = _share_where(lambda share: _at_least(relevant, asked, share), tail) if relevant else 0.0
+    missing = asked - relevant
+    high = (
+        1 - _share_where(lambda share: _at_least(missing, asked, share), tail) if missing else 1.0
+    )
+    return low, high
+
+
+def _share_where(chance: Callable[[float], float], wanted: float) -> float:
+    """The share at which a chance that grows with it is as wanted, by halving."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if chance(middle) < wanted else (low, middle)
+    return (low + high) / 2
+
+
+def _at_least(count: int, asked: int, share: float) -> float:
+    """The chance that so many or more of `asked` are relevant, of whom each is with `share`."""
+    if share in (0.0, 1.0):
+        return share
+    logs = [
+        math.lgamma(asked + 1) - math.lgamma(k + 1) - math.lgamma(asked - k + 1)
+        + k * math.log(share) + (asked - k) * math.log1p(-share)
+        for k in range(count, asked + 1)
+    ]  # fmt: skip
+    return math.fsum(map(math.exp, logs))
 
 
 def audit_of(gap_A: np.ndarray, relevant_A: np.ndarray, *, tolerated: float) -> Audit:
@@ -158,4 +180,4 @@ def _falling(value_A: np.ndarray) -> np.ndarray:
 
 def _rate(relevant_A: np.ndarray) -> Rate:
     asked, relevant = len(relevant_A), int(relevant_A.sum())
-    return Rate(asked, relevant, *wilson(relevant, asked))
+    return Rate(asked, relevant, *exact_interval(relevant, asked))

@@ -54,11 +54,14 @@ class Targets:
 
     def to(self, device: torch.device) -> Targets:
         """The same on another device."""
-        parts = (self.column_B, self.offsets_B1, self.columns_M)
-        gain_B = None if self.gain_B is None else sent(self.gain_B, device)
-        taught = None if self.taught is None else self.taught.to(device)
-        guide = None if self.guide is None else self.guide.to(device)
-        return Targets(*(sent(part, device) for part in parts), gain_B, taught, guide)
+        return Targets(
+            sent(self.column_B, device),
+            sent(self.offsets_B1, device),
+            sent(self.columns_M, device),
+            None if self.gain_B is None else sent(self.gain_B, device),
+            None if self.taught is None else self.taught.to(device),
+            None if self.guide is None else self.guide.to(device),
+        )
 
 
 def info_nce(

@@ -116,13 +116,10 @@ def make_plan(
     machine = this_machine(device, store)
     work = workload_of(data, split, encoder, config, store=store)
     setting = setting_of(encoder, config, work, base=0.0, gpu=machine.has_gpu)
-    # `auto` would decide by the probe's step, which is smaller than the real one.
-    as_it_will = replace(
-        config.loss,
-        cache="always" if setting.cached else "never",
-        # what these ask of other models is not there yet
-        **{"name": "infonce", "guide": None},
-    )
+    # `auto` of the cache would decide by the probe's step, which is smaller than the real one; what
+    # a teacher and a guide say is not there yet.
+    cache = "always" if setting.cached else "never"
+    as_it_will = replace(config.loss, name="infonce", guide=None, guide_margin=0.0, cache=cache)
     rates = probe(data, split, encoder, replace(config, loss=as_it_will), work)
     # On a CPU the base was measured with the model loaded, which the footprint counts by itself.
     held_model = 0 if machine.has_gpu else FLOAT * setting.shape.weights

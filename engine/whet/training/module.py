@@ -163,9 +163,9 @@ class Contrastive(L.LightningModule):
             # every process holds all vectors and computes the whole loss (exchange.py)
             vector_UD = all_vectors(own_ND, batch.texts).requires_grad_()
             query_BD = vector_UD[: batch.queries][query_B]
-            loss = self._loss(
-                query_BD, vector_UD[batch.queries :] if fixed is None else fixed, targets
-            )
+            encoded_CD = vector_UD[batch.queries :]
+            doc_CD = encoded_CD if fixed is None else fixed.to(vector_UD.dtype)
+            loss = self._loss(query_BD, doc_CD, targets)
             loss.backward()
             assert vector_UD.grad is not None
             return loss.detach(), own_gradient(vector_UD.grad, own_ND)

@@ -54,7 +54,7 @@ def audit_command(config: AuditConfig) -> None:
     home.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(asdict(question), ensure_ascii=False) + "\n" for question in asked]
     write_atomically(home / QUESTIONS, "".join(lines))
-    say(f"Questions: {home / QUESTIONS}")
+    say(f"{len(asked)} of them are asked about: {home / QUESTIONS}")
     answers = _read(config.answers) if config.answers else _ask(config, data, home, asked)
     _tell(config, home, asked, answers)
 
@@ -75,16 +75,15 @@ def _refuse_foreign(home: Path) -> None:
         raise ConfigError(f"output={home} holds something that is no audit. Choose another folder.")
 
 
-def questions_of(
+def mined_for(
     config: AuditConfig, data: Dataset, relevant: Qrels, policy: MiningConfig
-) -> list[Question]:
-    """Mine, and draw what to ask about; the same for the same data, model and options. By gap, the
-    likeliest to be relevant first. DataError where nothing was mined.
+) -> tuple[Negatives, Population]:
+    """The negatives of the queries looked at, as mined and by gap. DataError where there are
+    none.
     """
     # torch is loaded here: what was refused before took no second
     from whet.encoding.corpus import embed
     from whet.encoding.store import embeddings_folder
-    from whet.feedback.serve.questions import Question
     from whet.mining.rows import mine_rows
     from whet.model.encoder import Encoder
 
@@ -96,24 +95,33 @@ def questions_of(
     encoder = Encoder.load(config.model)
     vectors = embed(encoder, data, chosen, store=embeddings_folder(), config=config.encode)
     positives = data.positives(relevant).take(rows_Q)
-    mined = mine_rows(*vectors, rows_Q, data, positives, policy=policy)
-    population = Population.of(mined.negatives)
+    negatives = mine_rows(*vectors, rows_Q, data, positives, policy=policy).negatives
+    population = Population.of(negatives)
     if not len(population):
         raise DataError(
             f"{data.path}: no negative was mined, so there is none to ask about. Loosen the "
             "mining options."
         )
-    scores = _scores_by_cell(mined.negatives, len(data.corpus))
+    say(f"{len(population):,} negatives of {len(rows_Q):,} queries were mined.")
+    return negatives, population
+
+
+def questions_of(
+    config: AuditConfig, data: Dataset, relevant: Qrels, policy: MiningConfig
+) -> list[Question]:
+    """Mine, and draw what to ask about; the same for the same data, model and options. By gap, the
+    likeliest to be relevant first.
+    """
+    from whet.feedback.serve.questions import Question
+
+    negatives, population = mined_for(config, data, relevant, policy)
+    scores = _scores_by_cell(negatives, len(data.corpus))
     asked = []
     for place in population.drawn(config.questions, config.seed):
         query, doc = int(population.query_rows_X[place]), int(population.doc_rows_X[place])
         words = data.queries.id(query), data.queries.text(query), data.corpus.id(doc)
         score = scores[query * len(data.corpus) + doc]
         asked.append(Question(*words, score, float(population.gap_X[place])))
-    say(
-        f"{len(population):,} negatives of {len(rows_Q):,} queries were mined; {len(asked)} of "
-        "them are asked about."
-    )
     return asked
 
 

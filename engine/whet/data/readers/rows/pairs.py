@@ -209,10 +209,10 @@ def scores_in(
 
 def _apart(values: Sequence[Any], texts: tuple[Sequence[str], Sequence[str]]) -> Sides | None:
     of_positives, of_negatives = map(_numbers, values)
-    fits = of_positives is not None and len(of_positives) == len(texts[0])
-    if not fits or of_negatives is None or len(of_negatives) != len(texts[1]):
+    if of_positives is None or of_negatives is None:
         return None
-    return of_positives, of_negatives
+    fits = len(of_positives) == len(texts[0]) and len(of_negatives) == len(texts[1])
+    return (of_positives, of_negatives) if fits else None
 
 
 def _of_all(value: Any, texts: tuple[Sequence[str], Sequence[str]]) -> Sides | None:

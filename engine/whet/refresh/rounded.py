@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.ao.quantization import quantize_dynamic
+from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
 
 from whet.config import EncodeConfig, MiningConfig
 from whet.data.load import Dataset
@@ -42,20 +42,27 @@ FILE = "int8.json"
 
 
 class EightBitEncoder(Encoder):
-    """A copy of an encoder for a CPU, whose transformer multiplies in 8 bits: weights are rounded
-    once, what they are multiplied with batch by batch (torch's dynamic quantisation). Its vectors
-    are close to the encoder's, and have a fingerprint of their own.
+    """A copy of an encoder for a CPU, whose attention multiplies in 8 bits: the layers that are as
+    wide as what they get. Their weights are rounded once, what these are multiplied with batch by
+    batch (torch's dynamic quantisation). Its vectors are close to the encoder's, and have a
+    fingerprint of their own.
+
+    The layers between attentions stay in float32: what they are multiplied with has numbers far
+    from the others, which 8 bits for all of them round most.
     """
 
     def __init__(self, encoder: Encoder) -> None:
         backbone = copy.deepcopy(encoder.backbone)
         if hasattr(backbone, "peft_config"):
             backbone = merged(encoder.backbone)
+        square = {
+            name: per_channel_dynamic_qconfig
+            for name, layer in backbone.named_modules()
+            if isinstance(layer, torch.nn.Linear) and layer.in_features == layer.out_features
+        }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that another package is to have it one day
-            rounded = quantize_dynamic(
-                backbone.cpu().eval(), {torch.nn.Linear}, dtype=torch.qint8, inplace=True
-            )
+            rounded = quantize_dynamic(backbone.cpu().eval(), square, inplace=True)
         layers = list(encoder.layers)
         super().__init__(rounded, encoder.tokenizer, encoder.recipe, encoder.source, layers)
         self.matrix = encoder.matrix

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
+from unittest import mock
 
 import torch
 from stages import Here
@@ -76,16 +77,9 @@ def by_clock(run: Run, here: Here, *, times: int = 3) -> float:
     return float(statistics.median(found))
 
 
-@contextmanager
-def padding() -> Iterator[None]:
-    """In the block texts are padded, whatever the model."""
-    from whet.model import encoder
-
-    before, encoder.unpads = encoder.unpads, lambda *_: False
-    try:
-        yield
-    finally:
-        encoder.unpads = before
+def padding() -> AbstractContextManager[object]:
+    """A block in which texts are padded, whatever the model."""
+    return mock.patch("whet.model.encoder.unpads", return_value=False)
 
 
 def forward_flops(encoder: Any, lengths: list[int]) -> float:

@@ -88,9 +88,11 @@ def pretended_device() -> Iterator[Any]:
 
     sys.path.append(str(folders.ROOT / "tests" / "dry_run"))
     from pretend_cuda import pretend_cuda
+    from quick_interpreter import quick_interpreter
 
     from whet_kernels.topk.gpu import search
 
+    quick_interpreter()
     # The interpreter takes memory of the host; here it is given what claims to be a device's.
     search.INTERPRET = False  # type: ignore[attr-defined]
     with pretend_cuda() as device:

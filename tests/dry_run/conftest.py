@@ -9,6 +9,9 @@ import pytest
 import torch
 from gpu_training import Place
 from pretend_cuda import Gpu, pretend_cuda
+from quick_interpreter import quick_interpreter
+
+quick_interpreter()
 
 if torch.cuda.is_available():
     collect_ignore_glob = ["test_*.py"]  # the real one is better

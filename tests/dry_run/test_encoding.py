@@ -16,7 +16,7 @@ from whet.model.encoder import Encoder
 from whet.model.inference import encode_texts
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+@pytest.mark.parametrize("pooling", ["mean", "last"])
 def test_vectors_are_those_of_a_cpu_and_the_host_waits_once(
     gpu: Gpu, tiny_model: Path, pooling: str
 ) -> None:

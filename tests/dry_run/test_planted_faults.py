@@ -342,10 +342,21 @@ OTHER_FAULTS = {
 FAULTS = STEP_FAULTS | OTHER_FAULTS
 
 
-SLOW = {  # seconds in Triton's interpreter
+SLOW = {  # seconds in Triton's interpreter, and those that another one here is like
     "full without a device in a scan",
     "a wait in each slab",
     "a slab's buffer that is not pinned",
+    "a norm as a number",
+    "vectors as a list",
+    "nonzero",
+    "a selection by a mask",
+    "order of texts left on the host",
+    "zeros without a device",
+    "a pooling in 64 bits",
+    "a wait for the device in each batch",
+    "dropout by the generator of the host",
+    "results as numpy before they are on the host",
+    "arange without a device in a pass",
 }
 PARAMETERS = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in FAULTS]
 

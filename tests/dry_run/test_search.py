@@ -48,7 +48,8 @@ def test_a_small_search_is_not_worth_compiling_for(gpu: Gpu, queries: int, on_gp
     assert on_gpu or "not gpu: " in why
 
 
-@pytest.mark.parametrize("streamed", [True, False])
+# What lies on the device is searched by test_slabs.py, too.
+@pytest.mark.parametrize("streamed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_search_gives_the_oracles_result(gpu: Gpu, streamed: bool) -> None:
     assert check_search(streamed=streamed) == 0
 
@@ -81,7 +82,8 @@ def test_a_tensor_of_the_host_is_streamed_as_an_array_is(gpu: Gpu) -> None:
     check_same(found, 5)
 
 
-@pytest.mark.parametrize("streamed", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.slow
+@pytest.mark.parametrize("streamed", [True, False])
 def test_more_slabs_are_no_more_waits(gpu: Gpu, streamed: bool) -> None:
     check_slabs(gpu, streamed=streamed)
 

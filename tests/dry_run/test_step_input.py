@@ -44,7 +44,7 @@ def test_batches_are_made_beside_the_steps_of_a_gpu(
     monkeypatch.setattr(Examples, "batch", watched)
     losses = train(gpu, place)
     assert set(makers) == {"batches"}
-    for number in (0, 1, 5):
+    for number in (0, 5):
         assert train(gpu, place, num_workers=number) == losses
     makers.clear()
     train(gpu, place, accelerator="cpu")

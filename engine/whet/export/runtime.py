@@ -19,6 +19,7 @@ from whet.model.encoder import Encoder
 from whet.model.loading import load_tokenizer
 from whet.model.parts.layout import read_layout
 from whet.model.parts.recipe import LONGEST, read_recipe
+from whet.model.parts.unpadded import Unpadded
 from whet.storage.commit import file_sha256
 
 
@@ -60,8 +61,19 @@ class OnnxEncoder(Encoder):
         """Itself: the graph has the precision it was exported with, and runs on the CPU."""
         return self
 
-    def forward(self, ids_BL: Tensor, mask_BL: Tensor, *, full: bool | None = None) -> Tensor:
-        """Vectors [B, D] as the graph gives them."""
+    def compiled(self) -> OnnxEncoder:
+        """Itself: the graph is compiled when it is opened."""
+        return self
+
+    def forward(
+        self,
+        ids_BL: Tensor,
+        mask_BL: Tensor,
+        *,
+        full: bool | None = None,
+        unpadded: Unpadded | None = None,
+    ) -> Tensor:
+        """Vectors [B, D] as the graph gives them; on a CPU texts are always padded."""
         fed = {"input_ids": ids_BL.numpy(), "attention_mask": mask_BL.numpy()}
         if TOKEN_TYPES in self.inputs:
             fed[TOKEN_TYPES] = np.zeros_like(fed["input_ids"])

@@ -69,15 +69,23 @@ def unpadded_on(
     settings: Any = backbone.config
     from_padding = settings.model_type in FROM_PADDING
     texts = packed(tokens, settings.pad_token_id if from_padding else None)
-    parts = texts.ids_T, texts.position_T, texts.start_B1, texts.place_T, texts.counted_BL
-    there = (sent(torch.from_numpy(part), device) for part in parts)
-    return Unpadded(*there, longest=texts.longest)
+    ids_T, position_T, start_B1, place_T, counted_BL = (
+        sent(torch.from_numpy(part), device)
+        for part in (
+            texts.ids_T,
+            texts.position_T,
+            texts.start_B1,
+            texts.place_T,
+            texts.counted_BL,
+        )
+    )
+    return Unpadded(ids_T, position_T, start_B1, place_T, counted_BL, texts.longest)
 
 
 def unpadded_vectors(backbone: nn.Module, texts: Unpadded) -> Tensor:
     """A transformer's token vectors [B, L, D], 0 behind a text's end."""
     _attend_by_kernel(backbone)
-    token_TD = backbone(
+    token_TD: Tensor = backbone(
         input_ids=texts.ids_T[None],
         position_ids=texts.position_T[None],
         # A mask of four dimensions is passed on as it is: of one row of tokens transformers would
@@ -239,7 +247,8 @@ def _apart(device: torch.device, dtype: torch.dtype, size: int) -> float:
     for by_kernel in (True, False):
         parts = number_THD.to(dtype).to(device).requires_grad_()
         if by_kernel:
-            vector_THD = flash(*parts, start_B1.to(device), 19)
+            query_THD, key_THD, value_THD = parts
+            vector_THD = flash(query_THD, key_THD, value_THD, start_B1.to(device), 19)
         else:
             texts = [parts[:, a:b].transpose(1, 2) for a, b in pairwise(start_B1.tolist())]
             vector_THD = torch.cat(

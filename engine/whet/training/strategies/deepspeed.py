@@ -164,9 +164,11 @@ class DeepSpeedAnywhere(DeepSpeedStrategy):
 
 
 def _exact_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of all weights on the host, float32; of those that are whole in this process."""
+    """All weights on the host, float32, of those that are whole in this process. No copies where
+    they lie there: DeepSpeed gives the parameters other memory, and leaves this as it is.
+    """
     return {
-        name: part.detach().to("cpu", torch.float32, copy=True)
+        name: part.detach().to("cpu", torch.float32)
         for name, part in model.named_parameters()
         if part.numel()
     }

@@ -270,7 +270,7 @@ def found_for(
     collection: Collection, model: Model, asked: list[int], k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and rows of the k best documents of some queries."""
-    from whet.evaluation.hybrid import HybridSearch
+    from whet.evaluation.lexical.hybrid import HybridSearch
     from whet.mining.search import search
 
     texts = collection.data.queries.texts(asked)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from whet.config import LANGUAGES, UNSTEMMED, EvalConfig, EvaluateConfig
 from whet.data.load import load_dataset
-from whet.evaluation.hybrid import HybridSearch
 from whet.evaluation.judge import judge_words
 from whet.evaluation.lexical import K1, B, Words
+from whet.evaluation.lexical.hybrid import HybridSearch
 from whet.evaluation.lexical.languages import COMMON, language_of, stems
 from whet.model.encoder import Encoder
 

@@ -135,7 +135,11 @@ OPTIONS = {"max_steps": 4, "batch_size": 8}
 
 def fitted(data: Path, model: Path, folder: Path, **options: object) -> Path:
     run = whet.fit(
-        str(data), model=str(model), output=str(folder), trainer=dict(OPTIONS), **options
+        str(data),
+        model=str(model),
+        output=str(folder),
+        trainer=dict(OPTIONS),
+        **{"select": {"policy": "last"}, **options},
     )
     return run.folder
 
@@ -183,6 +187,24 @@ def test_scope_and_pool_together_never_encode_the_whole_corpus(
     assert report["among"] <= len(among) and report["documents"] == 120
     mined = {path.name for path in (run / "negatives").glob("*.parquet")}
     assert len(mined) == 2
+
+
+def test_a_choice_among_weights_searches_the_pool_too(
+    tiny_data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The held-out queries are asked of the pool and of what answers them: not of the corpus."""
+    run = fitted(
+        tiny_data,
+        tiny_model,
+        tmp_path / "run",
+        evaluate={"pool": 70},
+        select={"policy": "dev", "moments": 1},
+    )
+    told = capsys.readouterr().err
+    assert "Models are judged on a pool of 70 of the 120 documents" in told
+    verdict = json.loads((run / "comparison.json").read_text())["verdict"]
+    assert "nDCG@10 on a pool of 70" in verdict and "dev queries" in verdict
+    assert (run / "selection.json").exists()
 
 
 def test_a_benchs_table_names_the_pool_and_compares_with_no_published_figure() -> None:

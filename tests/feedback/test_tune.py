@@ -16,8 +16,8 @@ from whet.data.load import load_dataset
 from whet.encoding.store import embeddings_folder
 from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError, DataError
-from whet.evaluation.hybrid import HybridSearch
 from whet.evaluation.lexical import corpus_words
+from whet.evaluation.lexical.hybrid import HybridSearch
 from whet.feedback.events.event import Event, Shown
 from whet.feedback.events.judgments import Judged, judgments
 from whet.feedback.learn import lessons as lessons_module

@@ -17,7 +17,7 @@ from whet.config import FitConfig
 from whet.config.ranges import budget_seconds
 from whet.errors import CheckpointError, ConfigError
 from whet.plan import budget
-from whet.plan.budget import RESERVE, Choice, choose, read_choice
+from whet.plan.budget import RESERVE, BudgetChoice, choose, read_choice
 from whet.plan.estimate import Estimate, StepCost
 from whet.plan.footprint import Setting, Shape
 from whet.plan.machine import Machine
@@ -68,7 +68,7 @@ class Corpus:
 
 def chosen(
     monkeypatch: pytest.MonkeyPatch, time: str, *, token_s: float, step_s: float, **changes: Any
-) -> Choice:
+) -> BudgetChoice:
     """What a budget pays for on a machine of these rates."""
     monkeypatch.setattr(budget, "make_plan", lambda *_, **__: plan(token_s, step_s))
     monkeypatch.setattr(budget, "with_words", lambda rates, *_: rates)
@@ -132,7 +132,7 @@ def test_too_little_is_refused_with_the_least_that_works(monkeypatch: pytest.Mon
 
 
 def test_a_kept_choice_is_read_as_written_or_refused(tmp_path: Path) -> None:
-    choice = Choice("45m", 300, "20000", "candidates", 64, 2400.0)
+    choice = BudgetChoice("45m", 300, "20000", "candidates", 64, 2400.0)
     write_json(tmp_path / "budget.json", asdict(choice))
     assert read_choice(tmp_path / "budget.json") == choice
     write_json(tmp_path / "budget.json", {**asdict(choice), "max_steps": "many"})
@@ -145,7 +145,13 @@ def test_a_fit_keeps_what_its_budget_paid_for(
     tiny_data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its config.yaml has what was chosen, so a repeat of it asks no clock."""
-    run = whet.fit(str(tiny_data), model=str(tiny_model), output=str(tmp_path / "run"), budget="4m")
+    run = whet.fit(
+        str(tiny_data),
+        model=str(tiny_model),
+        output=str(tmp_path / "run"),
+        budget="4m",
+        select={"policy": "last"},
+    )
     assert "budget=4m: 6 steps, negatives from all documents" in capsys.readouterr().err
     written = (run.folder / "config.yaml").read_text()
     assert "budget: null" in written and "max_steps: 6" in written

@@ -14,10 +14,10 @@ from learnable import Fit, write_set
 from safetensors.torch import load_file
 
 from whet.config import FitConfig
-from whet.data.dev import parts_of
 from whet.data.load import read_dataset
+from whet.evaluation.selection.dev_part import parts_of
 from whet.evaluation.selection.pool import DevPool, PoolJudge
-from whet.evaluation.selection.scores import mean
+from whet.evaluation.selection.small_search import mean
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
 from whet.training.callbacks import Checkpoints

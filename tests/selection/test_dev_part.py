@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from learnable import write_set
 
 from whet.config import DataConfig, FitConfig, SelectConfig
-from whet.data.dev import Parts, _drawn, _together, hold_out_dev, parts_of
 from whet.data.load import Dataset, load_dataset
+from whet.evaluation.selection.dev_part import Parts, _drawn, _together, hold_out_dev, parts_of
 from whet.types import Qrels
 
 

@@ -16,8 +16,8 @@ from whet.data.positives import own_documents
 from whet.encoding.corpus import Pace, embed, embed_part, embed_queries
 from whet.errors import DataError
 from whet.evaluation.comparison import html_table
-from whet.evaluation.hybrid import HybridSearch
 from whet.evaluation.lexical import Words, corpus_language, corpus_words
+from whet.evaluation.lexical.hybrid import HybridSearch
 from whet.evaluation.lexical.languages import counted_in
 from whet.evaluation.measures import Scores, check_measures, score
 from whet.evaluation.pool.choose import DocumentPool

@@ -49,8 +49,8 @@ WORDS = "words.json"  # beside the model: how much words count in a search
 class Towers:
     """An encoder per side. Both give vectors of one space and dimension.
 
-    `words` is how much words in common count in a search (evaluation/hybrid.py), 0 for not at all;
-    vectors know nothing of it.
+    `words` is how much words in common count in a search (evaluation/lexical/hybrid.py), 0 for not
+    at all; vectors know nothing of it.
     """
 
     def __init__(self, query: Encoder, document: Encoder, words: float = 0.0) -> None:

@@ -41,7 +41,7 @@ FILE = "budget.json"
 
 
 @dataclass(frozen=True)
-class Choice:
+class BudgetChoice:
     """What a budget pays for, and the seconds that it is forecast to take."""
 
     budget: str
@@ -94,7 +94,7 @@ def within_budget(job: Job, encoder: Encoder, spent_s: float) -> Job:
     return replace(job, config=config, learned=learned_of(job.train, config))
 
 
-def _kept(job: Job) -> Choice | None:
+def _kept(job: Job) -> BudgetChoice | None:
     path = job.folder / FILE
     if not path.exists():
         if (job.folder / ENVIRONMENT).exists():
@@ -106,20 +106,20 @@ def _kept(job: Job) -> Choice | None:
     return read_choice(path)
 
 
-def read_choice(path: Path) -> Choice:
+def read_choice(path: Path) -> BudgetChoice:
     """What a run folder keeps. CheckpointError for anything else."""
     remedy = "Bring back a copy, or start a new run."
     record: Any = readable_json(path, remedy=remedy)
     kinds: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}
     right = isinstance(record, dict) and all(
-        isinstance(record.get(field.name), kinds[str(field.type)]) for field in fields(Choice)
+        isinstance(record.get(field.name), kinds[str(field.type)]) for field in fields(BudgetChoice)
     )
     if not right:
         raise CheckpointError(f"{path} is not as it was written. {remedy}")
-    return Choice(**{field.name: record[field.name] for field in fields(Choice)})
+    return BudgetChoice(**{field.name: record[field.name] for field in fields(BudgetChoice)})
 
 
-def _made(job: Job, encoder: Encoder, spent_s: float) -> Choice:
+def _made(job: Job, encoder: Encoder, spent_s: float) -> BudgetChoice:
     split = Split(job.train, job.eval, job.positives, job.dev)
     say(f"Measuring what fits into {job.config.budget} ...")
     choice = choose(job.data, split, encoder, job.config, spent_s=spent_s)
@@ -131,7 +131,7 @@ def _made(job: Job, encoder: Encoder, spent_s: float) -> Choice:
 
 def choose(
     data: Any, split: Split, encoder: Encoder, config: FitConfig, *, spent_s: float
-) -> Choice:
+) -> BudgetChoice:
     """The first way, from the most exact to the cheapest, that leaves half of the time to the steps
     or has time for all of them; else the one with most steps. ConfigError, with the least that
     works, where none has time for ten.
@@ -156,7 +156,7 @@ def choose(
             f"budget={config.budget} is too little: the least that works here is about "
             f"budget={int(least_s / (1 - RESERVE) / 60) + 1}m, for {LEAST_STEPS} steps."
         )
-    return Choice(
+    return BudgetChoice(
         str(config.budget),
         count,
         way.pool,
@@ -242,7 +242,7 @@ class _Budget:
         return self.spent_s + whole.seconds
 
     def _as(self, way: _Way, steps: int) -> FitConfig:
-        choice = Choice("", steps, way.pool, way.scope, way.candidates, 0.0)
+        choice = BudgetChoice("", steps, way.pool, way.scope, way.candidates, 0.0)
         return choice.applied(self.config)
 
     def steps(self, way: _Way) -> int:

@@ -6,9 +6,9 @@ import time
 from dataclasses import replace
 
 from whet.config import FitConfig
-from whet.data.dev import parts_of
 from whet.data.load import tell_remarks
 from whet.errors import EnvironmentRefused
+from whet.evaluation.selection.dev_part import parts_of
 from whet.progress import say
 from whet.run.early import check_job
 

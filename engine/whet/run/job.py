@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from whet.config import FitConfig
-from whet.data.dev import parts_of, tell_dev
 from whet.data.load import Dataset, open_dataset
 from whet.encoding.corpus import Pace
+from whet.evaluation.selection.dev_part import parts_of, tell_dev
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
 from whet.processes.world import from_leader, together

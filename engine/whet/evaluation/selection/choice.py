@@ -20,7 +20,7 @@ import numpy as np
 
 from whet.evaluation.comparison import differences, p_equation
 from whet.evaluation.selection.moments import Keeper, Moment, best_of
-from whet.evaluation.selection.scores import mean
+from whet.evaluation.selection.small_search import mean
 from whet.evaluation.selection.weights import mixed, put_weights, trained_weights
 from whet.evaluation.significance import chance_of_gain
 from whet.model.encoder import Encoder, weights_unchanged

@@ -21,7 +21,7 @@ from whet.data.load import Dataset, read_dataset
 from whet.data.splits import eval_qrels
 from whet.errors import ConfigError, DataError
 from whet.evaluation.judge import judgments_of
-from whet.evaluation.selection.scores import scored, shared_vectors
+from whet.evaluation.selection.small_search import scored, shared_vectors
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
 from whet.printable import printable

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from whet.errors import CheckpointError
 from whet.evaluation.selection.guard import GuardSet
 from whet.evaluation.selection.pool import PoolJudge
-from whet.evaluation.selection.scores import mean
+from whet.evaluation.selection.small_search import mean
 from whet.evaluation.selection.weights import (
     Weights,
     read_weights,

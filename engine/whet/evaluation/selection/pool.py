@@ -21,7 +21,7 @@ from whet.data.positives import own_documents
 from whet.encoding.corpus import embed_documents, embed_queries
 from whet.errors import CheckpointError
 from whet.evaluation.judge import judgments_of
-from whet.evaluation.selection.scores import scored, shared_vectors
+from whet.evaluation.selection.small_search import scored, shared_vectors
 from whet.evaluation.trec import Run
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers

@@ -9,7 +9,7 @@ from typing import Any
 
 from whet.evaluation.selection.choice import Choice
 from whet.evaluation.selection.moments import Keeper, Moment
-from whet.evaluation.selection.scores import mean
+from whet.evaluation.selection.small_search import mean
 from whet.storage.commit import write_json
 
 FILE = "selection.json"

@@ -16,9 +16,9 @@ from whet.data.text import sentences_of
 from whet.encoding.store import embeddings_folder
 from whet.encoding.table import encode_table
 from whet.errors import DataError
-from whet.evaluation.hybrid import HybridSearch
 from whet.evaluation.judge import evaluate_run
 from whet.evaluation.lexical import Words, corpus_words
+from whet.evaluation.lexical.hybrid import HybridSearch
 from whet.feedback.learn.lessons import Lessons
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers

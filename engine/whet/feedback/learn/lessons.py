@@ -15,8 +15,8 @@ from torch import Tensor
 
 from whet.config import MiningConfig
 from whet.data.table import TextTable
-from whet.evaluation.hybrid import highest
 from whet.evaluation.lexical import Words
+from whet.evaluation.lexical.hybrid import highest
 from whet.feedback.events.judgments import Judged
 from whet.mining.miner import mine
 from whet.processes.devices import sent

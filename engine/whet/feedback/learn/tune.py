@@ -19,8 +19,8 @@ import numpy as np
 
 from whet.config import TuneConfig
 from whet.errors import DataError
-from whet.evaluation.hybrid import HybridSearch
 from whet.evaluation.lexical import Words
+from whet.evaluation.lexical.hybrid import HybridSearch
 from whet.feedback.learn.adapt import blend, changed
 from whet.feedback.learn.checks import MEASURE, JudgedQueries
 from whet.feedback.learn.lessons import Lessons

@@ -15,8 +15,8 @@ from whet.data.load import Dataset
 from whet.data.text import sentences_of
 from whet.encoding.store import embeddings_folder
 from whet.encoding.table import encode_table
-from whet.evaluation.hybrid import HybridSearch
 from whet.evaluation.lexical import Words, corpus_words
+from whet.evaluation.lexical.hybrid import HybridSearch
 from whet.mining.search import search
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers

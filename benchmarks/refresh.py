@@ -236,8 +236,8 @@ class Setting:
             negatives.ranks_RK[:, :1],
             negatives.positive_scores_R,
         )
-        tables = {"queries": self.data.queries, "corpus": self.data.corpus}
-        examples = Examples(job.train, job.positives, **tables)
+        data = self.data
+        examples = Examples(job.train, job.positives, queries=data.queries, corpus=data.corpus)
         examples.set_negatives(first)
 
         def snapshot(step: int, encoder: Any) -> Any:

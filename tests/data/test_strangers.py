@@ -590,6 +590,7 @@ def test_a_strangers_file_is_read_right_or_refused_in_a_sentence(name: str, tmp_
         ("file:///set/a.jsonl", "is an address"),
         ("hf://datasets/mteb/scifact/corpus.jsonl", "Give the set.s name: mteb/scifact"),
         ("-", "is standard input"),
+        ("", "data is empty"),  # and not this folder
     ],
 )
 def test_an_address_is_no_path(path: str, words: str) -> None:

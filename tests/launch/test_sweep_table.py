@@ -97,7 +97,8 @@ def test_an_evaluation_alone_is_worth_its_first_measure(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"main_measure": "x", "rows": []}'])
 def test_a_damaged_folder_is_worth_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "comparison.json").write_text(text)
-    assert outcome_of(tmp_path) is value_of(tmp_path) is value_of(None) is None
+    assert outcome_of(tmp_path) is None and value_of(tmp_path) is None
+    assert value_of(None) is None
 
 
 def test_a_sweeper_that_searches_is_told_of_a_cluster_s_run_before_the_next(

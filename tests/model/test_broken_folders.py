@@ -272,6 +272,12 @@ BROKEN: dict[str, tuple[Change, str]] = {
         text(WEIGHTS, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
         r"model\.safetensors is a pointer of Git LFS",
     ),
+    "tokenizer a pointer": (
+        text(
+            "tokenizer.json", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+        ),
+        r"tokenizer\.json is a pointer of Git LFS",
+    ),
     "weights empty": (text(WEIGHTS, b""), r"model\.safetensors is damaged: it is cut"),
     "weights a folder": (emptied, r"model\.safetensors is no ordinary file"),
     "weights cut": (

@@ -5,6 +5,7 @@ none is read in part.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from strangers import (
 from whet.config import ModelConfig
 from whet.errors import ConfigError, UnsupportedModel
 from whet.model.encoder import Encoder
+from whet.model.folder import find_folder
 from whet.model.towers import Towers, open_model
 
 
@@ -178,3 +180,17 @@ def test_a_router_cannot_be_trained_and_says_so(tmp_path: Path) -> None:
     shutil.rmtree(folder / "query_1_Pooling")
     with pytest.raises(ConfigError, match=r"query_1_Pooling"):
         open_model(str(folder))
+
+
+def test_what_is_no_model_is_answered_with_what_to_give(tmp_path: Path) -> None:
+    folder = bert(tmp_path / "run" / "checkpoint-5")
+    for name, words in {
+        str(folder / "config.json"): f"is a file. Give its folder: {folder}",
+        str(tmp_path / "run"): f"Give the folder of one model in it, such as {folder}.",
+        str(tmp_path): f"such as {folder}.",
+        "https://huggingface.co/owner/name/tree/main": "Give the model's name: owner/name",
+        "": "model.name is empty. Name a model",
+        "owner/name@v1": "write model.name=owner/name model.revision=v1",
+    }.items():
+        with pytest.raises(ConfigError, match=re.escape(words)):
+            find_folder(ModelConfig(name=name))

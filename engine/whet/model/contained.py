@@ -15,7 +15,9 @@ from pathlib import Path, PurePosixPath
 
 from whet.errors import ConfigError
 from whet.printable import printable
+from whet.storage.readable import LFS_POINTER, LFS_REMEDY
 
+MOST_OF_A_POINTER = 1024  # bytes, by Git LFS's specification
 READ = (  # names of files that Whet, transformers or a copy of the folder may read
     "*.json",
     "*.safetensors",
@@ -129,6 +131,9 @@ def _check_file(entry: os.DirEntry[str], homes: tuple[Path, ...]) -> None:
             f"{printable(path)} may not be read by this user. Have its owner permit it "
             "(chmod a+r), or copy the model."
         )
+    small = stat.S_ISREG(mode) and entry.stat().st_size < MOST_OF_A_POINTER
+    if small and path.read_bytes().startswith(LFS_POINTER):
+        raise ConfigError(f"{printable(path)} {LFS_REMEDY}")
 
 
 def may_read(path: Path) -> bool:

@@ -87,6 +87,8 @@ def _found(config: ModelConfig, option: str) -> Path:
             f"{option}={BM25} counts words and has no vectors. It can be judged (whet eval), and "
             "nothing else: name an encoder, such as minilm."
         )
+    if not config.name.strip():
+        raise ConfigError(f"{option} is empty. Name a model, such as minilm.")
     folder = _given_folder(config.name, option)
     if folder is not None:
         if not (folder / "modules.json").is_file() and (folder / "model").is_dir():
@@ -94,9 +96,10 @@ def _found(config: ModelConfig, option: str) -> Path:
         if not any((folder / name).is_file() for name in ("modules.json", "config.json", ADAPTER)):
             raise ConfigError(
                 f"{option}={printable(config.name)}: that folder holds neither modules.json nor "
-                "config.json. Give a sentence-transformers or Hugging Face folder, or a run folder."
+                f"config.json. {_inside(folder)}"
             )
         return folder
+    _refuse_no_name(config, option)
     return _from_hub(config, option)
 
 
@@ -110,6 +113,30 @@ def is_cross_encoder(folder: Path) -> bool:
     config = readable_json(path, remedy="Fetch the model again", error=ConfigError)
     kinds = config.get("architectures") or []
     return isinstance(kinds, list) and any("Classification" in str(kind) for kind in kinds)
+
+
+def _inside(folder: Path) -> str:
+    """What to give instead of a folder that holds no model: the first that does, if any."""
+    for name in ("modules.json", "config.json"):
+        for depth in ("*/", "*/*/"):
+            for path in sorted(folder.glob(depth + name)):
+                return f"Give the folder of one model in it, such as {printable(path.parent)}."
+    return "Give a sentence-transformers or Hugging Face folder, or a run folder."
+
+
+def _refuse_no_name(config: ModelConfig, option: str) -> None:
+    """ConfigError for what is neither a folder nor a name: a file, an address, a revision in it."""
+    given = f"{option}={printable(config.name)}"
+    if _is_file(path := user_path(config.name)):
+        raise ConfigError(f"{given} is a file. Give its folder: {printable(path.parent)}")
+    on_the_hub = re.match(r"https?://[^/]+/([\w.-]+/[\w.-]+)", config.name)
+    if on_the_hub:
+        raise ConfigError(f"{given} is an address. Give the model's name: {on_the_hub[1]}")
+    name, mark, revision = config.name.partition("@")
+    if mark and name and revision:
+        raise ConfigError(
+            f"{given}: write {option}={printable(name)} model.revision={printable(revision)}"
+        )
 
 
 def _merged(folder: Path, adapter: Adapter, base: Path) -> Path:
@@ -178,6 +205,13 @@ def _copy_but(root: Path, target: Path, *, but: Path) -> None:
         place = target / path.relative_to(root)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, place)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # too long
+        return False
 
 
 def public_name(config: ModelConfig) -> str:

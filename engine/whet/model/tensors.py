@@ -19,7 +19,7 @@ from whet.errors import ConfigError, EnvironmentRefused
 from whet.model.contained import inner_path
 from whet.printable import printable
 from whet.processes.host import host_bytes
-from whet.storage.readable import LFS_POINTER, LFS_REMEDY, readable_json
+from whet.storage.readable import readable_json
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -127,9 +127,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         with path.open("rb") as file:
             # Of the open file, which nobody can swap for another one in between.
             about = os.fstat(file.fileno())
-            length = int.from_bytes(begin := file.read(8), "little")
-            if begin and LFS_POINTER.startswith(begin):
-                raise ConfigError(f"{printable(path)} {LFS_REMEDY}")
+            length = int.from_bytes(file.read(8), "little")
             if not stat.S_ISREG(about.st_mode) or about.st_size < 8:
                 raise _damaged(path, f"it is cut: {about.st_size} bytes are no safetensors file")
             # Checked before it is read: the eight bytes may name any length.

@@ -14,7 +14,7 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import OverrideParseException
+from hydra.errors import MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -73,6 +73,8 @@ def run(verb: Verb, arguments: list[str], guarded: Callable[[Callable[[], int]],
     except OSError as error:  # Hydra makes the folder of a sweep
         if is_of_disk(error):
             raise
+        if error.filename is None:  # of its own: no such file of a group
+            raise ConfigError(_in_one_line(verb, error)) from error
         place = f"{printable(error.filename)}: {error.strerror}"
         raise EnvironmentRefused(
             f"{place}. Say where to write the results: output=FOLDER."
@@ -277,6 +279,9 @@ def _in_one_line(verb: Verb, error: BaseException) -> str:
                 f"with commas or brackets needs quotes that the shell leaves, as in \"key='a, b'\"."
             )
     text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    if isinstance(error, MissingConfigException):  # several files of a group, as data=[a,b]
+        group, _, name = str(error.missing_cfg_file).partition("/")
+        text = f"There is no {group}={name}. A list takes YAML files of that group alone"
     if "multirun" in text:
         several = text.split("'")[1]  # "Ambiguous value for argument 'seed=1,2' ..."
         text = f"{several} has several values. Add --multirun for a run of each"

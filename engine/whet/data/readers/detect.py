@@ -32,8 +32,9 @@ _DESCRIBES = ("dataset_info", "dataset_infos", "croissant", "metadata.json", "da
 def find_source(path: str, config: DataConfig | None = None) -> Source:
     """The data at `path` (file, folder or the name of a set), not read yet. `config` names columns.
 
-    DataError if there is none or it is of no known format, ConfigError for columns that are named
-    where there are none, EnvironmentRefused if it would be on the hub, which cannot be reached.
+    DataError if there is none or it is of no known format, ConfigError for an empty path and for
+    columns that are named where there are none, EnvironmentRefused if it would be on the hub, which
+    cannot be reached.
     """
     config = config or DataConfig(path)
     source = _found(path, config)
@@ -52,6 +53,8 @@ def find_source(path: str, config: DataConfig | None = None) -> Source:
 
 
 def _found(path: str, config: DataConfig) -> Source:
+    if not path.strip():
+        raise ConfigError("data is empty. Give a folder, a file or a name; data=. is this folder.")
     place = user_path(path)
     if place.is_file():
         _refuse_archive(place)

@@ -144,8 +144,8 @@ def flag_embedding(folder: Path, export: Export) -> list[Path]:
 
 
 def tevatron(folder: Path, export: Export) -> list[Path]:
-    """Jsonl `query_id, query, positive_passages, negative_passages`, which each of its versions
-    reads, and the whole corpus to encode. Ids in the place of passages are read by some alone.
+    """Jsonl `query_id, query, positive_passages, negative_passages`, as the release 0.1.0 and the
+    version 2 of its repository read it, and the whole corpus to encode.
     """
 
     def passages(docs: np.ndarray) -> list[dict[str, str]]:

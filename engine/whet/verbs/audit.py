@@ -24,7 +24,7 @@ from whet.evaluation.false_negatives import Audit, Population, Rate, audit_of
 from whet.progress import say
 from whet.run.early import check_encoder, check_mining, check_rescorer
 from whet.storage.commit import write_atomically, write_json
-from whet.types import Negatives, Qrels
+from whet.types import Negatives, Positives, Qrels
 
 if TYPE_CHECKING:
     from whet.feedback.serve.questions import Question
@@ -103,7 +103,22 @@ def mined_for(
             "mining options."
         )
     say(f"{len(population):,} negatives of {len(rows_Q):,} queries were mined.")
-    return negatives, population
+    corpus = np.asarray(vectors[1].vectors)
+    return negatives, replace(
+        population, likeness_X=_likeness(population, corpus, rows_Q, positives)
+    )
+
+
+def _likeness(
+    population: Population, corpus_ND: np.ndarray, rows_Q: np.ndarray, positives: Positives
+) -> np.ndarray:
+    """How alike each negative is to the nearest of its query's positives, by the vectors."""
+    place_X = np.searchsorted(rows_Q, population.query_rows_X)
+    nearest = [
+        (corpus_ND[positives.of(int(place))] @ corpus_ND[doc]).max()
+        for place, doc in zip(place_X, population.doc_rows_X, strict=True)
+    ]
+    return np.array(nearest, np.float32)
 
 
 def questions_of(

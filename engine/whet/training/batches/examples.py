@@ -145,10 +145,12 @@ class Examples:
         """What is positive among the candidates of these groups, and what else is known of them."""
         group_of_N = self.positives.group_of_N
         positive_B = group_of_N[self.doc_rows_P[pairs_B]]
-        known = known_positives(self.positives, self.query_rows_P[pairs_B], group_C)
-        column_B = np.searchsorted(group_C, positive_B)
-        column_B, offsets_B1, columns_M = map(torch.from_numpy, (column_B, *known))
-        targets = Targets(column_B, offsets_B1, columns_M)
+        offsets_B1, columns_M = known_positives(self.positives, self.query_rows_P[pairs_B], group_C)
+        targets = Targets(
+            torch.from_numpy(np.searchsorted(group_C, positive_B)),
+            torch.from_numpy(offsets_B1),
+            torch.from_numpy(columns_M),
+        )
         if self.gain_P is not None:
             targets = replace(targets, gain_B=torch.from_numpy(self.gain_P[pairs_B]))
         if not self.aids.wanted:

@@ -160,3 +160,21 @@ def test_refreshes_are_counted_as_they_happen(job, tmp_path, policy, every):
     each = -(-work.pairs // 16) if policy == "epoch" else every
     mined = [step for step in range(1, work.steps) if step % each == 0]
     assert work.refreshes == (0 if policy == "off" else len(mined))
+
+
+def test_a_pool_and_candidates_are_all_that_is_encoded():
+    """With 100 of 1,000 documents judged on and 50 mined among, of 10 tokens each."""
+    corpus = TextCount(1000, 1000, 10.0)
+    found = seconds(corpus=corpus, pool=100, among=50)
+    judged_s = 100 * (0.02 + 2e-5 * 100)
+    asked_s = 5 * 0.002
+    expected = {
+        "judge the base model": 100 * 10 * 0.001 + 50 * asked_s + judged_s,
+        "mine": 50 * 10 * 0.001 + 200 * asked_s + 200 * (0.01 + 1e-5 * 50),
+        "judge the tuned model": 100 * 10 * 0.001 + 100 * asked_s + judged_s,
+    }
+    assert {name: found.stages[name] for name in expected} == pytest.approx(expected)
+    every = seconds(corpus=corpus, pool=100)
+    assert every.stages["mine"] - found.stages["mine"] == pytest.approx(
+        (900 - 50) * 10 * 0.001 + 200 * 1e-5 * 950
+    )

@@ -77,12 +77,11 @@ def estimate(
     judge_s = judging_s(work, search, config, processes)
     mine_s = mining_s(work, search, config, processes) if work.mines else 0.0
     pool, mined = work.judged_documents, work.mined_documents
-    # Where all are mined among, all are encoded before the pool is chosen, by these vectors, too.
-    first = work.corpus if work.mines and work.among is None else pool
-    later = mined if first is pool and work.pool is not None else NOTHING
+    later = _left(mined, pool) if work.among is None else mined
+    later = NOTHING if work.pool is None else later  # all are encoded by then
     # new=False: the weights have changed, so no stored vector of them can be read.
     refresh_s = encoding_s(encode, mined, work.learned, new=False) / w + mine_s
-    base_s = encoding_s(encode, first, work.judged, new=True) / w
+    base_s = encoding_s(encode, pool, work.judged, new=True) / w
     base_s += 0.0 if work.pool is None else words_s(search, work.documents, work.judged.distinct)
     learned_s = encoding_s(encode, later, work.learned, new=True) / w if work.mines else 0.0
     if work.mines and work.among is not None:
@@ -142,6 +141,13 @@ def mining_s(work: Workload, rates: SearchRates, config: FitConfig, processes: P
     queries = work.learned.distinct
     merged_s = processes.merged_s(queries, config.mining.num_negatives)
     return queries * (rates.mine_query_s + pair_s) + merged_s
+
+
+def _left(texts: TextCount, done: TextCount) -> TextCount:
+    """Those that are not encoded yet when some of them are."""
+    return TextCount(
+        texts.distinct - done.distinct, max(0, texts.missing - done.missing), texts.tokens
+    )
 
 
 def words_s(rates: SearchRates, documents: int, queries: int) -> float:

@@ -81,8 +81,7 @@ def _head(plan: Plan) -> str:
 def _stages(plan: Plan) -> str:
     work, whole = plan.work, plan.estimate
     judged, mined = work.judged_documents, work.mined_documents
-    first = work.corpus if work.mines and work.among is None else judged
-    new, both = first.missing + work.judged.missing, first.distinct + work.judged.distinct
+    new = judged.missing + work.judged.missing
     every = judged.distinct + work.judged.distinct
     on = "" if work.pool is None else f", judged on a pool of {work.pool:,} documents"
     among = "" if work.among is None else f", among at most {mined.distinct:,} documents"
@@ -95,7 +94,7 @@ def _stages(plan: Plan) -> str:
             f"; {work.refreshes} refreshes of {rough_duration(whole.refresh_s)}, {share:.0%} of it"
         )
     what = {
-        "judge the base model": f"{new:,} of {both:,} texts are not encoded yet{on}",
+        "judge the base model": f"{new:,} of {every:,} texts are not encoded yet{on}",
         "mine": f"{work.learned.missing:,} more queries to encode; {work.learned.distinct:,} of "
         f"{work.queries:,} mined, those that the steps read{among}",
         "train": per_step,

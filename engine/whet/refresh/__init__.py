@@ -76,8 +76,7 @@ class Refresher:
             self.passing = replace(self.passing, in_int8=True)
             documents = len(self.job.data.corpus)
             judged_on_some = pool_size(self.job.config.evaluate.pool, documents) is not None
-            encoded = judged_on_some and self.among is None  # all of them, to choose the pool
-            self.kept = replace(self.kept, in_int8=judged_on_some and not encoded)
+            self.kept = replace(self.kept, in_int8=judged_on_some)
 
     @weights_unchanged()
     def again(self, encoder: Encoder, step: int, previous: Negatives | None) -> Fresh:

@@ -197,7 +197,7 @@ def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None, figures: Figure
         from_leader(lambda: record_origin(job.folder, job.config, job.data, fingerprint))
         forecast = _forecast(job, encoder) if world().leader else None
         watch = Stopwatch(job.folder, facts_of(job, fingerprint))
-        pool = judged_pool(job, encoder)
+        pool = judged_pool(job)
         watch.facts["data"] |= judged_facts(job.eval, pool)
         base = _judge(job, job.whole(encoder), job.base_store, "base", pool)
         figures.measures("base", base.scores.means)

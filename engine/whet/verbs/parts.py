@@ -9,8 +9,7 @@ from whet.config import FitConfig
 from whet.config.recorded import deciding
 from whet.data.load import Dataset
 from whet.data.splits import judged_of
-from whet.encoding.corpus import embed
-from whet.evaluation.pool.choose import DocumentPool, Vectors, kept_pool
+from whet.evaluation.pool.choose import DocumentPool, kept_pool
 from whet.evaluation.pool.size import check_pool
 from whet.evaluation.results import judged_facts
 from whet.evaluation.selection.guard import guard_data
@@ -38,19 +37,9 @@ def within_time(job: Job, encoder: Encoder, spent_s: float) -> Job:
         return within_budget(job, encoder, spent_s)
 
 
-def judged_pool(job: Job, encoder: Encoder) -> DocumentPool | None:
-    """The documents that both models are judged on, None for all. Where mining needs the vectors
-    of all anyway, some are chosen by these.
-    """
-    config = job.config
-
-    def vectors() -> Vectors:
-        known: dict[str, Any] = {"config": config.encode, "pace": job.pace}
-        return embed(encoder, job.data, job.eval, store=job.base_store, **known)
-
-    encodes_all = config.mining.num_negatives and config.mining.scope == "all"
-    path, by_vector = job.folder / "pool.npy", vectors if encodes_all else None
-    return kept_pool(path, job.data, job.eval, config.evaluate, vectors=by_vector)
+def judged_pool(job: Job) -> DocumentPool | None:
+    """The documents that both models are judged on, None for all."""
+    return kept_pool(job.folder / "pool.npy", job.data, job.eval, job.config.evaluate)
 
 
 def facts_of(job: Job, fingerprint: str) -> dict[str, Any]:

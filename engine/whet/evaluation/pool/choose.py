@@ -6,9 +6,7 @@ Shape suffixes: Q queries, N documents, C candidates per query, S documents of t
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +17,13 @@ from whet.errors import CheckpointError
 from whet.evaluation.pool.size import PoolSize, check_pool, pool_size
 from whet.evaluation.pool.streamed import nearest_by_words
 from whet.mining.part import chosen_rows
-from whet.mining.search import search
 from whet.printable import printable
 from whet.processes.world import from_leader, together
 from whet.progress import say
 from whet.storage.commit import write_atomically
-from whet.types import CorpusShard, Embeddings, Qrels
+from whet.types import Qrels
 
-Vectors = tuple[Embeddings, Embeddings | CorpusShard]
-NEAR = 100  # candidates per query by words, and as many by vectors
+NEAR = 100  # candidates per query
 HARD = 0.75  # of the room beside the judged documents; the rest is drawn from all others
 
 
@@ -82,30 +78,26 @@ def mined_among(data: Dataset, train: Qrels, policy: MiningConfig) -> np.ndarray
     return rows_S
 
 
-def choose_pool(
-    data: Dataset,
-    qrels: Qrels,
-    config: EvaluateConfig,
-    vectors: Vectors | None = None,
-) -> DocumentPool | None:
-    """The pool that the judged queries are asked of, None where that is the whole corpus.
+def choose_pool(data: Dataset, qrels: Qrels, config: EvaluateConfig) -> DocumentPool | None:
+    """The pool that the judged queries are asked of, None where that is the whole corpus: `pool_of`
+    with what is nearest to them by BM25. Raises what `check_pool` does.
 
-    In it are all judged documents; those nearest to a query by BM25 and, where there are `vectors`
-    of the queries and of the whole corpus, by these; and, a quarter of the rest, documents drawn
-    from all others, the same each time. Of a document in passages all passages are in it. Raises
-    what `check_pool` does.
+    No model has a say in it: with those that one model ranks high a pool is harder for that model.
     """
-    documents = len(data.corpus)
-    size = pool_size(config.pool, documents)
+    size = pool_size(config.pool, len(data.corpus))
     if size is None:
         return None
-    check_pool(config, qrels, documents)
-    judged = np.unique(qrels.doc_rows_M)
+    check_pool(config, qrels, len(data.corpus))
     texts = data.queries.texts(qrels.query_rows)
-    near_LC = from_leader(lambda: nearest_by_words(texts, data.corpus, NEAR))
-    if vectors is not None:
-        by_vector_QC = search(*vectors, near_LC.shape[1])[1]
-        near_LC = np.vstack([near_LC, by_vector_QC])
+    return pool_of(data, qrels, nearest_by_words(texts, data.corpus, NEAR), size)
+
+
+def pool_of(data: Dataset, qrels: Qrels, near_LC: np.ndarray, size: int) -> DocumentPool:
+    """A pool of so many documents: all that are judged, those highest in any of the lists, and, a
+    quarter of the rest, documents drawn from all others, the same each time. Of a document in
+    passages all passages are in it.
+    """
+    documents, judged = len(data.corpus), np.unique(qrels.doc_rows_M)
     hard = chosen_rows(near_LC, judged, len(judged) + round(HARD * (size - len(judged))))
     rows_S = np.union1d(hard, _drawn(documents, hard, size - len(hard)))
     if data.home_N is not None:
@@ -122,24 +114,25 @@ def _drawn(documents: int, but: np.ndarray, count: int) -> np.ndarray:
 
 
 def kept_pool(
-    path: Path,
-    data: Dataset,
-    qrels: Qrels,
-    config: EvaluateConfig,
-    *,
-    vectors: Callable[[], Vectors] | None,
+    path: Path, data: Dataset, qrels: Qrels, config: EvaluateConfig
 ) -> DocumentPool | None:
-    """`choose_pool` by `vectors()`, chosen once: a run that goes on reads it from `path`. Every
-    process of a job calls it alike.
+    """`choose_pool`, chosen once: a run that goes on reads it from `path`. Every process of a job
+    calls it alike.
     """
     documents = len(data.corpus)
     if pool_size(config.pool, documents) is None:
         return None
-    if not from_leader(path.exists):
-        chosen = choose_pool(data, qrels, config, vectors() if vectors else None)
-        assert chosen is not None  # its size is known
-        from_leader(partial(write_part, path, chosen.rows_S))
+
+    def choose() -> None:
+        chosen = None if path.exists() else choose_pool(data, qrels, config)
+        if chosen is not None:
+            write_part(path, chosen.rows_S)
+
+    from_leader(choose)
     rows_S = together(lambda: read_part(path, documents))
     size = PoolSize(len(rows_S), documents)
-    say(f"Models are judged on {size.of_all}: figures on it compare with each other only.")
+    say(
+        f"Models are judged on {size.of_all}: figures on it are higher than on all, and changes "
+        "somewhat larger."
+    )
     return DocumentPool(rows_S, size)

@@ -23,6 +23,7 @@ from typing import Any
 import audit
 import numpy as np
 import tiny
+from audit import beir, write
 from kept import Records
 from training import train_alone
 
@@ -119,8 +120,8 @@ class Setting:
         from whet.model.encoder import Encoder
 
         self.name, self.size, self.work = name, size, options.work / name
-        read = audit.Size(documents=size.documents, train=size.train, test=size.test)
-        audit.write(self.work / "data", *audit.beir(options.data / name, read))
+        cut = audit.Size(documents=size.documents, train=size.train, test=size.test)
+        write(self.work / "data", *beir(options.data / name, cut))
         self.data = load_dataset(str(self.work / "data"))
         self.train = pairs_of(self.data, "train")
         self.config = self._config(options.model)

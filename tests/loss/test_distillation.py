@@ -164,12 +164,12 @@ def objective(vector_ND, taught, pairs, config):
     loss, distill = config
     targets = targets_of(pairs, len(doc_CD), taught=taught)
 
-    def nce():
+    def contrast():
         return matryoshka_info_nce(
             query_BD, doc_CD, targets, dims=loss.matryoshka_dims, temperature=loss.temperature
         )
 
-    return step_loss(query_BD, doc_CD, targets, loss=loss, distill=distill, info_nce=nce)
+    return step_loss(query_BD, doc_CD, targets, loss=loss, distill=distill, info_nce=contrast)
 
 
 @pytest.mark.parametrize("name", ["margin_mse", "distill_kl"])

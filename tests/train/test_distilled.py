@@ -102,13 +102,13 @@ def test_scores_change_no_digest_but_their_own(tmp_path, flag):
     plain = [{k: v for k, v in row.items() if "scores" not in k} for row in rows_of_flag()]
     other = rows_of_flag()
     other[0]["pos_scores"] = [6.0]
-    datas = [load_dataset(str(flag))]
-    datas += [
+    loaded = [load_dataset(str(flag))]
+    loaded += [
         load_dataset(str(written(tmp_path / f"{n}.jsonl", r))) for n, r in enumerate([plain, other])
     ]
-    assert len({data.digest for data in datas}) == 1
-    assert datas[1].scores is None
-    assert datas[0].scores.digest != datas[2].scores.digest  # type: ignore[union-attr]
+    assert len({data.digest for data in loaded}) == 1
+    assert loaded[1].scores is None
+    assert loaded[0].scores.digest != loaded[2].scores.digest  # type: ignore[union-attr]
 
 
 def test_the_scores_of_columns_are_learned(tmp_path, flag, tiny_model):

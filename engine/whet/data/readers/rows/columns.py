@@ -50,7 +50,10 @@ _TEACHER = re.compile(
     r"((teacher|pos|positive|neg|negative|ce|cross_encoder|reranker|distill(ation)?)_scores?"
     r"|margins?)(_?\d+)?$"
 )
-_APART = [re.compile(rf"{side}(itive|ative)?s?_scores?$") for side in ("pos", "neg")]
+_APART = [
+    re.compile(r"(pos|positives?)_scores?$"),
+    re.compile(r"(neg|negs|negatives?)_scores?$"),
+]
 # Two columns of one kind, as sentence-transformers' data sets have them: the first is the query.
 TWINS = (
     *(("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("sentence_a", "sentence_b")),

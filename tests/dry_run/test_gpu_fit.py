@@ -34,6 +34,7 @@ def job(model: Path, data: Path, folder: Path, **options: Any) -> FitConfig:
     config.encode = replace(config.encode, precision="fp32")
     config.refresh = RefreshConfig(policy="steps", every_n_steps=2)
     config.output = str(folder)
+    config.select.policy = "last"
     config.trainer = replace(
         config.trainer,
         batch_size=8,

@@ -88,6 +88,7 @@ def test_refreshes_and_later_epochs_ask_for_no_other_queries(
     run = whet.fit(
         str(tiny_data), model=str(tiny_model), output=str(tmp_path / "run"),
         trainer={"max_steps": 4, "batch_size": 4}, refresh={"policy": "steps", "every_n_steps": 2},
+        select={"policy": "last"},
     )  # fmt: skip
     first, later = (
         {row["query_id"] for row in pq.read_table(path).to_pylist()}
@@ -106,7 +107,7 @@ def test_refreshes_and_later_epochs_ask_for_no_other_queries(
 def test_a_plan_says_which_queries_are_mined(
     tiny_data: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["trainer.max_steps=3", "trainer.batch_size=4"]
+    options = ["trainer.max_steps=3", "trainer.batch_size=4", "select=last"]
     assert main(["plan", f"data={tiny_data}", f"model={tiny_model}", *options]) == 0
     assert re.search(
         r"mine .*; 1[0-2] of 60 mined, those that the steps read", capsys.readouterr().out

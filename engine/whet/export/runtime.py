@@ -29,7 +29,8 @@ class OnnxEncoder(Encoder):
     def __init__(self, folder: Path, file: str = "onnx/model.onnx"):
         import onnxruntime
 
-        nn.Module.__init__(self)  # there is no transformer of torch's here
+        nn.Module.__init__(self)
+        self.backbone = nn.Identity()  # there is no transformer of torch's here
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3

@@ -65,6 +65,7 @@ def crowded(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_threads_that_add_into_one_place_do_so_in_one_order(crowded, tmp_path):
     """MiniLM's 384 dimensions and 128 pairs a step, on two threads, with one and two workers."""
     options = ["trainer.batch_size=128", "trainer.max_steps=2", "mining.num_negatives=1"]

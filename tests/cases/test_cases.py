@@ -17,6 +17,7 @@ LONG = (
     "cache_flip",
     "data_of_strangers",
     "fit_slurm",
+    "page_all_interfaces",
     "folder_trust",
     "lora_two_processes",
     "mine_again",

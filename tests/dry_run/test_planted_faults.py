@@ -358,7 +358,8 @@ SLOW = {  # seconds in Triton's interpreter, and those that another one here is 
     "results as numpy before they are on the host",
     "arange without a device in a pass",
 }
-PARAMETERS = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in FAULTS]
+NIGHTLY = (pytest.mark.slow, pytest.mark.nightly)
+PARAMETERS = [pytest.param(name, marks=NIGHTLY if name in SLOW else ()) for name in FAULTS]
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

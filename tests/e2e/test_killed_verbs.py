@@ -13,7 +13,7 @@ import pytest
 
 from whet.storage.commit import file_sha256, verify_folder
 
-KILLS = 2
+KILLS = 1
 VERBS = {
     "mine": ["mining.num_negatives=2", "formats=[flagembedding,trec]"],
     "encode": [],

@@ -63,7 +63,7 @@ def assert_same_end(run: Path, uninterrupted: Path) -> None:
     assert not (run / "checkpoints").exists() and not (run / ".scratch").exists()
 
 
-@pytest.mark.parametrize("step", [3, 23])
+@pytest.mark.parametrize("step", [pytest.param(3, marks=pytest.mark.nightly), 23])
 def test_kill_9_then_resume_equals_uninterrupted(fit, uninterrupted, tmp_path, step):
     run = tmp_path / "run"
     process = whet(*fit, f"output={run}")
@@ -80,7 +80,11 @@ def test_kill_9_then_resume_equals_uninterrupted(fit, uninterrupted, tmp_path, s
     [
         pytest.param(words, id=name, marks=marks)
         for name, marks, words in (
-            ("candidates", [], ["refresh=candidates", "refresh.candidates=4", f"{SHARE}=0.7"]),
+            (
+                "candidates",
+                [pytest.mark.nightly],
+                ["refresh=candidates", "refresh.candidates=4", f"{SHARE}=0.7"],
+            ),
             ("mapped", [pytest.mark.nightly], ["refresh=mapped", f"{SHARE}=0.4"]),
             ("overlap", [pytest.mark.nightly], ["refresh=overlap", f"{FALLEN}=0.6"]),
             ("both", [], ["refresh=overlap", f"{FALLEN}=0.6", "refresh.scope=mapped"]),

@@ -52,7 +52,8 @@ def checkpoints(place):
     return sorted((place.run / "checkpoints").glob("step_*"))
 
 
-@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("count", [500, 10_000])
 def test_every_flipped_bit_is_noticed(copied, capsys, count):
     before, newest = checkpoints(copied)
     files = [path for path in newest.rglob("*") if path.is_file()]

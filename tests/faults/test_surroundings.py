@@ -11,6 +11,7 @@ SLOW = pytest.mark.slow
 SAVE = "whet.training.callbacks:Checkpoints._save"
 
 
+@SLOW
 def test_full_disk_that_gets_room_again(driver, whole, tmp_path):
     """The checkpoint that does not fit is left out; training goes on, and no line is lost."""
     with mounted(tmp_path / "disk", "size=8m"):

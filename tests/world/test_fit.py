@@ -21,6 +21,9 @@ STRATEGIES = {
     "deepspeed 3": {"name": "deepspeed", "stage": 3},
 }
 
+NIGHTLY = [pytest.mark.slow, pytest.mark.nightly]
+ASKED_IN_CI = ("ddp", "deepspeed 3")
+
 
 @pytest.fixture
 def fit(tiny_data, tiny_model, tmp_path):
@@ -42,7 +45,10 @@ def log(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    "strategy",
+    [pytest.param(name, marks=[] if name in ASKED_IN_CI else NIGHTLY) for name in STRATEGIES],
+)
 def test_two_processes_do_the_job_of_one(fit, strategy):
     alone, measures = fit(1, {"name": "single"}, "alone")
     both, found = fit(2, STRATEGIES[strategy], "both")
@@ -61,7 +67,7 @@ def test_two_processes_do_the_job_of_one(fit, strategy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scope", ["candidates", "mapped"])
+@pytest.mark.parametrize("scope", ["candidates", pytest.param("mapped", marks=NIGHTLY)])
 def test_cheap_refreshes_of_two_processes_are_those_of_one(fit, scope):
     refresh = {
         "policy": "overlap",
@@ -82,7 +88,10 @@ def test_cheap_refreshes_of_two_processes_are_those_of_one(fit, scope):
 
 @pytest.mark.parametrize(
     "strategy",
-    [pytest.param(name, marks=[] if name == "ddp" else pytest.mark.slow) for name in STRATEGIES],
+    [
+        pytest.param(name, marks=NIGHTLY if name == "fsdp" else pytest.mark.slow)
+        for name in STRATEGIES
+    ],
 )
 def test_two_processes_choose_as_one(tiny_data, tiny_model, tmp_path, strategy):
     """The moments are judged with the whole weights, whoever holds which part of them."""

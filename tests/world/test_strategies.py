@@ -54,6 +54,7 @@ def check(alone, tiny_data, tiny_model, strategy, processes, kind):
             assert np.abs(found[name] - wanted).max() <= 1e-5, name
 
 
+NIGHTLY = [pytest.mark.slow, pytest.mark.nightly]
 # ddp and stage 3 take half a minute each, and are asked in CI
 LONG = {"ddp", "deepspeed 3"}
 
@@ -70,12 +71,21 @@ def test_what_helps_a_loss_is_shared_out(alone, tiny_data, tiny_model):
     check(alone, tiny_data, tiny_model, "ddp", 2, "query side, helped")
 
 
+WAYS = [(2, "whole"), (4, "cached, symmetric"), (2, "taught, guided"), (3, "query side, helped")]
+ASKED_IN_CI = {("fsdp", "cached, symmetric"), ("deepspeed 3", "taught, guided")}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("processes", "kind"),
-    [(2, "whole"), (4, "cached, symmetric"), (2, "taught, guided"), (3, "query side, helped")],
+    ("strategy", "processes", "kind"),
+    [
+        pytest.param(
+            name, *way, marks=[] if (name, way[1]) in ASKED_IN_CI else [pytest.mark.nightly]
+        )
+        for name in STRATEGIES
+        for way in WAYS
+    ],
 )
-@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_processes_equal_one(alone, tiny_data, tiny_model, strategy, kind, processes):
     check(alone, tiny_data, tiny_model, strategy, processes, kind)
 
@@ -83,7 +93,7 @@ def test_processes_equal_one(alone, tiny_data, tiny_model, strategy, kind, proce
 @pytest.mark.parametrize(
     "strategy",
     [
-        pytest.param(name, marks=() if name in ("fsdp", "deepspeed 2") else pytest.mark.slow)
+        pytest.param(name, marks=[] if name in ("fsdp", "deepspeed 2") else NIGHTLY)
         for name in STRATEGIES
     ],
 )
@@ -101,7 +111,10 @@ def test_in_bf16_a_small_step_is_added_to_exact_weights(tiny_data, tiny_model, s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed 2", "deepspeed 3"])
+@pytest.mark.parametrize(
+    "strategy",
+    ["deepspeed 2", *(pytest.param(name, marks=NIGHTLY) for name in ("fsdp", "deepspeed 3"))],
+)
 def test_in_bf16_weights_that_are_not_trained_stay_exact(tiny_data, tiny_model, strategy):
     arguments = str(tiny_data), str(tiny_model), STRATEGIES[strategy], 2
     ((before, after),) = in_processes(1, "steps", "moved_in_bf16", *arguments)

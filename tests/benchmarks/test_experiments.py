@@ -35,6 +35,7 @@ TWO_STEPS = (
 )
 # what a file says of MiniLM, as the tiny model can have it
 SMALLER = {"loss=matryoshka": "loss.matryoshka_dims=[32,16]"}
+TAUGHT = ("loss=distill_kl", "loss=margin_mse")  # where the data hold no scores, by a teacher
 # what the log has of a refresh; a continuous one comes when it is done, and here training is first
 SIGNS = {"steps": "refresh_overlap", "epoch": "refresh_overlap", "overlap": "probe_overlap"}
 
@@ -76,9 +77,11 @@ def test_a_recipe_fits(fit: Any, recipe: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_a_choice_fits(fit: Any, group: str, choice: str) -> None:
+def test_a_choice_fits(fit: Any, group: str, choice: str, tiny_model: Path) -> None:
     chosen = f"{group}={choice}"
-    fit(chosen, *[word for name, word in SMALLER.items() if name == chosen])
+    words = [word for name, word in SMALLER.items() if name == chosen]
+    words += [f"distill.teacher={tiny_model}"] if chosen in TAUGHT else []
+    fit(chosen, *words)
 
 
 @pytest.mark.slow

@@ -133,6 +133,8 @@ def main() -> None:
         for way in WAYS:
             cut = f"{tile.queries} x {tile.rows} x {tile.depth}"
             _row([cut, str(tile.warps), str(tile.stages), way, *made(tile, way)])
+    if quick:
+        print("\nA quick run: everything ran, for one tile.")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def run(verb: Verb, arguments: list[str], guarded: Callable[[Callable[[], int]],
 
     Returns the greatest exit code of the jobs. Raises ConfigError where no job can be composed.
     """
-    _register(verb)
+    register(verb)
     refuse_recipes_of_hydra(arguments)
     codes: list[int] = []
     bugs: list[Exception] = []
@@ -104,7 +104,7 @@ def _tell_sweep(runs: list[SweepRun]) -> int:
     return 0
 
 
-def _register(verb: Verb) -> None:
+def register(verb: Verb) -> None:
     """Give Hydra the dataclass to check against, as `fit_schema` and so on, and OmegaConf the
     place of the data that come with Whet.
     """

@@ -24,6 +24,7 @@ from whet.errors import INTERRUPTED, ConfigError
 from whet.progress import say
 from whet.storage.commit import write_atomically
 from whet.storage.readable import readable_yaml
+from whet_launch.cli.compose import register
 from whet_launch.cli.overrides import find_verb, to_hydra
 from whet_launch.cli.verbs import run_function
 from whet_launch.options.catalogue import choices_of
@@ -97,6 +98,7 @@ def _recipe(suite: Suite, config: BenchConfig, folder: Path, seed: int) -> Seede
     words = [f"experiment={suite.folder}/{name}", f"output={folder}", *shlex.split(config.change)]
     words += [f"seed={seed}"] if suite.verb == "fit" else []
     verb = find_verb(suite.verb)
+    register(verb)
     composed = hydra.compose(config_name=suite.verb, overrides=to_hydra(verb, words))
     recipe_config: Any = OmegaConf.to_object(composed)
     if suite.verb == "fit" and (folder / "config.yaml").exists():

@@ -154,10 +154,6 @@ class Keeper:
 
         return together(read)
 
-    def clear(self) -> None:
-        """Forget all: the choice is made."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _place(self, moment: Moment) -> Path:
         return self.folder / f"weights_{moment.step:08d}"
 

@@ -41,6 +41,7 @@ def _results(tmp_path: Path) -> list[dict]:
     return json.loads((tmp_path / "out" / "results.json").read_text())
 
 
+@pytest.mark.slow
 def test_an_evaluation_gives_what_whet_eval_gives(
     bench: Bench, tmp_path: Path, tiny_model: Path, tiny_data: Path
 ) -> None:

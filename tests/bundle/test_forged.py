@@ -327,6 +327,7 @@ def mutated(statement, rng):
     return statement
 
 
+@pytest.mark.slow
 def test_no_mutated_statement_ends_in_a_traceback(forged, monkeypatch, capsys):
     """Two hundred, with hash trees that fit where one can be made."""
     monkeypatch.setattr(verify, "code_roots", lambda statement: {})

@@ -41,6 +41,7 @@ def test_the_hundred_texts_are_varied_and_always_the_same():
     assert all(len(set(lengths[row : row + 10])) > 3 for row in range(0, 100, 10))
 
 
+@pytest.mark.slow
 def test_onnxruntime_alone_gives_the_vectors_of_sentence_transformers(tiny_saved, tiny_export):
     """Fed as README.md says, with tokenizer.json and the file and nothing of Whet's."""
     from sentence_transformers import SentenceTransformer
@@ -67,6 +68,7 @@ def test_onnxruntime_alone_gives_the_vectors_of_sentence_transformers(tiny_saved
     assert np.abs(tokens - wanted)[mask.bool().numpy()].max() < 1e-5
 
 
+@pytest.mark.slow
 def test_an_exported_model_is_an_encoder(tiny_saved, tiny_export, tiny_data):
     """It encodes and is judged by what encodes and judges any other, prompts included."""
     ours, theirs = Encoder.load(str(tiny_saved)), OnnxEncoder(tiny_export)
@@ -78,6 +80,7 @@ def test_an_exported_model_is_an_encoder(tiny_saved, tiny_export, tiny_data):
     assert means[0] == pytest.approx(means[1], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_int8_is_smaller_and_near(tiny_saved, tiny_export):
     whole, small = OnnxEncoder(tiny_export), OnnxEncoder(tiny_export, INT8)
     assert small.file.stat().st_size < 0.8 * whole.file.stat().st_size  # half of it is no weight
@@ -87,6 +90,7 @@ def test_int8_is_smaller_and_near(tiny_saved, tiny_export):
     assert len({one.fingerprint() for one in (encoder, whole, small)}) == 3
 
 
+@pytest.mark.slow
 def test_the_loss_is_measured_as_everywhere(tiny_saved, tiny_export, tiny_data):
     said = json.loads((tiny_export / "export.json").read_text())
     shown = (tiny_export.parent / "shown.txt").read_text()
@@ -102,6 +106,7 @@ def test_the_loss_is_measured_as_everywhere(tiny_saved, tiny_export, tiny_data):
     assert verify_folder(tiny_export)["fingerprint"] == said["fingerprint"]
 
 
+@pytest.mark.slow
 def test_a_file_that_gives_other_vectors_is_not_left_behind(
     tiny_saved, tiny_export, tmp_path, monkeypatch, capsys
 ):
@@ -121,6 +126,7 @@ def test_a_file_that_gives_other_vectors_is_not_left_behind(
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
+@pytest.mark.slow
 def test_all_that_comes_after_the_transformer_is_in_the_graph(tiny_of, tmp_path):
     """The first token's vector times a matrix, not of unit length, of a model without types."""
     config = ModelConfig(str(tiny_of("distilbert")), pooling="cls", normalize=False)

@@ -72,6 +72,7 @@ def test_every_flipped_bit_is_noticed(copied, capsys, count):
     assert newest_whole(newest.parent) == newest
 
 
+@SLOW
 def test_the_one_before_a_damaged_checkpoint_is_used(driver, whole, copied):
     state = checkpoints(copied)[-1] / "state.ckpt"
     content = bytearray(state.read_bytes())

@@ -392,6 +392,7 @@ def test_the_exports_are_saved_as_files(view: Any, page: Page) -> None:
         assert Path(saved.value.path()).read_text(encoding="utf-8") == page.session.export(kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "told"), [(500, "answered 500"), (400, "no such thing")])
 def test_a_mark_that_the_server_will_not_take_holds_up_no_other(
     view: Any, page: Page, status: int, told: str

@@ -183,6 +183,7 @@ def test_a_tune_that_died_can_be_started_again(home, process):
     assert not tuner.state()["running"]
 
 
+@pytest.mark.slow
 def test_a_tune_ends_with_its_server(home):
     command = [sys.executable, "-c", START, str(home)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -38,6 +38,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("backend", ["blas", "int8", "faiss"])
 def test_peak_memory_is_far_below_one_score_matrix(tmp_path, backend):

@@ -295,6 +295,7 @@ def test_a_pair_of_text_is_listed_once_and_known_positives_never(tmp_path, tiny_
     assert counted == [len({*rows[0]["neg"]}), 2] or counted == [2, len({*rows[0]["neg"]})]
 
 
+@pytest.mark.slow
 def test_a_fit_beside_a_guide_and_graded(tmp_path, tiny_data, tiny_model, capsys):
     """`start` is the base model: its mask is that of the base model named."""
     start, named, off, graded = (

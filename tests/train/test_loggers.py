@@ -78,6 +78,7 @@ def test_a_logger_that_there_is_not_is_refused_by_the_names_there_are(
     )
 
 
+@pytest.mark.slow
 def test_without_a_logger_the_log_of_the_run_folder_is_the_same(
     fit: Callable[..., int], tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def fitted(data: Path, model: Path, folder: Path, precision: str) -> dict[str, A
     return {"facts": facts, "base": run.comparison.main.base}
 
 
+@pytest.mark.slow
 def test_a_fit_mines_in_8_bits_where_that_pays_and_finds_the_same(
     tiny_data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

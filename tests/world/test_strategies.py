@@ -55,8 +55,8 @@ def check(alone, tiny_data, tiny_model, strategy, processes, kind):
 
 
 NIGHTLY = [pytest.mark.slow, pytest.mark.nightly]
-# ddp and stage 3 take half a minute each, and are asked in CI
-LONG = {"ddp", "deepspeed 3"}
+# deepspeed 2 is asked in the quick suite, the others in CI
+LONG = {"ddp", "fsdp", "deepspeed 1", "deepspeed 3"}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@
     run = whet.fit("my/data")                       # a run folder: the better model and its report
     dataset = whet.load_dataset("my/data")          # a corpus, queries and judgments, checked
     encoder = whet.Encoder.load("minilm")           # texts to vectors
+    whet.adapt("my/documents")                      # words beside vectors, where nobody judged
     whet.check(...), whet.encode(...), whet.mine(...), whet.evaluate(...)
 
 `import whet` loads nothing heavy: each name is loaded when it is first used.
@@ -20,6 +21,7 @@ from whet import moved
 from whet.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from whet.api import adapt as adapt
     from whet.api import check as check
     from whet.api import encode as encode
     from whet.api import evaluate as evaluate
@@ -45,7 +47,7 @@ ERRORS = (
 _load, _, _names = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "api": ["fit", "check", "encode", "mine", "evaluate", "load_dataset"],
+        "api": ["adapt", "fit", "check", "encode", "mine", "evaluate", "load_dataset"],
         "model.encoder": ["Encoder"],
         "errors": list(ERRORS),
     },

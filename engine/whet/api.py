@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from whet.config import EncodeConfig, EvaluateConfig, FitConfig, MiningConfig
+from whet.config import AdaptConfig, EncodeConfig, EvaluateConfig, FitConfig, MiningConfig
 from whet.config.given import configured, takes_options_of
 from whet.errors import ConfigError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from whet.mining.miner import Mined
     from whet.model.encoder import Encoder
     from whet.types import Embeddings, Positives
+    from whet.verbs.adapt import Adaptation
     from whet.verbs.fit import Run
 
 
@@ -82,6 +83,25 @@ def check(data: Any) -> Check:
     from whet.verbs.program_data import data_path
 
     return check_dataset(data_path(data))
+
+
+@takes_options_of(AdaptConfig, but=("data",))
+def adapt(data: Any, *, model: str | dict[str, Any] = "minilm", **options: Any) -> Adaptation:
+    """Adapt a search to documents that nobody judged (`load_dataset` says what `data` may be), with
+    a log of queries where there is one: `queries="log.txt"`.
+
+    `model` is a name or folder, or a dict of ModelConfig's options; `options` are those of
+    AdaptConfig. Returns what was done: its folder, the model that searches, what is proved.
+
+    Raises DataError for data that cannot be used and ConfigError for an unknown option.
+    """
+    from whet.verbs.adapt import adapt_job
+    from whet.verbs.program_data import data_path
+
+    named = {"name": model} if isinstance(model, str) else model
+    config = configured(AdaptConfig(), {"model": named, **options})
+    config.data.path = data_path(data)
+    return adapt_job(config)
 
 
 @takes_options_of(EncodeConfig)

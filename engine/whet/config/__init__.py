@@ -22,6 +22,7 @@ from whet.config.selecting import GuardConfig as GuardConfig
 from whet.config.selecting import SelectConfig as SelectConfig
 from whet.config.verbs import LANGUAGES as LANGUAGES
 from whet.config.verbs import UNSTEMMED as UNSTEMMED
+from whet.config.verbs import AdaptConfig as AdaptConfig
 from whet.config.verbs import AuditConfig as AuditConfig
 from whet.config.verbs import BenchConfig as BenchConfig
 from whet.config.verbs import Bm25Config as Bm25Config

@@ -203,6 +203,31 @@ class ExportConfig:
 
 
 @dataclass
+class AdaptConfig:
+    """A search adapted to documents that nobody judged (docs/adaptation.md)."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    queries: Optional[str] = recorded_option(
+        None,
+        "log of queries that people asked: txt, csv, tsv or jsonl; null: those of the data that "
+        "nobody judged",
+        path=True,
+    )
+    search: str = recorded_option(
+        "hybrid",
+        "hybrid: words count beside vectors, and nothing is trained without judgments; vectors: a "
+        "matrix on the query vectors is trained, where that is safe",
+        choices=("hybrid", "vectors"),
+    )
+    seed: int = recorded_option(
+        0, "of the queries that are made, and of the order of training", least=0
+    )
+    output: Optional[str] = option(None, "folder; null: runs/<date>_<time>_<data>_adapt", path=True)
+
+
+@dataclass
 class LabelConfig:
     """A search page on this machine, to judge results by hand."""
 
@@ -210,6 +235,11 @@ class LabelConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
+    queries: Optional[str] = recorded_option(
+        None,
+        "file of queries to judge first, as `whet adapt` writes it; null: those of the data",
+        path=True,
+    )
     host: str = option(
         "127.0.0.1",
         "who can reach the page: this machine; 0.0.0.0: the whole network",

@@ -67,11 +67,21 @@ def distill_kl(query_BD: Tensor, doc_CD: Tensor, taught: Taught, *, temperature:
     counts_BL[:, 0] = True
     out_BL = ~counts_BL
     # Not -inf: its product with a probability of 0 would be NaN. e^-1e4 is 0 in any float.
-    student_BL = F.log_softmax(student_BL.masked_fill(out_BL, -1e4), 1)
-    teacher_BL = F.log_softmax(teacher_BL.masked_fill(out_BL, -1e4), 1)
-    divergence_BL = teacher_BL.exp() * (teacher_BL - student_BL)
+    divergence_BL = divergences(
+        student_BL.masked_fill(out_BL, -1e4), teacher_BL.masked_fill(out_BL, -1e4)
+    )
     divergence_B = divergence_BL.masked_fill(out_BL, 0.0).sum(1)
     return (divergence_B * pair_B).sum() / pair_B.sum().clamp(min=1)
+
+
+def divergences(student_BL: Tensor, teacher_BL: Tensor) -> Tensor:
+    """What each place of a list adds to KL(softmax of t || softmax of s), [B, L]; both are logits.
+
+    >>> divergences(torch.zeros(1, 2), torch.zeros(1, 2)).sum().item()
+    0.0
+    """
+    student_BL, teacher_BL = F.log_softmax(student_BL, 1), F.log_softmax(teacher_BL, 1)
+    return teacher_BL.exp() * (teacher_BL - student_BL)
 
 
 def _lists(

@@ -235,8 +235,42 @@ The licence of the base model applies to this one, too.
 """
 
 
+ADAPTED_CARD = """---
+library_name: sentence-transformers
+pipeline_tag: sentence-similarity
+tags: [sentence-transformers, sentence-similarity, feature-extraction, whet]
+---
+
+# {name}, adapted to {data}
+
+Its documents' vectors are those of `{name}`. Whet {whet} adapted its search to {documents:,}
+documents.
+
+{done}
+
+{proved}
+
+{use}
+
+The licence of the base model applies to this one, too.
+"""
+
+
+def adapted_card(facts: dict[str, Any], name: str) -> str:
+    """The README.md of a model adapted to documents; `facts` are those of its adaptation.json."""
+    done = "\n\n".join(facts["done"])
+    proved = facts["proved"] or facts["not_proved"]
+    return ADAPTED_CARD.format(
+        name=name,
+        data=facts["data"],
+        documents=facts["documents"],
+        whet=whet.version.VERSION,
+        done=done,
+        proved=proved,
+        use=USE,
+    )
+
+
 def tuned_card(facts: dict[str, Any], name: str) -> str:
     """The README.md of a model tuned on feedback; `facts` are those of its version."""
-    import whet.version
-
     return FEEDBACK_CARD.format(name=name, whet=whet.version.VERSION, use=USE, **facts)

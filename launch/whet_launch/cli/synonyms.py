@@ -11,6 +11,7 @@ VERBS = {
     "eval": "evaluate test score judge compare",
     "bench": "benchmark mteb",
     "export": "convert onnx gguf quantize quantise",
+    "adapt": "domain unsupervised gpl",
     "label": "serve annotate ui page",
     "check": "validate inspect stats info describe lint",
     "plan": "estimate cost",

@@ -129,6 +129,17 @@ VERBS = {
             bare="model",
         ),
         Verb(
+            "adapt",
+            "adapt a search to documents that nobody judged",
+            whet.config.AdaptConfig,
+            "whet.verbs.adapt:adapt_command",
+            (
+                ("whet adapt data=my/documents", "a folder of texts: words beside vectors"),
+                ("whet adapt data=my/documents queries=log.txt", "with what people asked"),
+                ("whet adapt data=my/documents search=vectors", "for a search by vectors alone"),
+            ),
+        ),
+        Verb(
             "label",
             "judge search results on a page of your own machine",
             whet.config.LabelConfig,

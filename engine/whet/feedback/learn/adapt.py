@@ -64,13 +64,18 @@ def train_matrix(query_FD: Tensor, pool: Pool, step_done: StepDone) -> tuple[Wei
     change_DD = torch.zeros_like(eye_DD, requires_grad=True)
     optimizer = torch.optim.Adam([change_DD], lr=MATRIX_RATE)
     for _ in range(MATRIX_STEPS):
-        moved_FD = to_unit_length(query_FD + query_FD @ change_DD.T)
+        moved_FD = moved(query_FD, change_DD)
         loss = judged_losses(moved_FD, pool).mean() + MATRIX_DECAY * change_DD.square().sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         step_done(1)
     return {"matrix": eye_DD}, {"matrix": eye_DD + change_DD.detach()}
+
+
+def moved(query_BD: Tensor, change_DD: Tensor) -> Tensor:
+    """Query vectors multiplied by identity + change, at unit length, [B, D]."""
+    return to_unit_length(query_BD + query_BD @ change_DD.T)
 
 
 def encoder_steps(queries: int) -> int:

@@ -225,7 +225,7 @@ def _read(home: Path) -> dict[str, Any]:
     return record
 
 
-class _Bars:
+class Bars:
     """A bar for each phase."""
 
     def __init__(self) -> None:
@@ -234,6 +234,7 @@ class _Bars:
         self.advance: Callable[..., None] = lambda count: None
 
     def __call__(self, phase: str, done: int, total: int) -> None:
+        """Show how far a phase is."""
         if phase != self.phase:
             self.bar.close()
             self.phase, self.done = phase, 0
@@ -253,7 +254,7 @@ def tune_command(config: TuneJobConfig) -> None:
         say(f"Version {config.use} is in use.")
         return
     say(f"As {printable(home / 'config.yaml')} says: {spelled_record(label)}.")
-    bars = _Bars()
+    bars = Bars()
     with bars.bar:
         facts = tune_folder(home, config.tune, bars, trust=config.trust_remote_code)
     print(printable_lines(facts["verdict"]))

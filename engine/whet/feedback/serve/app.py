@@ -179,7 +179,7 @@ def _add_state(app: FastAPI, session: Session, tuner: Tuner, home: Path) -> None
             "folder": str(home),
             "data": session.data.name,
             "documents": len(session.data.corpus),
-            "queries": len(session.data.queries),
+            "queries": session.offered,
             "version": session.version,
             "counts": session.counts(),
             "needs": {"fewest": FEWEST, "encoder": ENCODER_FROM},  # answered queries, for a tune

@@ -17,10 +17,12 @@ from whet.config.ranges import check_options
 from whet.data.load import Dataset, open_dataset
 from whet.errors import CheckpointError, ConfigError, DataError, EnvironmentRefused, WhetError
 from whet.feedback.events.event import LONGEST_QUERY
+from whet.feedback.events.query_file import read_queries
 from whet.feedback.events.store import EventStore
 from whet.feedback.learn.job import EVENTS, Tuner
 from whet.feedback.learn.versions import Versions
 from whet.feedback.serve.access import Keys
+from whet.feedback.serve.asked import AskedSession
 from whet.feedback.serve.browser import has_screen, redirect_file, send_on
 from whet.feedback.serve.listening import hosts_of, listen, shown_host, warning_of
 from whet.feedback.serve.session import Session
@@ -49,7 +51,18 @@ def label_command(config: LabelConfig) -> None:
     check_device(config.encode)
     find_folder(config.model)
     _tell_unoffered(data)
-    run_page(data, config, session_and_tuner)
+    if config.queries is None:
+        run_page(data, config, session_and_tuner)
+        return
+    asked = read_queries(config.queries)
+
+    def asking(
+        data: Dataset, home: Path, store: EventStore, config: LabelConfig
+    ) -> tuple[Session, Tuner]:
+        session = AskedSession(asked, data, Versions(home, config.model), store, config.encode)
+        return session, tuner_of(home, config)
+
+    run_page(data, config, asking)
 
 
 def check_page() -> None:
@@ -187,10 +200,13 @@ def session_and_tuner(
     data: Dataset, home: Path, store: EventStore, config: LabelConfig
 ) -> tuple[Session, Tuner]:
     """The session of a folder of feedback, and what tunes it."""
-    versions = Versions(home, config.model)
-    return Session(data, versions, store, config.encode), Tuner(
-        home, config.tune, trust=config.model.trust_remote_code
-    )
+    session = Session(data, Versions(home, config.model), store, config.encode)
+    return session, tuner_of(home, config)
+
+
+def tuner_of(home: Path, config: LabelConfig) -> Tuner:
+    """What tunes a folder of feedback."""
+    return Tuner(home, config.tune, trust=config.model.trust_remote_code)
 
 
 def _serve(

@@ -171,6 +171,11 @@ class Session:
         return exports.events_jsonl(picture.events)
 
     @property
+    def offered(self) -> int:
+        """How many queries there are to judge."""
+        return len(self.data.queries)
+
+    @property
     def version(self) -> int:
         """The version of the model that searches."""
         return self._searcher.version

@@ -1,0 +1,212 @@
+"""From documents, and a log of queries where there is one, to a search that is adapted to them.
+
+What is done follows from gates (gates.py) and from judged queries; nothing else chooses, least of
+all a score on made queries, which rises whether or not the search gets better.
+
+Shape suffixes: N documents, D dimensions, Q queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from whet.adaptation.counts import WordCounts, count_words
+from whet.adaptation.gates import Gate, log_gate, prose_gate, weight_of_words, words_gate
+from whet.adaptation.hybrid_teacher import HybridTeacher
+from whet.adaptation.judged import ENOUGH, MOST, Decided, Proof, decided, judged_split
+from whet.adaptation.learn import KEPT, STEPS, by_source, by_teacher
+from whet.adaptation.queries import made_queries
+from whet.config import EncodeConfig
+from whet.data.load import Dataset
+from whet.evaluation.lexical import Words, corpus_language
+from whet.feedback.learn.adapt import Weights, changed
+from whet.feedback.learn.trials import ReportProgress
+from whet.model.encoder import Encoder
+from whet.model.towers import Towers
+from whet.types import Embeddings
+
+LOOKED_AT = 2_000  # documents that say whether they are prose
+LOG = "log"  # its queries are a kind beside those that are made
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a search is adapted to, and by which options."""
+
+    data: Dataset
+    corpus: Embeddings
+    words: Words
+    log: list[str] = field(default_factory=list)
+    search: str = "hybrid"  # or "vectors": words do not count
+    seed: int = 0
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    train_split: str = "train"
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A model that searches, what was looked at and done to make it, and what is proved of it.
+
+    `done` and `helps` are sentences; `trained` is what was learned from: log, made, judged or None.
+    """
+
+    model: Towers
+    gates: list[Gate]
+    done: list[str]
+    helps: list[str]
+    trained: str | None = None
+    made: dict[str, int] = field(default_factory=dict)
+    proof: Proof | None = None
+    judged: int = 0
+
+
+def adapt(base: Encoder | Towers, given: Given, report_progress: ReportProgress) -> Adapted:
+    """Adapt a search; the model given stays as it is, and so do the documents' vectors."""
+    report_progress("Counting words", 0, 1)
+    counts = count_words(texts for _, texts in given.data.corpus.blocks())
+    language = corpus_language(given.data.corpus)
+    gate = words_gate(given.log, counts, language)
+    report_progress("Counting words", 1, 1)
+    if given.search == "hybrid":
+        free = _by_words(base, gate)
+    else:
+        free = _by_vectors(base, given, counts, [gate, *_gates(given, language)], report_progress)
+    judged = judged_split(given.data, given.train_split)
+    if judged is None:
+        return _unproved(free, given)
+    choice = decided(
+        given.data,
+        judged,
+        base,
+        free.model,
+        given.corpus,
+        words=given.words,
+        encode=given.encode,
+        seed=given.seed,
+        report_progress=report_progress,
+    )
+    return _proved(free, choice, len(judged[1].query_rows))
+
+
+def _by_words(base: Encoder | Towers, gate: Gate) -> Adapted:
+    weight = weight_of_words(gate)
+    model = Towers(base.side("query"), base.side("document"), weight)
+    done = [
+        f"A document's score is its cosine plus {weight:g} times its share of the query's words "
+        f"(BM25): {gate.why}.",
+        "Nothing was trained: beside words, no training without judgments was found to help.",
+    ]
+    return Adapted(model, [gate], done, [])
+
+
+def _gates(given: Given, language: str) -> list[Gate]:
+    """Those that say whether anything is trained."""
+    step = max(1, len(given.data.corpus) // LOOKED_AT)
+    rows = np.arange(0, len(given.data.corpus), step)[:LOOKED_AT]
+    return [log_gate(len(given.log)), prose_gate(given.data.corpus.texts(rows), language)]
+
+
+def _by_vectors(
+    base: Encoder | Towers,
+    given: Given,
+    counts: WordCounts,
+    gates: list[Gate],
+    report_progress: ReportProgress,
+) -> Adapted:
+    """A matrix on the query vectors, where the gates allow one."""
+    _, log, prose = gates
+    same = Towers(base.side("query"), base.side("document"))
+    if not (log.open or prose.open):
+        done = [f"Nothing was trained: {log.why}; {prose.why}."]
+        return Adapted(same, gates, done, [_more_queries(), _with_words()])
+    learned, made = _learned(base, given, counts, gates, report_progress)
+    if learned is None:
+        done = ["Nothing was trained: no made query finds the document that it was made from."]
+        return Adapted(same, gates, done, [_more_queries(), _with_words()], made=made)
+    model = Towers(changed(base.side("query"), learned), base.side("document"))
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in made.items())
+    if log.open:
+        done = [
+            f"A matrix on the query vectors learned from {len(given.log):,} queries of the log and "
+            f"from made ones ({kinds}) to rank as vectors and words together do, in {STEPS} steps: "
+            f"{log.why}."
+        ]
+    else:
+        done = [
+            f"A matrix on the query vectors learned to find the documents that queries were made "
+            f"from ({kinds}), in {STEPS} steps, and {KEPT['source']:.0%} of the change is kept: "
+            f"{prose.why}; {log.why}."
+        ]
+    done.append("The documents' vectors stay as they were.")
+    helps = [_with_words()] if log.open else [_more_queries(), _with_words()]
+    return Adapted(model, gates, done, helps, LOG if log.open else "made", made)
+
+
+def _learned(
+    base: Encoder | Towers,
+    given: Given,
+    counts: WordCounts,
+    gates: list[Gate],
+    report_progress: ReportProgress,
+) -> tuple[Weights | None, dict[str, int]]:
+    """The matrix (None: nothing to learn from), and how many queries of each kind were made."""
+    report_progress("Making queries", 0, 1)
+    made = made_queries(given.data.corpus, given.corpus.vectors, counts, seed=given.seed)
+    numbers = {kind: 0 for kind in dict.fromkeys(query.kind for query in made)}
+    for query in made:
+        numbers[query.kind] += 1
+    of_log = given.log if gates[1].open else []
+    texts = [*(query.text for query in made), *of_log]
+    kinds = [*(query.kind for query in made), *(LOG for _ in of_log)]
+    if not texts:
+        return None, numbers
+    query_QD = base.side("query").encode(texts, kind="query", config=given.encode)
+    report_progress("Finding what the teacher prefers", 0, 1)
+    weight = weight_of_words(gates[0])
+    teacher = HybridTeacher(texts, query_QD, given.corpus.vectors, given.words, weight)
+    step_done = _counted("Training a matrix on the query vectors", STEPS, report_progress)
+    if of_log:
+        return by_teacher(teacher, kinds, seed=given.seed, step_done=step_done), numbers
+    source_Q = np.array([query.row for query in made])
+    group_of_N = np.asarray(given.data.corpus.group_of_N())
+    after = by_source(teacher, kinds, source_Q, group_of_N, seed=given.seed, step_done=step_done)
+    return after, numbers
+
+
+def _counted(title: str, total: int, report_progress: ReportProgress) -> Callable[[int], None]:
+    """What a training calls after each step."""
+    done = 0
+
+    def step_done(count: int) -> None:
+        nonlocal done
+        done += count
+        report_progress(title, done, total)
+
+    return step_done
+
+
+def _unproved(free: Adapted, given: Given) -> Adapted:
+    judged = [len(qrels.relevant().query_rows) for qrels in given.data.splits.values()]
+    count = max(judged, default=0)
+    helps = [f"Judge {ENOUGH} queries: that proves or disproves it, and teaches more.", *free.helps]
+    return Adapted(free.model, free.gates, free.done, helps, free.trained, free.made, judged=count)
+
+
+def _proved(free: Adapted, choice: Decided, judged: int) -> Adapted:
+    done = [*free.done, f"{choice.why[0].upper()}{choice.why[1:]}."]
+    helps = list(free.helps)
+    if judged >= MOST:
+        helps.insert(0, f"With {judged:,} judged queries `whet fit` learns more than a matrix can.")
+    trained = "judged" if choice.learned else free.trained
+    return Adapted(choice.model, free.gates, done, helps, trained, free.made, choice.proof, judged)
+
+
+def _more_queries() -> str:
+    return "A log of 300 queries that people asked (queries=FILE) is a safer teacher."
+
+
+def _with_words() -> str:
+    return "A search that can add words gains more: leave out search=vectors."

@@ -1,0 +1,223 @@
+"""`whet adapt`: a search adapted to documents that nobody judged, and honest about what that is
+worth.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whet.config import AdaptConfig
+from whet.config.ranges import check_options
+from whet.data.load import Dataset, open_dataset
+from whet.encoding.lengths import tell_cut_documents
+from whet.errors import DataError
+from whet.evaluation.lexical import check_installed
+from whet.model.folder import find_folder
+from whet.printable import printable, printable_lines
+from whet.progress import paragraph, say
+from whet.run.early import check_device
+from whet.run.folder import Stopwatch, write_config
+from whet.run.output import facts_of, refuse_taken, whole_output
+from whet.storage.commit import write_atomically, write_json
+
+if TYPE_CHECKING:
+    from whet.adaptation.adapted import Adapted, Given
+    from whet.adaptation.log import QueryLog
+    from whet.adaptation.wanted import Wanted
+    from whet.model.encoder import Encoder
+    from whet.model.towers import Towers
+
+RECORD = "adaptation.json"
+JUDGE_THESE = "judge_these.jsonl"
+
+
+@dataclass(frozen=True, repr=False)
+class Adaptation:
+    """What an adaptation left: its folder, its model, and what is known of it."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def model(self) -> Path:
+        """The folder of the model that searches."""
+        return self.folder / "model"
+
+    def __repr__(self) -> str:
+        """What was done, and what is proved."""
+        proved = self.record["proved"] or self.record["not_proved"]
+        return "\n".join([*self.record["done"], proved])
+
+
+def adapt_command(config: AdaptConfig) -> None:
+    """`whet adapt`: say what was done, what is proved, and what to do next."""
+    adaptation = adapt_job(config)
+    record = adaptation.record
+    for sentence in [*record["done"], record["proved"] or record["not_proved"]]:
+        print(paragraph(printable_lines(sentence), sys.stdout))
+    for sentence in record["helps"]:
+        say(paragraph(sentence))
+    say(f"Report: {printable(adaptation.folder / 'report.html')}")
+    say("\n".join(["Next:", *(f"  {line}" for line in record["next"])]))
+
+
+def adapt_job(config: AdaptConfig) -> Adaptation:
+    """Adapt a search as the options say; what it left.
+
+    Raises DataError, ConfigError or EnvironmentRefused for what the user can mend, before any work.
+    """
+    check_options(config)
+    check_installed()
+    data = open_dataset(config.data)
+    if not len(data.corpus):
+        raise DataError(f"{printable(data.path)} holds no documents. Nothing to search.")
+    from whet.adaptation.log import log_of, read_log
+
+    if config.queries is not None:
+        log = read_log(config.queries, seed=config.seed)
+    else:
+        log = log_of(unjudged_queries(data), seed=config.seed)
+    check_device(config.encode)
+    find_folder(config.model)
+    tell_cut_documents(data, config.model)
+    facts = {**facts_of("adapt", config, data.digest), "log": log.digest}
+    refuse_taken(config.output, facts)
+    return _adapt(config, data, log)
+
+
+def unjudged_queries(data: Dataset) -> list[str]:
+    """The texts of the data's queries that no split judges."""
+    judged = [qrels.query_rows for qrels in data.splits.values()]
+    rows = np.setdiff1d(np.arange(len(data.queries)), np.concatenate([*judged, np.empty(0, int)]))
+    return data.queries.texts(rows)
+
+
+def _adapt(config: AdaptConfig, data: Dataset, log: QueryLog) -> Adaptation:
+    """What is left when nothing is refused."""
+    # torch is loaded here: what was refused before took no second
+    from whet.model.encoder import weights_unchanged
+    from whet.model.towers import open_model
+
+    base = open_model(config.model)
+    with weights_unchanged():
+        facts = facts_of("adapt", config, data.digest, base.fingerprint())
+        facts["log"] = log.digest
+        with whole_output(config.output, f"{data.name}_adapt", facts) as output:
+            record = _written(output.draft, output.folder, base, config=config, data=data, log=log)
+    return Adaptation(output.folder, record)
+
+
+def _written(
+    draft: Path,
+    folder: Path,
+    base: Encoder | Towers,
+    *,
+    config: AdaptConfig,
+    data: Dataset,
+    log: QueryLog,
+) -> dict[str, Any]:
+    """Do the work and fill the draft of a run folder; what adaptation.json says."""
+    from whet.adaptation.adapted import Given, adapt
+    from whet.adaptation.wanted import wanted_of
+    from whet.encoding.store import embeddings_folder
+    from whet.encoding.table import encode_table
+    from whet.evaluation.lexical import corpus_words
+    from whet.feedback.learn.job import Bars
+    from whet.report.adaptation import write_adaptation_report
+    from whet.run.model_card import adapted_card
+
+    write_config(draft, config)
+    about = {"name": data.name, "digest": data.digest, "documents": len(data.corpus)}
+    watch = Stopwatch(draft, {"data": {**about, "log": len(log)}})
+    corpus = encode_table(
+        base, data.corpus, kind="document", store=embeddings_folder(), config=config.encode
+    )
+    watch.stage("encode")
+    words = corpus_words(data.corpus)
+    given = Given(
+        data,
+        corpus,
+        words,
+        log.queries,
+        config.search,
+        config.seed,
+        config.encode,
+        config.data.train_split,
+    )
+    bars = Bars()
+    with bars.bar:
+        adapted = adapt(base, given, bars)
+    watch.stage("adapt")
+    wanted = wanted_of(
+        data, log.queries, corpus, encoder=base.side("query"), words=words, seed=config.seed
+    )
+    record = record_of(adapted, given, base, wanted=wanted, log=log)
+    record["next"] = _next_lines(config, folder, data, wanted)
+    lines = [json.dumps(row, ensure_ascii=False) for row in wanted.rows()]
+    write_atomically(draft / JUDGE_THESE, "".join(f"{line}\n" for line in lines))
+    adapted.model.save(draft / "model", adapted_card(record, config.model.name))
+    write_json(draft / RECORD, record)
+    watch.stage("write")
+    write_adaptation_report(draft, record)
+    return record
+
+
+def record_of(
+    adapted: Adapted, given: Given, base: Encoder | Towers, *, wanted: Wanted, log: QueryLog
+) -> dict[str, Any]:
+    """What is known of an adaptation, as JSON holds it."""
+    from whet.adaptation.examples import examples_of
+    from whet.adaptation.judged import ENOUGH
+
+    proof = None if adapted.proof is None else adapted.proof.summary()
+    return {
+        "data": given.data.name,
+        "documents": len(given.data.corpus),
+        "log": len(given.log),
+        "left_out": log.left_out,
+        "search": given.search,
+        "weight_of_words": adapted.model.words,
+        "trained": adapted.trained,
+        "gates": [gate.to_dict() for gate in adapted.gates],
+        "made": adapted.made,
+        "done": adapted.done,
+        "proof": proof,
+        "proved": None if proof is None else _proved(proof),
+        "not_proved": ""
+        if proof is not None
+        else f"Not proved on your queries: {adapted.judged:,} are judged, and {ENOUGH} are needed.",
+        "helps": adapted.helps,
+        "examples": examples_of(adapted.model, base, given),
+        "wanted": wanted.rows(),
+    }
+
+
+def _proved(proof: dict[str, Any]) -> str:
+    """A sentence with the figures of a proof."""
+    change = proof["after"] - proof["before"]
+    return (
+        f"On {proof['queries']:,} judged queries of {proof['split']}: {proof['measure']} "
+        f"{proof['before']:.3f} before, {proof['after']:.3f} after ({change:+.3f}, "
+        f"p = {proof['p_value']:.3f})."
+    )
+
+
+def _next_lines(config: AdaptConfig, folder: Path, data: Dataset, wanted: Wanted) -> list[str]:
+    """The commands that lead on."""
+    model, where = folder / "model", f"data={printable(data.path)}"
+    if config.data.passages != "off":
+        where += f" data.passages={config.data.passages}"
+    asked = folder / JUDGE_THESE
+    fill = [] if wanted.queries else [f"write a query into each line of {printable(asked)}, then:"]
+    return [
+        f'whet search {printable(model)} "words" {where}',
+        *fill,
+        f"whet label {where} model={printable(model)} queries={printable(asked)}",
+        f"whet tune {printable(Path('runs') / f'feedback_{data.name}')} ship=true",
+    ]

@@ -28,8 +28,8 @@ from whet.data.load import Dataset, load_dataset
 from whet.data.splits import eval_qrels
 from whet.encoding.corpus import embed
 from whet.evaluation.judge import judge
+from whet.evaluation.lexical import nearest_by_words
 from whet.evaluation.pool.choose import NEAR, DocumentPool, pool_of
-from whet.evaluation.pool.streamed import nearest_by_words
 from whet.mining.search import search
 from whet.model.encoder import Encoder, weights_unchanged
 from whet.types import Qrels

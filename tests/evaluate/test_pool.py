@@ -20,11 +20,9 @@ from whet.data.load import Dataset, load_dataset
 from whet.encoding import table
 from whet.errors import CheckpointError, ConfigError
 from whet.evaluation.judge import judge, judge_words
-from whet.evaluation.lexical import corpus_words
-from whet.evaluation.pool import streamed
+from whet.evaluation.lexical import nearest_by_words
 from whet.evaluation.pool.choose import DocumentPool, choose_pool, read_part, write_part
 from whet.evaluation.pool.size import PoolSize, check_pool, pool_size
-from whet.evaluation.pool.streamed import nearest_by_words
 from whet.model.encoder import Encoder
 
 SMALL = EvaluateConfig(pool="60", depth=10, measures=["nDCG@10"])
@@ -33,26 +31,6 @@ SMALL = EvaluateConfig(pool="60", depth=10, measures=["nDCG@10"])
 @pytest.fixture(scope="module")
 def data(tiny_data: Path) -> Dataset:
     return load_dataset(str(tiny_data))
-
-
-@pytest.mark.parametrize(("block", "kept"), [(1000, 1 << 25), (17, 1 << 25), (17, 300), (17, 0)])
-def test_blocks_find_what_the_whole_index_finds(
-    data: Dataset, monkeypatch: pytest.MonkeyPatch, block: int, kept: int
-) -> None:
-    """Scores of the rows found are the k best; rows may differ where scores are equal but for
-    rounding.
-    """
-    monkeypatch.setattr(streamed, "BLOCK", block)
-    monkeypatch.setattr(streamed, "KEPT", kept)
-    queries = [*data.queries.texts(np.arange(12)), "no such word", data.corpus.text(3) * 2]
-    words = corpus_words(data.corpus)
-    wanted_QK, _ = words.best(queries, 9)
-    rows_QK = nearest_by_words(queries, data.corpus, 9)
-    score_QN = np.hstack([words.scores(queries), np.zeros((len(queries), 1))])
-    found_QK = np.take_along_axis(score_QN, np.where(rows_QK < 0, len(data.corpus), rows_QK), 1)
-    np.testing.assert_allclose(found_QK, wanted_QK, rtol=1e-5)
-    assert (rows_QK[12] == -1).all() and rows_QK[13, 0] == 3
-    assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in rows_QK)
 
 
 def test_a_pool_holds_what_is_judged_what_is_near_and_others(data: Dataset) -> None:

@@ -45,6 +45,25 @@ def config_of(
     return config
 
 
+def word_searches(table: str, cases: list[Any]) -> list[tuple[bytes, ...]]:
+    """Scores and rows of each search by vectors and words, and frequencies, in parts of the corpus
+    in the table.
+    """
+    from whet.data.table import TextTable
+    from whet.evaluation.lexical import Words, counts
+    from whet.evaluation.lexical.hybrid import HybridSearch
+
+    corpus, found = TextTable(table), []
+    counts.BLOCK = 17
+    for texts, query_QD, document_ND, weight, k, cuts in cases:
+        part = share(len(corpus), np.array(cuts[: world().size]))
+        shard = CorpusShard(corpus.ids, document_ND[part], part.start)
+        words = Words(corpus, part=part)
+        hits = HybridSearch(texts, words, weight)(query_QD, shard, k)
+        found.append((*(array.tobytes() for array in hits), words.frequencies(["w1"]).tobytes()))
+    return found
+
+
 def minings(cases: list[Any]) -> list[Outcome]:
     """Everything each mining gives; `cuts` weigh the parts of the corpus by process."""
     return [mining(*case) for case in cases]

@@ -16,9 +16,10 @@ from whet.data.positives import own_documents
 from whet.encoding.corpus import Pace, embed, embed_part, embed_queries
 from whet.errors import DataError
 from whet.evaluation.comparison import html_table
-from whet.evaluation.lexical import Words, corpus_language, corpus_words
+from whet.evaluation.lexical import Words, corpus_language
 from whet.evaluation.lexical.hybrid import HybridSearch
 from whet.evaluation.lexical.languages import counted_in
+from whet.evaluation.lexical.words import ChosenDocuments, part_of
 from whet.evaluation.measures import Scores, check_measures, score
 from whet.evaluation.pool.choose import DocumentPool
 from whet.evaluation.pool.size import PoolSize
@@ -132,7 +133,7 @@ def judge(
     search = None
     if isinstance(encoder, Towers) and encoder.words:
         texts = data.queries.texts(qrels.query_rows)
-        search = HybridSearch(texts, asked.words(), encoder.words)
+        search = HybridSearch(texts, asked.words(part=part_of(corpus)), encoder.words)
     evaluation = evaluate_run(
         queries,
         corpus,
@@ -164,11 +165,12 @@ class _Searched:
         """Of the documents."""
         return self.corpus.ids if self.pool is None else self.corpus.ids_of(self.pool.rows_S)
 
-    def words(self, language: str = "english") -> Words:
-        """Those of the documents."""
-        if self.pool is None:
-            return corpus_words(self.corpus, language)
-        return Words(self.corpus.texts(self.pool.rows_S), language)
+    def words(self, language: str = "english", part: slice | None = None) -> Words:
+        """Those of the documents, or of this process's part of them."""
+        documents = (
+            self.corpus if self.pool is None else ChosenDocuments(self.corpus, self.pool.rows_S)
+        )
+        return Words(documents, language, part)
 
 
 def _places(rows_M: np.ndarray, rows_S: np.ndarray) -> np.ndarray:

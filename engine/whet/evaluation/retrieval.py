@@ -14,7 +14,7 @@ from whet.errors import ConfigError, DataError
 from whet.evaluation.trec import Run, check_finite, ranked
 from whet.types import CorpusShard, Embeddings
 
-Search = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+Search = Callable[[np.ndarray, np.ndarray | CorpusShard, int], tuple[np.ndarray, np.ndarray]]
 
 
 def retrieve(
@@ -34,9 +34,9 @@ def retrieve(
     `ignore_identical_ids` (BEIR's name) leaves out the document whose id is the query's own, for
     data where queries are documents too; `own_Q` names that document's row for each query, -1 for
     none (whet.data.positives). Else it is a document like any other. Where `home_N` names the
-    document of each passage, documents are ranked by their best passage. `search(query_QD,
-    corpus_ND, k)` defaults to the exact `whet.mining.search.search`. Raises ConfigError for a depth
-    below 1, DataError for an empty side or dimensions that differ.
+    document of each passage, documents are ranked by their best passage. `search(query_QD, corpus,
+    k)`, of the corpus's vectors or of a shard, defaults to the exact `whet.mining.search.search`.
+    Raises ConfigError for a depth below 1, DataError for an empty side or dimensions that differ.
     """
     _check(queries, corpus, depth)
     if ignore_identical_ids:
@@ -44,10 +44,11 @@ def retrieve(
     wanted = depth if own_Q is None else depth + 1
 
     def found(k: int) -> tuple[np.ndarray, np.ndarray]:
-        if search is None or isinstance(corpus, CorpusShard):
+        if search is None:
             hits: tuple[np.ndarray, np.ndarray] = _exact_search()(queries, corpus, k)
             return hits
-        return search(queries.vectors, corpus.vectors, k)
+        whole = not isinstance(corpus, CorpusShard)
+        return search(queries.vectors, corpus.vectors if whole else corpus, k)
 
     scores_QK, rows_QK = documents_found(found, wanted, len(corpus), home_N)
     if own_Q is None:

@@ -16,8 +16,8 @@ from whet.config import EncodeConfig, FitConfig
 from whet.data.load import Dataset
 from whet.data.table import TextTable
 from whet.evaluation.judge import evaluate_run
+from whet.evaluation.lexical import nearest_by_words
 from whet.evaluation.pool.choose import NEAR
-from whet.evaluation.pool.streamed import nearest_by_words
 from whet.mining.miner import mine
 from whet.model.encoder import Encoder
 from whet.model.inference import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, token_batches

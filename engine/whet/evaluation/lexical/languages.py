@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.util import find_spec
 from itertools import pairwise
 from unicodedata import category
 
@@ -110,6 +111,14 @@ def counted_in(language: str) -> str:
     if language == UNSTEMMED:
         how = "as they stand, and pairs of letters where no spaces part words"
     return f"BM25 counts words {how}, as the texts look. bm25.language= says otherwise."
+
+
+def check_installed() -> None:
+    """EnvironmentRefused without the packages that count words."""
+    if any(find_spec(name) is None for name in ("bm25s", "Stemmer")):
+        raise EnvironmentRefused(
+            f"Counting words (BM25) needs bm25s and PyStemmer. Run `{install_line('bm25')}`."
+        )
 
 
 def stems(texts: Sequence[str], language: str = "english") -> list[list[str]]:

@@ -14,8 +14,8 @@ import numpy as np
 from whet.config import EvaluateConfig, MiningConfig
 from whet.data.load import Dataset
 from whet.errors import CheckpointError
+from whet.evaluation.lexical import nearest_by_words
 from whet.evaluation.pool.size import PoolSize, check_pool, pool_size
-from whet.evaluation.pool.streamed import nearest_by_words
 from whet.mining.part import chosen_rows
 from whet.printable import printable
 from whet.processes.world import from_leader, together

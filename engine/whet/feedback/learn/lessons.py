@@ -16,7 +16,6 @@ from torch import Tensor
 from whet.config import MiningConfig
 from whet.data.table import TextTable
 from whet.evaluation.lexical import Words
-from whet.evaluation.lexical.hybrid import highest
 from whet.feedback.events.judgments import Judged
 from whet.mining.miner import mine
 from whet.processes.devices import sent
@@ -150,7 +149,7 @@ def pool_of(
     judged = [np.concatenate([a, b, c.ravel()]) for a, b, c in _parts(lessons)]
     hard = [_hard(lessons, query_FD, corpus)]
     if words is not None:  # a query at a time: a corpus may be large
-        hard += [highest(words.shares([text]), HARD).ravel() for text in lessons.queries]
+        hard += [_highest(words.shares([text])[0], HARD) for text in lessons.queries]
     size = min(POOL, len(corpus))
     drawn = np.random.default_rng(seed).choice(len(corpus), size, replace=False)
     rows_P = np.unique(np.concatenate([*judged, *hard, drawn]).astype(np.int64))
@@ -175,6 +174,13 @@ def pool_of(
         for row, text in enumerate(lessons.queries):
             words_FP[row] = torch.from_numpy(words.shares([text])[0, rows_P])
     return Pool(vectors_PD, relevant_FP, open_FP, irrelevant_FP, pairs_M3, words_FP)
+
+
+def _highest(score_N: np.ndarray, count: int) -> np.ndarray:
+    """Places of the `count` highest scores, in no order."""
+    if count >= len(score_N):
+        return np.arange(len(score_N))
+    return np.argpartition(score_N, len(score_N) - count)[len(score_N) - count :]
 
 
 def _parts(lessons: Lessons) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -71,19 +71,27 @@ def _own_hints(hint_QC: np.ndarray | None, corpus: CorpusShard) -> np.ndarray | 
     return np.where(corpus.holds(hint_QC), hint_QC - corpus.start, -1)
 
 
-def _merged(own: TopK, start: int, k: int) -> TopK:
-    """The k best of all parts, and the counts of all.
+def best_of_parts(
+    scores_Qk: np.ndarray, rows_Qk: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of what the processes found for each query, ties by row; rows are those of the
+    whole corpus, -1 for none.
 
     Each process merges its share of the queries; only what it found goes to all.
     """
-    own_rows_Qk = np.where(own.rows_Qk >= 0, own.rows_Qk + start, -1)
-    scores, rows = [np.empty((0, k), np.float32)], [np.empty((0, k), np.int64)]
-    for span in slices(len(own_rows_Qk), max(1, MERGED // k)):
-        rows_qW = np.concatenate(list(exchanged(own_rows_Qk[span])), axis=1)
-        scores_qW = np.concatenate(list(exchanged(own.scores_Qk[span])), axis=1)
+    scores, rows = [np.empty((0, k), scores_Qk.dtype)], [np.empty((0, k), np.int64)]
+    for span in slices(len(rows_Qk), max(1, MERGED // max(1, k))):
+        rows_qW = np.concatenate(list(exchanged(rows_Qk[span])), axis=1)
+        scores_qW = np.concatenate(list(exchanged(scores_Qk[span])), axis=1)
         order = np.lexsort((rows_qW, -scores_qW, rows_qW < 0), axis=1)[:, :k]
         rows.append(concatenated(np.take_along_axis(rows_qW, order, 1)))
         scores.append(concatenated(np.take_along_axis(scores_qW, order, 1)))
-    scores_Qk, rows_Qk = np.concatenate(scores), np.concatenate(rows)
+    return np.concatenate(scores), np.concatenate(rows)
+
+
+def _merged(own: TopK, start: int, k: int) -> TopK:
+    """The k best of all parts, and the counts of all."""
+    own_rows_Qk = np.where(own.rows_Qk >= 0, own.rows_Qk + start, -1)
+    scores_Qk, rows_Qk = best_of_parts(own.scores_Qk, own_rows_Qk, k)
     counts = summed(np.stack([own.excluded_Q, own.above_Q, own.below_Q]))
     return TopK(scores_Qk, rows_Qk, *counts)

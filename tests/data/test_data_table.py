@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whet.data import table as table_module
-from whet.data.blocks import BLOCK_ROWS
 from whet.data.check import word_counts
 from whet.data.table import TextTable, repeated_rows, write_table
 from whet.data.text import WORD, normalise
 from whet.errors import DataError
+from whet.storage.blocks import BLOCK_ROWS
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 LETTERS = st.sampled_from(

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from filelock import lock_descriptor
 
-from whet.data.blocks import JUDGMENTS, SCORES, BlockWriter
 from whet.data.findings import Findings, excerpt
 from whet.data.judgments import resolve
 from whet.data.positives import same_text
@@ -32,6 +31,7 @@ from whet.data.table import TableWriter, TextTable, keep_groups, repeated_rows, 
 from whet.errors import CheckpointError, DataError, EnvironmentRefused
 from whet.printable import printable
 from whet.progress import say
+from whet.storage.blocks import JUDGMENTS, SCORES, BlockWriter
 from whet.storage.commit import seal, verify_folder
 from whet.storage.disk import disk_errors_name
 from whet.types import Qrels

@@ -18,10 +18,10 @@ from typing import Any, overload
 import numpy as np
 import pyarrow as pa
 
-from whet.data.blocks import TEXTS, BlockWriter
 from whet.data.text import hash64, normalise
 from whet.errors import DataError
 from whet.printable import printable
+from whet.storage.blocks import TEXTS, BlockWriter
 from whet.storage.commit import whole_file
 
 _IDS, _TEXTS = 0, 1  # columns

@@ -96,7 +96,7 @@ def fitted(task: dict[str, Any]) -> dict[str, Any]:
 
     if task["queries"] == "all":
 
-        def every(train: Qrels, config: Any) -> Qrels:
+        def every(train: Qrels, *others: Any) -> Qrels:
             return train.relevant()
 
         for module in (job, workload):

@@ -7,7 +7,7 @@ Data are a path, or what a program holds: rows (a list of dicts), a pandas DataF
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,9 +30,16 @@ if TYPE_CHECKING:
 
 
 @takes_options_of(FitConfig, but=("data",))
-def fit(data: Any, *, model: str | dict[str, Any] = "minilm", **options: Any) -> Run:
+def fit(
+    data: Any,
+    *,
+    model: str | dict[str, Any] = "minilm",
+    weights: Sequence[float] = (),
+    **options: Any,
+) -> Run:
     """Make a model better at searching `data`: a folder, a file, a Hugging Face datasets name, or
-    rows, a table or judgments of your program (`load_dataset` says which).
+    rows, a table or judgments of your program (`load_dataset` says which). A list of paths names
+    several data sets, and `weights` their shares of what is trained on (data.weights).
 
     `model` is a name or folder, or a dict of ModelConfig's options. `options` are the other groups
     of FitConfig as dicts, and its single values: `mining={"num_negatives": 4}`, `seed=1`. Returns
@@ -48,7 +55,7 @@ def fit(data: Any, *, model: str | dict[str, Any] = "minilm", **options: Any) ->
     else:
         named = {"name": model} if isinstance(model, str) else model
         config = configured(FitConfig(), {"model": named, **options})
-        config.data.path = data_path(data)
+        config.data.path, config.data.weights = data_path(data), list(map(float, weights))
     opened = check_job(config)
     from whet.verbs.fit import fit_job  # loads torch: what was refused before took no second
 

@@ -29,6 +29,7 @@ bundle, recipes) cannot set it.
 """
 TYPES = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
 TYPES |= {"list[str]": "list of texts", "list[int]": "list of whole numbers"}
+TYPES |= {"list[float]": "list of numbers"}
 
 
 def frozen_list() -> str:

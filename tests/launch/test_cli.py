@@ -72,9 +72,13 @@ def test_a_sweep_goes_into_the_output_folder(calls: Any, whet: Whet, tmp_path: P
     assert [c.output for c in calls] == ["here/0", "here/1"]
 
 
-def test_a_list_of_data_is_refused(calls: Any, whet: Whet) -> None:
-    code, _, err = whet("fit", "data=[my/a,my/b]")
-    assert code == 2 and "There is no data=my/b. A list takes YAML files of that group" in err
+def test_a_list_of_data_is_several_sets_and_one_of_models_is_refused(
+    calls: Any, whet: Whet
+) -> None:
+    assert whet("fit", "data=[my/a,my/b]", "data.weights=[2,1]")[0] == 0
+    assert (calls[0].data.path, calls[0].data.weights) == ("[my/a,my/b]", [2.0, 1.0])
+    code, _, err = whet("fit", "data=x", "model=[my/a,my/b]")
+    assert code == 2 and "There is no model=my/b. A list takes YAML files of that group" in err
 
 
 def test_a_sweep_goes_on_after_a_refused_job(calls: Any, whet: Whet) -> None:

@@ -221,7 +221,7 @@ def test_a_cross_encoder_scores_what_the_steps_read_and_once(
     with pytest.raises(KeyboardInterrupt):
         tiny.examples(tmp_path / "store")
     examples = tiny.examples(tmp_path / "store")
-    pairs = examples.aids.pairs(len(examples))
+    pairs = examples.aids.pairs(examples.order(examples.aids.config))
     lists = examples._lists(pairs)
     read = {
         (int(q), int(d)) for q, row in zip(lists.query_rows_B, lists.doc_rows_BL, strict=True)
@@ -317,7 +317,7 @@ def test_the_mask_of_a_batch_is_by_the_guides_similarities(tmp_path, tiny_data, 
 
     tiny = Tiny(tiny_data, tiny_model, loss=LossConfig(guide="start"))
     examples = tiny.examples(tmp_path / "store")
-    pairs = examples.aids.pairs(len(examples))[:8]
+    pairs = examples.aids.pairs(examples.order(examples.aids.config))[:8]
     batch = examples.batch(pairs, Encoder.load(str(tiny_model)))
     guide = batch.targets.guide
     assert guide is not None

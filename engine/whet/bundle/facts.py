@@ -122,6 +122,11 @@ def read_facts(folder: Path) -> Facts:
                 check_fields(file, {"name": str, "bytes": int, "sha256": str}, "a file of the data")
         except Misshapen as error:
             raise CheckpointError(f"{folder / name} is damaged: {error}. {AGAIN}") from error
+    if "sets" in read[FILE]["data"]:
+        raise ConfigError(
+            f"{folder} was fitted on several data sets, and the record of a bundle names one. "
+            "Publish its folder model/ itself."
+        )
     return Facts(
         folder=folder,
         config=public_config(private, read[FILE]),

@@ -59,7 +59,12 @@ class ModelConfig:
 class DataConfig:
     """Which data, and which of its splits."""
 
-    path: str = recorded_option(MISSING, "folder, file, or Hugging Face datasets name", path=True)
+    path: str = recorded_option(
+        MISSING, "folder, file, or Hugging Face datasets name; fit: or several, [a,b]", path=True
+    )
+    weights: list[float] = recorded_option(
+        [], "of several sets: their shares of what is trained on; []: by their training pairs"
+    )
     train_split: str = recorded_option("train", "the judgments learned from")
     eval_split: Optional[str] = recorded_option(
         None, "null: test, else dev, else a tenth of train held out"

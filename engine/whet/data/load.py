@@ -15,6 +15,7 @@ import numpy as np
 
 from whet.config import DataConfig
 from whet.config.given import configured
+from whet.config.sets import refuse_several
 from whet.data.build import HOMES, OWN, converted
 from whet.data.findings import Findings
 from whet.data.judgments import with_added
@@ -50,6 +51,7 @@ class Dataset:
     own_Q: np.ndarray  # for each query the first document of the same text, -1 where there is none
     home_N: np.ndarray | None = None  # for each passage its document's first; None without passages
     scores: TeacherScores | None = None  # a teacher's, where the data came with some
+    parts: tuple[Dataset, ...] = ()  # where several data sets are one: those (data/joined.py)
 
     def __repr__(self) -> str:
         splits = ", ".join(f"{name} {len(qrels):,}" for name, qrels in self.splits.items())
@@ -57,6 +59,11 @@ class Dataset:
             f"Dataset({self.name!r}: {len(self.corpus):,} documents, {len(self.queries):,} queries"
             f"; judgments: {splits or 'none'})"
         )
+
+    @property
+    def each(self) -> tuple[Dataset, ...]:
+        """The data sets it is of: itself, where it is one."""
+        return self.parts or (self,)
 
     def positives(self, qrels: Qrels) -> Positives:
         """What is relevant to each query by these judgments, and its own text, which is no negative
@@ -102,9 +109,10 @@ def open_dataset(config: DataConfig, *, cache_dir: Path | None = None) -> Datase
 
 def tell_remarks(data: Dataset) -> None:
     """Say what was found besides problems, if anything was."""
-    remarks = data.findings.remarks()
-    if remarks:
-        say(f"{data.path}: {remarks}")
+    for part in data.each:
+        remarks = part.findings.remarks()
+        if remarks:
+            say(f"{part.path}: {remarks}")
 
 
 def load_dataset(
@@ -128,6 +136,7 @@ def load_dataset(
 
 def read_dataset(config: DataConfig, *, cache_dir: Path | None = None) -> Dataset:
     """The same by a configuration, and telling nothing."""
+    refuse_several(config)
     path = config.path
     source = find_source(path, config)
     folder, about = converted(source, cache_dir or cache_folder())

@@ -38,27 +38,28 @@ def eval_qrels(data: Dataset, split: str | None) -> Qrels:
 
 def splits_of(data: Dataset, config: FitConfig) -> tuple[Qrels, Qrels]:
     """The judgments to learn from and those to judge by; a tenth is held out where there is no
-    test or dev.
+    test or dev. Of one data set: of several each has its own.
     """
     train = training_qrels(data, config.data.train_split)
     name = config.data.eval_split or eval_split_name(data)
     if name is None:
         train, judged = hold_out(train, data.queries)
         count = len(judged.query_rows)
-        say(f"No test or dev split: {count:,} train queries are held out to judge by.")
+        say(f"{data.path}: no test or dev split, {count:,} train queries are held out to judge by.")
         return with_all_passages(train, data.home_N), judged
     return with_all_passages(train, data.home_N), data.split(name)
 
 
 def check_splits(data: Dataset, config: FitConfig) -> None:
     """Raise what `splits_of` would, before any work, and say nothing."""
-    train = training_qrels(data, config.data.train_split)
-    refuse_nothing_to_learn(train, data, config)
-    judged_of(data, config)
+    for part in data.each:
+        train = training_qrels(part, config.data.train_split)
+        refuse_nothing_to_learn(train, part, config)
+        judged_of(part, config)
 
 
 def judged_of(data: Dataset, config: FitConfig) -> Qrels:
-    """The judgments to judge by, as `splits_of` has them, without a word."""
+    """The judgments to judge by, as `splits_of` has them, without a word. Of one data set."""
     name = config.data.eval_split or eval_split_name(data)
     if name is None:
         return hold_out(training_qrels(data, config.data.train_split), data.queries)[1]

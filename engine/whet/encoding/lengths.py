@@ -55,9 +55,10 @@ def cut_documents(data: Dataset, model: ModelConfig) -> str | None:
 
 def tell_cut_documents(data: Dataset, model: ModelConfig) -> None:
     """Say it, where there are any."""
-    sentence = cut_documents(data, model)
-    if sentence is not None:
-        say(f"{data.path}: {sentence}. {REMEDY}")
+    for part in data.each:
+        sentence = cut_documents(part, model)
+        if sentence is not None:
+            say(f"{part.path}: {sentence}. {REMEDY}")
 
 
 def _local_folder(model: ModelConfig) -> Path | None:

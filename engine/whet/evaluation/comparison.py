@@ -5,8 +5,9 @@ up.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from whet.errors import ConfigError, DataError
-from whet.evaluation.measures import Scores, parse_measure
+from whet.evaluation.measures import Scores, balanced, parse_measure
 from whet.evaluation.pool.size import PoolSize
 from whet.evaluation.significance import (
     bootstrap_interval,
@@ -56,6 +57,7 @@ class Comparison:
     pool: PoolSize | None = None  # None: all documents were searched
     returned: str = ""  # what of a fit came back as the tuned model, and why; empty: not chosen
     base_came_back: bool = False
+    sets: dict[str, list[MeasureRow]] = field(default_factory=dict)  # of several data sets each
 
     @property
     def main(self) -> MeasureRow:
@@ -67,19 +69,27 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; the verdict's sentence is among them."""
         first = list(self.right_first) if self.right_first else None
-        return {**asdict(self), "right_first": first, "verdict": self.verdict()}
+        plain = {**asdict(self), "right_first": first, "verdict": self.verdict()}
+        if not self.sets:
+            del plain["sets"]
+        return plain
 
     def verdict(self) -> str:
         """The outcome in a few plain sentences."""
         main = self.main
         name = f"{main.measure} on {self.pool}" if self.pool else main.measure
+        first_name = name
+        if self.sets:
+            over = f"{name} over {len(self.sets)} data sets"
+            name, first_name = f"mean {over}", f"Mean {over}"
         if self.base_came_back:
-            return f"{self.returned} {name} stays at {main.base:.3f}."
-        change = f"{name} is {main.tuned:.3f}, was {main.base:.3f}"
+            return f"{self.returned} {first_name} stays at {main.base:.3f}."
+        numbers = f"is {main.tuned:.3f}, was {main.base:.3f}"
+        change = f"{first_name} {numbers}"
         if self.right_first:
             shares = tuple(f"{100 * share:.0f} %" for share in self.right_first)
             first = f"Finds a right document first for {shares[1]} of queries, was {shares[0]}"
-            change = f"{first}; {change}"
+            change = f"{first}; {name} {numbers}"
         return f"{change}. {_judgement(main, self.queries)} {self.returned}".rstrip()
 
     def __str__(self) -> str:
@@ -91,15 +101,31 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """The table of the report, for a notebook."""
-        cells = [_cells(row) for row in self.rows]
-        return f"{html_table(self._head(), cells)}<p>{escape(self.verdict())}</p>"
+        return f"{html_table(self._head(), self._lines())}<p>{escape(self.verdict())}</p>"
 
     def _head(self) -> tuple[str, ...]:
         return (f"on {self.pool}", *HEAD[1:]) if self.pool else HEAD
 
+    def _lines(self) -> list[tuple[str, ...]]:
+        """A row for each measure; below the one that decides a row for each of several sets."""
+        cells = []
+        for row in self.rows:
+            cells.append(_cells(row))
+            if row.measure == self.main_measure:
+                cells += [(f"  {name}", *_cells(one)[1:]) for name, one in self._main_of_sets()]
+        return cells
+
+    def _main_of_sets(self) -> list[tuple[str, MeasureRow]]:
+        return [
+            (name, row)
+            for name, rows in self.sets.items()
+            for row in rows
+            if row.measure == self.main_measure
+        ]
+
     def table(self) -> str:
         """The measures, a line each, for the terminal."""
-        cells = [self._head(), *(_cells(row) for row in self.rows)]
+        cells = [self._head(), *self._lines()]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [
             "  ".join(
@@ -155,6 +181,37 @@ def compare(
     return Comparison(main_measure, queries, rows, _right_first(base, tuned), pool)
 
 
+def compare_sets(sets: Mapping[str, tuple[Scores, Scores]], main_measure: str) -> Comparison:
+    """Compare two systems (base, tuned) on several data sets, of which each counts alike: the means
+    are means over the sets, and so are the differences that interval and p-values are of. For the
+    interval queries are drawn from all sets together, which makes it a little wider than need be.
+
+    Raises what `compare` does.
+    """
+    each = {name: compare(base, tuned, main_measure) for name, (base, tuned) in sets.items()}
+    first = next(iter(each.values()))
+    rows = []
+    for place, row in enumerate(first.rows):
+        before, after = (
+            balanced({name: both[side].per_query[row.measure] for name, both in sets.items()})
+            for side in (0, 1)
+        )
+        means = [
+            math.fsum(getattr(one.rows[place], side) for one in each.values()) / len(each)
+            for side in ("base", "tuned")
+        ]
+        change = differences(before, after)
+        rows.append(_row_of(row.measure, (means[0], means[1]), change, draws=10_000, seed=0))
+    right_first = None
+    if all(one.right_first for one in each.values()):
+        shares = zip(*(one.right_first or () for one in each.values()), strict=True)
+        base_share, tuned_share = (math.fsum(side) / len(each) for side in shares)
+        right_first = (base_share, tuned_share)
+    queries = sum(one.queries for one in each.values())
+    by_name = {name: one.rows for name, one in each.items()}
+    return Comparison(first.main_measure, queries, rows, right_first, sets=by_name)
+
+
 def differences(base: Mapping[str, float], tuned: Mapping[str, float]) -> dict[str, float]:
     """Query id -> tuned minus base, in base's order. Raises DataError when their queries differ.
 
@@ -188,14 +245,20 @@ def write_per_query(path: str | Path, base: Scores, tuned: Scores) -> None:
 
 def _row(name: str, base: Scores, tuned: Scores, *, draws: int, seed: int) -> MeasureRow:
     change = differences(base.per_query[name], tuned.per_query[name])
+    return _row_of(name, (base.means[name], tuned.means[name]), change, draws=draws, seed=seed)
+
+
+def _row_of(
+    name: str, means: tuple[float, float], change: Mapping[str, float], *, draws: int, seed: int
+) -> MeasureRow:
     change_Q = np.fromiter(change.values(), np.float64)
     low, high = bootstrap_interval(change_Q, draws=draws, seed=seed)
     wins, ties, losses = wins_ties_losses(change_Q)
     return MeasureRow(
         measure=name,
-        base=base.means[name],
-        tuned=tuned.means[name],
-        difference=tuned.means[name] - base.means[name],
+        base=means[0],
+        tuned=means[1],
+        difference=means[1] - means[0],
         low=low,
         high=high,
         p_value=randomisation_test(change_Q, draws=draws, seed=seed),

@@ -4,13 +4,15 @@ model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from whet.config import EncodeConfig, EvaluateConfig
+from whet.data.joined import SEPARATOR
 from whet.data.load import Dataset
 from whet.data.positives import own_documents
 from whet.encoding.corpus import Pace, embed, embed_part, embed_queries
@@ -40,6 +42,7 @@ class Evaluation:
     run: Run
     scores: Scores
     pool: PoolSize | None = None
+    sets: Mapping[str, Evaluation] = field(default_factory=dict)  # of several data sets: each one's
 
     @property
     def judged_on(self) -> str:
@@ -144,6 +147,41 @@ def judge(
         search=search,
     )
     return replace(evaluation, pool=pool.size if pool else None)
+
+
+def of_sets(sets: Mapping[str, Evaluation], documents: Mapping[str, int]) -> Evaluation:
+    """One system on several data sets: each mean is the mean over the sets. Ids have the set's name
+    before them. `documents` are the sizes of their corpora.
+    """
+    run = {
+        f"{name}{SEPARATOR}{query}": {
+            f"{name}{SEPARATOR}{doc}": value for doc, value in found.items()
+        }
+        for name, one in sets.items()
+        for query, found in one.run.items()
+    }
+    measures = next(iter(sets.values())).scores.means
+    means = {
+        measure: math.fsum(one.scores.means[measure] for one in sets.values()) / len(sets)
+        for measure in measures
+    }
+    per_query = {
+        measure: {
+            f"{name}{SEPARATOR}{query}": value
+            for name, one in sets.items()
+            for query, value in one.scores.per_query[measure].items()
+        }
+        for measure in measures
+    }
+    return Evaluation(run, Scores(means, per_query), _pool_of_sets(sets, documents), sets)
+
+
+def _pool_of_sets(sets: Mapping[str, Evaluation], documents: Mapping[str, int]) -> PoolSize | None:
+    """All pools as one, where at least one of the sets is judged on one."""
+    if all(one.pool is None for one in sets.values()):
+        return None
+    searched = [one.pool.documents if one.pool else documents[name] for name, one in sets.items()]
+    return PoolSize(sum(searched), sum(documents.values()))
 
 
 class _Searched:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from whet.data.joined import SEPARATOR
 from whet.errors import ConfigError, DataError
 from whet.evaluation.trec import ranked
 
@@ -42,6 +43,39 @@ class Scores:
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, ready for JSON."""
         return {"means": self.means, "per_query": self.per_query}
+
+
+def balanced(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Scores of the queries of several data sets, by set and query, as one: each is multiplied so
+    that the mean over all queries is the mean over the sets, a small set counting as a large one.
+
+    >>> balanced({"a": {"q": 0.5}, "b": {"q": 1.0, "r": 0.5, "s": 0.0}})
+    {'a/q': 1.0, 'b/q': 0.6666666666666666, 'b/r': 0.3333333333333333, 'b/s': 0.0}
+    """
+    queries = sum(map(len, scores.values()))
+    return {
+        f"{name}{SEPARATOR}{query}": value * (queries / (len(scores) * len(own)))
+        for name, own in scores.items()
+        for query, value in own.items()
+    }
+
+
+def by_set(values: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """What `balanced` made one, or differences of such, as they were: by set and query.
+
+    >>> by_set({"a/q": 1.0, "b/q": 0.75, "b/r": 0.375, "b/s": 0.0})["b"]
+    {'q': 1.125, 'r': 0.5625, 's': 0.0}
+    """
+    parted: dict[str, dict[str, float]] = {}
+    for key, value in values.items():
+        name, _, query = key.partition(SEPARATOR)
+        parted.setdefault(name, {})[query] = value
+    return {
+        name: {
+            query: value * (len(parted) * len(own) / len(values)) for query, value in own.items()
+        }
+        for name, own in parted.items()
+    }
 
 
 def score(

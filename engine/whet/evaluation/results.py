@@ -8,7 +8,7 @@ from typing import Any
 
 from whet.config import EvaluateConfig
 from whet.data.load import Dataset
-from whet.evaluation.comparison import Comparison, compare, write_per_query
+from whet.evaluation.comparison import Comparison, compare, compare_sets, write_per_query
 from whet.evaluation.examples import changed_queries
 from whet.evaluation.judge import Evaluation, judgments_of
 from whet.evaluation.pool.choose import DocumentPool
@@ -28,7 +28,21 @@ def write_judged(folder: Path, data: Dataset, qrels: Qrels, runs: dict[str, Eval
     write_qrels(folder / "trec" / "qrels", judgments_of(qrels, data.queries.ids, data.corpus.ids))
     for name, evaluation in runs.items():
         write_run(folder / "trec" / f"{name}.run.gz", evaluation.run, tag=name)
-    write_json(folder / "metrics.json", {name: run.scores.means for name, run in runs.items()})
+    means: dict[str, Any] = {name: run.scores.means for name, run in runs.items()}
+    names = next(iter(runs.values())).sets
+    if names:
+        means["sets"] = {
+            one: {name: run.sets[one].scores.means for name, run in runs.items()} for one in names
+        }
+    write_json(folder / "metrics.json", means)
+
+
+def compared(base: Evaluation, tuned: Evaluation, main_measure: str) -> Comparison:
+    """Two systems query by query, on one data set or on several."""
+    if not base.sets:
+        return compare(base.scores, tuned.scores, main_measure, pool=base.pool)
+    both = {name: (one.scores, tuned.sets[name].scores) for name, one in base.sets.items()}
+    return replace(compare_sets(both, main_measure), pool=base.pool)
 
 
 def write_comparison(
@@ -45,7 +59,7 @@ def write_comparison(
     says what of a fit the tuned one is, and why. `tuned` is `base` itself where that came back.
     """
     comparison = replace(
-        compare(base.scores, tuned.scores, config.measures[0], pool=base.pool),
+        compared(base, tuned, config.measures[0]),
         returned=returned,
         base_came_back=tuned is base,
     )

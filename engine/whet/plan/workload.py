@@ -21,7 +21,7 @@ from whet.model.encoder import Encoder
 from whet.processes.devices import choose_device, choose_precision
 from whet.run.job import learned_of
 from whet.training.batches.examples import Examples
-from whet.training.batches.order import Order, total_steps
+from whet.training.batches.order import Order, order_of, total_steps
 from whet.types import Negatives, Positives, Qrels
 
 SAMPLED = 2048  # texts whose tokens are counted
@@ -128,9 +128,9 @@ def workload_of(
     stored = Stored(store, encoder, config)
     judged = stored.count(data.queries, split.judged.query_rows, "query")
     corpus = stored.count(data.corpus, np.arange(len(data.corpus)), "document")
-    order = Order(len(relevant), config.trainer.batch_size, config.seed)
+    order = order_of(relevant.query_rows_M, config, data.queries)
     steps = total_steps(order, config.trainer)
-    learned_rows = learned_of(split.train, config).query_rows
+    learned_rows = learned_of(split.train, config, data.queries).query_rows
     chosen = None
     if split.dev is not None:
         dev = stored.count(data.queries, split.dev.query_rows, "query")

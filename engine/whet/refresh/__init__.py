@@ -33,6 +33,11 @@ class Fresh:
     encoded_share: float
 
 
+def share_encoded(job: Job, documents: int) -> float:
+    """So many documents as a share of the corpus, 0 to 1: 0 where they keep their vectors."""
+    return 0.0 if job.config.model.train == "query" else documents / len(job.data.corpus)
+
+
 class Refresher:
     """Mines for one job again and again, as `refresh.scope` says.
 
@@ -53,11 +58,14 @@ class Refresher:
 
     @weights_unchanged()
     def first(self, encoder: Encoder) -> Mined:
-        """The negatives of step 0, mined in all that `mining.scope` says."""
-        self._round(encoder)
+        """The negatives of step 0, in the run folder when this returns."""
         with corpus_kept():
-            found = All(self.job, self.among).find(self.kept, encoder, 0, None)
-            return self._written(found, encoder, 0)
+            return self._written(self.find_first(encoder), encoder, 0)
+
+    def find_first(self, encoder: Encoder) -> Refreshed:
+        """Mine for step 0, in all that `mining.scope` says."""
+        self._round(encoder)
+        return All(self.job, self.among).find(self.kept, encoder, 0, None)
 
     @weights_unchanged()
     def start(self, encoder: Encoder) -> None:
@@ -81,13 +89,16 @@ class Refresher:
     @weights_unchanged()
     def again(self, encoder: Encoder, step: int, previous: Negatives | None) -> Fresh:
         """The negatives of a later step, in the run folder when this returns."""
-        assert self.scope is not None
         with corpus_kept():
-            refreshed = self.scope.find(self.passing, encoder, step, previous)
+            refreshed = self.find_again(encoder, step, previous)
             mined = self._written(refreshed, encoder, step)
         self.clear()
-        still = self.job.config.model.train == "query"  # documents keep their vectors
-        return Fresh(mined, 0.0 if still else refreshed.encoded / len(self.job.data.corpus))
+        return Fresh(mined, share_encoded(self.job, refreshed.encoded))
+
+    def find_again(self, encoder: Encoder, step: int, previous: Negatives | None) -> Refreshed:
+        """Mine for a later step, as `refresh.scope` says."""
+        assert self.scope is not None
+        return self.scope.find(self.passing, encoder, step, previous)
 
     @weights_unchanged()
     def overlap_now(self, encoder: Encoder, step: int, current: Negatives) -> float:

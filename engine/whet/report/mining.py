@@ -54,6 +54,14 @@ class MiningView:
     samples: list[tuple[Item, list[Item], list[Item]]]  # query, positives, negatives
 
 
+def view_minings(mining: Mapping[str, Any]) -> list[tuple[str, MiningView]]:
+    """What the page shows of each of several data sets, by its name; of one without a name."""
+    sets = mining.get("sets")
+    if not isinstance(sets, Mapping):
+        return [("", view_mining(mining))]
+    return [(str(name), view_mining(one)) for name, one in sets.items() if isinstance(one, Mapping)]
+
+
 def view_mining(mining: Mapping[str, Any]) -> MiningView:
     """Sort a mining report's parts into what the page shows."""
     scores = [
@@ -175,6 +183,19 @@ def _sample(row: Mapping[str, Any]) -> tuple[Item, list[Item], list[Item]]:
 def _note(negative: Mapping[str, Any]) -> str:
     rank = f"rank {negative['rank']:,} · " if negative["rank"] >= 0 else ""
     return f"{negative['id']} · {rank}score {negative['score']:.3f}"
+
+
+def write_mining_reports(path: Path, sets: Mapping[str, tuple[Mined, Dataset]]) -> None:
+    """Write the reports of several data sets, by their names, to one file."""
+    write_json(
+        path,
+        {
+            "sets": {
+                name: with_texts(mined.report.to_dict(), data.queries, data.corpus)
+                for name, (mined, data) in sets.items()
+            }
+        },
+    )
 
 
 def write_mining_report(path: Path, mined: Mined, data: Dataset) -> None:

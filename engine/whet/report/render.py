@@ -17,7 +17,7 @@ from markupsafe import Markup
 from whet.evaluation.pool.size import recorded_pool
 from whet.report.charts import change_chart, interval, line_chart, number
 from whet.report.folder import ReportInput, read_run_folder
-from whet.report.mining import STATISTICS, view_mining
+from whet.report.mining import STATISTICS, view_minings
 from whet.report.selection import view_selection
 from whet.report.words import duration, is_number, label, p_text, short, signed, value_text
 from whet.storage.commit import write_atomically
@@ -35,6 +35,7 @@ def render_report(run: ReportInput) -> str:
         "headline": _headline(run),
         "comparison": run.comparison,
         "rows": _rows(run.comparison),
+        "sets": _sets(run.comparison),
         "main": _main(run.comparison),
         "pool": recorded_pool((run.comparison or {}).get("pool")),
         "systems": _systems(run.metrics) if not run.comparison else {},
@@ -42,7 +43,7 @@ def render_report(run: ReportInput) -> str:
         "examples": (run.comparison or {}).get("examples") or {},
         "training": _training(run.train_log),
         "selection": view_selection(run.selection) if run.selection else None,
-        "mining": view_mining(run.mining) if run.mining else None,
+        "minings": view_minings(run.mining) if run.mining else [],
         "statistics": STATISTICS,
         "config": run.config,
         "groups": _groups(run.environment),
@@ -107,7 +108,29 @@ def _headline(run: ReportInput) -> str:
 def _rows(comparison: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The comparison's rows, each with the drawing of its interval, all on one scale."""
     rows = (comparison or {}).get("rows") or []
-    reach = max([0.01, *(abs(row[end]) for row in rows for end in ("low", "high"))])
+    return _with_plots(rows, [*rows, *_main_of_sets(comparison)])
+
+
+def _sets(comparison: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """A row for each of several data sets, by the measure that decides; on the same scale."""
+    rows = (comparison or {}).get("rows") or []
+    own = _main_of_sets(comparison)
+    return _with_plots(own, [*rows, *own])
+
+
+def _main_of_sets(comparison: dict[str, Any] | None) -> list[dict[str, Any]]:
+    wanted = (comparison or {}).get("main_measure")
+    sets = (comparison or {}).get("sets") or {}
+    return [
+        {**row, "name": name}
+        for name, rows in sets.items()
+        for row in rows
+        if row["measure"] == wanted
+    ]
+
+
+def _with_plots(rows: list[dict[str, Any]], shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    reach = max([0.01, *(abs(row[end]) for row in shown for end in ("low", "high"))])
     return [
         {**row, "plot": interval(row["low"], row["difference"], row["high"], reach=reach)}
         for row in rows

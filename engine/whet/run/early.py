@@ -21,7 +21,9 @@ from whet.config.ranges import (
     check_options,
     uses_info_nce,
 )
-from whet.data.load import Dataset, read_dataset
+from whet.config.sets import check_sets
+from whet.data.joined import read_data
+from whet.data.load import Dataset
 from whet.data.splits import check_splits, judged_of, pairs_of
 from whet.errors import ConfigError, DataError, EnvironmentRefused
 from whet.evaluation.lexical import check_installed
@@ -55,7 +57,8 @@ def check_job(config: FitConfig) -> Dataset:
     if config.resume is None:
         check_free(config.output, f"add resume={config.output} if it is an interrupted run")
     check_device(config.encode, config.trainer)
-    data = read_dataset(config.data)  # what is found is told where the job is done
+    check_sets(config)
+    data = read_data(config.data)  # what is found is told where the job is done
     check_splits(data, config)
     if config.guard.data is not None:
         from whet.evaluation.selection.guard import guard_data  # loads torch
@@ -64,9 +67,10 @@ def check_job(config: FitConfig) -> Dataset:
     folder = check_encoder(config.model, config.encode)
     check_dims(config.loss.matryoshka_dims, _dimension(folder))
     check_rescorer(config.mining)
-    check_teacher(data, config)
     check_words(config.mining)
-    check_pool(config.evaluate, judged_of(data, config), len(data.corpus))
+    for part in data.each:
+        check_teacher(part, config)
+        check_pool(config.evaluate, judged_of(part, config), len(part.corpus))
     return data
 
 

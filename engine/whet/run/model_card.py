@@ -136,6 +136,26 @@ def measures_table(rows: list[dict[str, Any]], pool: PoolSize | None = None) -> 
     return "\n".join(lines)
 
 
+def card_table(comparison: dict[str, Any], pool: PoolSize | None) -> str:
+    """`measures_table` of a comparison's record; of several data sets the means over them, and one
+    of each by the measure that decides.
+    """
+    table, sets = measures_table(comparison["rows"], pool), comparison.get("sets") or {}
+    if not sets:
+        return table
+    main = comparison["main_measure"]
+    own = [
+        {**row, "measure": f"{row['measure']} on {name}"}
+        for name, rows in sets.items()
+        for row in rows
+        if row["measure"] == main
+    ]
+    lines = measures_table(own).split("\n")[2:]
+    return "\n".join(
+        [f"Means over {len(sets)} data sets, and below each one's.", "", table, *lines]
+    )
+
+
 def loss_in_words(config: FitConfig) -> str:
     """What a training minimised, and which side of the model by it.
 
@@ -170,7 +190,8 @@ def model_card(
     config, mining = job.config, job.config.mining
     order = Order(len(job.train.relevant()), config.trainer.batch_size, config.seed)
     steps = total_steps(order, config.trainer) if steps is None else steps
-    rows = comparison.to_dict()["rows"]
+    plain = comparison.to_dict()
+    rows = plain["rows"]
     origin = read_origin(job.folder)
     assert origin is not None  # written before the first stage
     window = f"relative margin {mining.relative_margin}, absolute margin {mining.absolute_margin}"
@@ -202,7 +223,7 @@ def model_card(
         "learning_rate": config.trainer.learning_rate,
         "seed": config.seed,
     }
-    return CARD.format(table=measures_table(rows, comparison.pool), use=USE, **facts)
+    return CARD.format(table=card_table(plain, comparison.pool), use=USE, **facts)
 
 
 def _title(job: Job, name: str, base_came_back: bool, rejected: bool) -> tuple[str, str]:

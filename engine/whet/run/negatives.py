@@ -12,9 +12,17 @@ from whet.report.mining import write_mining_report
 from whet.run.job import Job
 from whet.types import Negatives
 
+REPORT = "mining_report.json"
+
 
 def write_mined(job: Job, mined: Mined, encoder: Encoder, step: int) -> None:
     """Write the negatives of a step, and the report of how they were found, to the run folder."""
+    write_file(job, mined, encoder, step)
+    from_leader(lambda: write_mining_report(job.folder / REPORT, mined, job.data))
+
+
+def write_file(job: Job, mined: Mined, encoder: Encoder, step: int) -> None:
+    """Write the negatives alone."""
 
     def write() -> None:
         write_negatives(
@@ -26,7 +34,6 @@ def write_mined(job: Job, mined: Mined, encoder: Encoder, step: int) -> None:
             model=encoder.fingerprint(),
             data=job.data.digest,
         )
-        write_mining_report(job.folder / "mining_report.json", mined, job.data)
 
     from_leader(write)
 

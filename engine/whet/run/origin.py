@@ -122,22 +122,39 @@ def packages_here() -> list[str]:
 
 def data_here(data: Dataset) -> dict[str, Any]:
     """The data's files by sha256, the digest of what was read from them, and what they say of their
-    licence. Data from the hub are named instead: they have no files of ours.
+    licence. Data from the hub are named instead: they have no files of ours. Of several data sets
+    that is said of each.
     """
+    if data.parts:
+        sets = [data_here(part) for part in data.parts]
+        return {
+            **_counts(data),
+            "hub": None,
+            "file": None,
+            "files": [],
+            "statements": [statement for one in sets for statement in one["statements"]],
+            "sets": sets,
+        }
     here = user_path(data.path)
     source = find_source(data.path) if here.exists() else None
     digests = files_by_name(source.root, source.files) if source else {}
     return {
-        "name": data.name,
-        "kind": data.kind,
+        **_counts(data),
         "hub": None if here.exists() else data.path,
         "file": here.name if here.is_file() else None,
+        "files": [{"name": name, **facts} for name, facts in digests.items()],
+        "statements": _statements(here) if here.is_dir() else [],
+    }
+
+
+def _counts(data: Dataset) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "kind": data.kind,
         "digest": data.digest,
         "documents": len(data.corpus),
         "queries": len(data.queries),
         "splits": {name: len(qrels) for name, qrels in data.splits.items()},
-        "files": [{"name": name, **facts} for name, facts in digests.items()],
-        "statements": _statements(here) if here.is_dir() else [],
     }
 
 

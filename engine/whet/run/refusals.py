@@ -13,6 +13,7 @@ from whet.config.ranges import (
     check_strategy,
 )
 from whet.config.recorded import refuse_other_options
+from whet.config.sets import check_sets
 from whet.data.load import Dataset
 from whet.errors import CheckpointError, ConfigError
 from whet.evaluation.measures import check_measures
@@ -28,6 +29,7 @@ from whet.run.origin import read_origin
 def check_fit(config: FitConfig) -> None:
     """Refuse options that contradict each other or this machine, before anything is loaded."""
     check_options(config)
+    check_sets(config)
     if config.budget is not None:
         budget_seconds(config.budget)
     check_strategy(config.strategy, max(config.launch.num_workers, world().size))

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -94,7 +93,7 @@ def moments_of(steps: int, count: int) -> list[int]:
 
 def facts_of_order(module: Any) -> dict[str, Any]:
     """What decides which pairs a step sees and at what rate: a resume needs the same."""
-    return {"order": asdict(module.order), "steps": module.total_steps}
+    return {"order": module.order.facts(), "steps": module.total_steps}
 
 
 class Log(L.Callback):

@@ -14,7 +14,6 @@ from whet.config import FitConfig
 from whet.model.encoder import Encoder
 from whet.progress import say, track
 from whet.training.batches.examples import Examples
-from whet.training.batches.order import Order
 from whet.training.callbacks import (
     Checkpoints,
     Clock,
@@ -57,7 +56,7 @@ def train(
     `judge` judges the model at a few moments, and may end the training there.
     """
     trainer_config = config.trainer
-    order = Order(len(examples), trainer_config.batch_size, config.seed)
+    order = examples.order(config)
     strategy = strategy_of(config.strategy, trainer_config.gradient_clip_val)
     module = Contrastive(encoder, examples, order, config, strategy)
     examples.set_negatives(in_use.negatives)

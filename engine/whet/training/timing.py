@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader
 from whet.config import FitConfig, StrategyConfig
 from whet.model.encoder import Encoder
 from whet.training.batches.examples import Examples
-from whet.training.batches.order import Order
 from whet.training.callbacks import Clock
 from whet.training.module import Contrastive
 from whet.training.strategies import strategy_of
@@ -35,7 +34,7 @@ def timed_steps(
     The real step in one process: the encoder is trained by it, so give one that is not used again.
     The first step also allocates what later ones find.
     """
-    order = Order(len(examples), pairs, config.seed)
+    order = replace(examples.order(config), batch_size=pairs)
     config = replace(config, strategy=StrategyConfig(name="single"))
     strategy = strategy_of(config.strategy, config.trainer.gradient_clip_val)
     seconds: list[float] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,16 +12,17 @@ import torch
 
 from whet.config import ModelConfig
 from whet.data.load import Dataset
-from whet.evaluation.comparison import compare
 from whet.evaluation.judge import Evaluation, judge
-from whet.evaluation.measures import Scores
+from whet.evaluation.measures import Scores, balanced
 from whet.evaluation.pool.choose import DocumentPool
 from whet.evaluation.pool.size import PoolSize
+from whet.evaluation.results import compared
 from whet.evaluation.selection.choice import Choice, choose
 from whet.evaluation.selection.guard import guard_of
 from whet.evaluation.selection.moments import FOLDER, Keeper, Moment
 from whet.evaluation.selection.pool import DevPool, PoolJudge, kept_pool, make_pool, room
 from whet.evaluation.selection.record import write_selection
+from whet.evaluation.selection.set_pools import PoolJudges
 from whet.evaluation.trec import Run
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
@@ -77,7 +78,7 @@ class Returned:
             return
         target = job.folder / REJECTED
         shutil.rmtree(target, ignore_errors=True)  # of a run that was killed right after this
-        comparison = compare(base.scores, tuned.scores, job.config.evaluate.measures[0])
+        comparison = compared(base, tuned, job.config.evaluate.measures[0])
         comparison = replace(comparison, returned=self.sentence)
         card = model_card(job, self.tuned, comparison, fingerprint, steps=self.steps, rejected=True)
         job.whole(self.tuned).save(target, card)
@@ -92,7 +93,7 @@ class Choosing:
     job: Job
     keeper: Keeper
     base_whole: Mapping[str, float]
-    searched: DocumentPool | None  # what the dev queries are asked of; None: the whole corpus
+    sides: Sequence[_Side]
 
     def choose(self, encoder: Encoder) -> Returned:
         """Choose; the encoder is the trained one, whose weights may change."""
@@ -101,9 +102,10 @@ class Choosing:
             self.keeper,
             encoder,
             _base(job, job.config.model),
-            lambda model: _whole(job, model, self.searched),
+            lambda model: _whole(job, model, self.sides),
             self.base_whole,
             max_drop=job.config.guard.max_drop,
+            several=bool(job.sets),
         )
         back = encoder
         if choice.returned is None:  # without an adapter: there would be nothing in it
@@ -111,24 +113,38 @@ class Choosing:
         return Returned(back, encoder, choice, self.keeper)
 
 
-def choosing_of(job: Job, encoder: Encoder, judged_on: DocumentPool | None) -> Choosing | None:
+def choosing_of(
+    job: Job, encoder: Encoder, judged_on: Sequence[DocumentPool | None]
+) -> Choosing | None:
     """Judge the base model by what the choice is made by; None where the last weights come back.
-    `judged_on` is the pool that the models are judged on, None for the whole corpus.
+    `judged_on` are the pools that the models are judged on in each data set, None for the whole
+    corpus.
     """
     if job.dev is None:
         return None
     config = job.config
-    searched = _with_answers(judged_on, job.dev, job.data)
-    evaluation = _evaluation(job, job.whole(encoder), job.base_store, searched)
-    pool = kept_pool(
-        job.folder / FOLDER / "pool.json", job.data, lambda: _pool(job, evaluation.run, searched)
-    )
-    by_pool = PoolJudge(pool, job.dev, job.data, config)
+    sides = [
+        _Side(one, one.dev, _with_answers(pool, one.dev, one.data))
+        for one, pool in zip(job.each, judged_on, strict=True)
+        if one.dev is not None
+    ]
+    scores, judges = {}, {}
+    for side in sides:
+        evaluation = side.judged(job.whole(encoder), of_base=True)
+        scores[side.job.data.name] = evaluation.scores
+        judges[side.job.data.name] = side.pool_judge(job, evaluation.run)
+    by_pool: PoolJudge | PoolJudges
+    if job.sets:
+        by_pool = PoolJudges(judges)
+        stores = {side.job.data.name: side.job.base_store for side in sides}
+        of_base = by_pool.stored(encoder, stores)
+    else:
+        by_pool = judges[job.data.name]
+        of_base = by_pool.stored(encoder, job.base_store)
     guarded = guard_of(config, encoder)
     guard, guard_scores = guarded if guarded is not None else (None, {})
-    base = Moment(0, by_pool.stored(encoder, job.base_store), guard_scores)
-    whole = from_leader(lambda: evaluation.scores)
-    measure = next(iter(whole.means))
+    base = Moment(0, of_base, guard_scores)
+    measure = next(iter(next(iter(scores.values())).means))
     keeper = Keeper(
         job.folder,
         by_pool,
@@ -138,7 +154,56 @@ def choosing_of(job: Job, encoder: Encoder, judged_on: DocumentPool | None) -> C
         patience=config.select.patience,
         whole=job.whole,
     )
-    return Choosing(job, keeper, whole.per_query[measure], searched)
+    return Choosing(job, keeper, from_leader(lambda: _one_score(job, scores)), sides)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One data set of a job, its dev queries and what they are asked of; None: its whole corpus."""
+
+    job: Job
+    dev: Qrels
+    searched: DocumentPool | None
+
+    def judged(self, model: Encoder | Towers, *, of_base: bool) -> Evaluation:
+        """By the measure that decides; `of_base`: documents keep their vectors, and are not encoded
+        again.
+        """
+        job, config = self.job, self.job.config
+        return judge(
+            model,
+            job.data,
+            self.dev,
+            store=job.base_store if of_base else job.scratch,
+            config=replace(config.evaluate, measures=config.evaluate.measures[:1]),
+            encode=config.encode,
+            pace=job.pace,
+            pool=self.searched,
+        )
+
+    def pool_judge(self, whole: Job, ranked: Run) -> PoolJudge:
+        """Who judges a model cheaply, on a pool that is kept in the run folder."""
+        job, path = self.job, self.job.folder / FOLDER / "pool.json"
+        pool = kept_pool(path, job.data, lambda: self._pool(whole, ranked))
+        return PoolJudge(pool, self.dev, job.data, job.config)
+
+    def _pool(self, whole: Job, ranked: Run) -> DevPool:
+        config = whole.config
+        order = Order(len(whole.train.relevant()), config.trainer.batch_size, config.seed)
+        pairs = order.seen(total_steps(order, config.trainer)) // len(whole.each)
+        documents = len(self.job.data.corpus)
+        documents = documents if self.searched is None else len(self.searched.rows_S)
+        texts = room(documents, len(self.job.learned.query_rows), pairs, config)
+        least = config.select.at_least
+        return make_pool(
+            self.dev, ranked, self.job.data, texts=texts, seed=config.seed, least=least
+        )
+
+
+def _one_score(job: Job, scores: Mapping[str, Scores]) -> Mapping[str, float]:
+    """The dev queries' scores by the measure that decides; of several data sets balanced."""
+    each = {name: next(iter(one.per_query.values())) for name, one in scores.items()}
+    return balanced(each) if job.sets else next(iter(each.values()))
 
 
 def _with_answers(pool: DocumentPool | None, dev: Qrels, data: Dataset) -> DocumentPool | None:
@@ -151,17 +216,6 @@ def _with_answers(pool: DocumentPool | None, dev: Qrels, data: Dataset) -> Docum
     return DocumentPool(rows_S, PoolSize(len(rows_S), len(data.corpus)))
 
 
-def _pool(job: Job, ranked: Run, searched: DocumentPool | None) -> DevPool:
-    assert job.dev is not None
-    trainer, relevant = job.config.trainer, job.train.relevant()
-    order = Order(len(relevant), trainer.batch_size, job.config.seed)
-    pairs = order.seen(total_steps(order, trainer))
-    documents = len(job.data.corpus) if searched is None else len(searched.rows_S)
-    texts = room(documents, len(job.learned.query_rows), pairs, job.config)
-    least = job.config.select.at_least
-    return make_pool(job.dev, ranked, job.data, texts=texts, seed=job.config.seed, least=least)
-
-
 def _base(job: Job, model: ModelConfig) -> Encoder:
     """The base model as the job opened it: seeded, since a pooler that its folder lacks is drawn,
     and so is the start of a LoRA.
@@ -170,29 +224,13 @@ def _base(job: Job, model: ModelConfig) -> Encoder:
     return together(lambda: Encoder.load(model))
 
 
-def _whole(job: Job, encoder: Encoder, searched: DocumentPool | None) -> Mapping[str, float]:
+def _whole(job: Job, encoder: Encoder, sides: Sequence[_Side]) -> Mapping[str, float]:
     """The dev queries' scores in the whole corpus, by the measure that decides: the leader's, so
     that all processes decide alike.
     """
     model = job.whole(encoder)
-    # documents that keep their vectors are not encoded again
-    store = job.scratch if model is encoder else job.base_store
-    scores = _evaluation(job, model, store, searched).scores
-    return from_leader(lambda: next(iter(scores.per_query.values())))
-
-
-def _evaluation(
-    job: Job, model: Encoder | Towers, store: Path, searched: DocumentPool | None
-) -> Evaluation:
-    config = job.config
-    assert job.dev is not None
-    return judge(
-        model,
-        job.data,
-        job.dev,
-        store=store,
-        config=replace(config.evaluate, measures=config.evaluate.measures[:1]),
-        encode=config.encode,
-        pace=job.pace,
-        pool=searched,
-    )
+    scores = {
+        side.job.data.name: side.judged(model, of_base=model is not encoder).scores
+        for side in sides
+    }
+    return from_leader(lambda: _one_score(job, scores))

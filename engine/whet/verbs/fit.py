@@ -9,7 +9,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from whet.bench.claim import check_data
 from whet.config import FitConfig, ModelConfig, SearchConfig
-from whet.data.load import Dataset, read_dataset, tell_remarks
+from whet.data.joined import read_data
+from whet.data.load import Dataset, tell_remarks
 from whet.data.splits import check_splits
 from whet.encoding.lengths import tell_cut_documents
 from whet.errors import CheckpointError, DataError
 from whet.evaluation.comparison import Comparison
-from whet.evaluation.judge import Evaluation, judge
-from whet.evaluation.pool.choose import DocumentPool
-from whet.evaluation.results import judged_facts, write_comparison, write_judged
+from whet.evaluation.judge import Evaluation
+from whet.evaluation.results import write_comparison, write_judged
 from whet.evaluation.selection.moments import FOLDER
 from whet.model.encoder import Encoder, weights_unchanged
 from whet.model.towers import Towers, open_model
@@ -34,6 +34,7 @@ from whet.processes.world import from_leader, together, world
 from whet.progress import paragraph, say
 from whet.refresh import Refresher
 from whet.refresh.in_use import JobNegatives
+from whet.refresh.of_sets import refresher_of
 from whet.report.render import write_report
 from whet.run.determinism import fixed_order
 from whet.run.early import check_dims
@@ -47,7 +48,15 @@ from whet.storage.disk import disk_errors_name, is_of_disk, of_disk
 from whet.storage.lock import locked
 from whet.types import Negatives
 from whet.verbs.choosing import Returned, choosing_of
-from whet.verbs.parts import check_parts, facts_of, judged_pool, within_time
+from whet.verbs.judging import judged
+from whet.verbs.parts import (
+    check_parts,
+    facts_of,
+    facts_of_pools,
+    judged_pool,
+    tell_shares,
+    within_time,
+)
 from whet.verbs.search import SearchHits, best_of, data_of_run, searcher_of
 
 if TYPE_CHECKING:
@@ -124,6 +133,7 @@ def fit_job(config: FitConfig, miner: MakeMiner | None = None, data: Dataset | N
         with locked(folder) if world().leader else nullcontext():
             job = job_with_data(config, folder, opened)
             say(f"Run folder: {folder}")
+            tell_shares(job)
             job = within_time(job, encoder, time.monotonic() - began)
             with _naming_broken_disk(folder), _figures(job) as figures:
                 return _stages(job, encoder, miner, figures)
@@ -156,7 +166,7 @@ def begin(config: FitConfig, data: Dataset | None = None) -> Path:
     Raises what `fit_job` raises for options and data; no model is loaded.
     """
     check_fit(config)
-    data = data or read_dataset(config.data)  # what is found is told where the job is done
+    data = data or read_data(config.data)  # what is found is told where the job is done
     check_splits(data, config)
     check_parts(data, config)
     if config.resume is not None:
@@ -197,13 +207,13 @@ def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None, figures: Figure
         from_leader(lambda: record_origin(job.folder, job.config, job.data, fingerprint))
         forecast = _forecast(job, encoder) if world().leader else None
         watch = Stopwatch(job.folder, facts_of(job, fingerprint))
-        pool = judged_pool(job)
-        watch.facts["data"] |= judged_facts(job.eval, pool)
-        base = _judge(job, job.whole(encoder), job.base_store, "base", pool)
+        pools = [judged_pool(one) for one in job.each]
+        watch.facts["data"] |= facts_of_pools(job, pools)
+        base = judged(job, job.whole(encoder), "base", pools, of_base=True)
         figures.measures("base", base.scores.means)
-        choosing = choosing_of(job, encoder, pool)
+        choosing = choosing_of(job, encoder, pools)
         watch.stage("judge the base model")
-        refresher = Refresher(job)
+        refresher = refresher_of(job)
         first = _first_negatives(job, encoder, refresher)
         if job.config.refresh.policy != "continuous":  # there another process mines
             refresher.start(encoder)
@@ -227,8 +237,7 @@ def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None, figures: Figure
     with weights_unchanged():
         model = job.whole(returned.tuned)
         # documents that keep their vectors are not encoded again
-        store = job.scratch if model is returned.tuned else job.base_store
-        tuned = _judge(job, model, store, "tuned", pool)
+        tuned = judged(job, model, "tuned", pools, of_base=model is not returned.tuned)
         figures.measures("tuned", tuned.scores.means)
         watch.stage("judge the tuned model")
         if forecast is not None:
@@ -258,8 +267,12 @@ def _finish(
     # Last of all: a run folder that holds a model is finished.
     card = model_card(job, returned.encoder, comparison, fingerprint, steps=returned.steps)
     returned.model(job).save(run.model, card)
-    for done in (job.scratch, job.folder / "checkpoints", job.folder / FOLDER):
-        shutil.rmtree(done, ignore_errors=True)
+    for one in (job, *job.sets):
+        for done in (one.scratch, one.folder / "checkpoints", one.folder / FOLDER):
+            shutil.rmtree(done, ignore_errors=True)
+    for one in job.sets:
+        with suppress(OSError):  # it keeps the pool that its set was judged on, where there was one
+            one.folder.rmdir()
     say(f"\n{comparison.table()}\n{paragraph(comparison.verdict())}\n")
     say(f"Model:  {run.model}\nReport: {report}\n\n{_next_steps(job)}")
     return run
@@ -267,35 +280,16 @@ def _finish(
 
 def _next_steps(job: Job) -> str:
     """Three commands that go on from a finished run."""
-    folder, data = shlex.quote(str(job.folder)), shlex.quote(f"data={job.config.data.path}")
+    folder, data = shlex.quote(str(job.folder)), shlex.quote(f"data={job.data.each[0].path}")
     model = shlex.quote(f"model={job.folder / 'model'}")
     steps = {
-        f'whet search {folder} "words"': "look what it finds",
+        f'whet search {folder} "words"{f" {data}" if job.sets else ""}': "look what it finds",
         f"whet label {data} {model}": "judge results on a page, and tune by that",
         f"whet export {folder}": "ONNX and int8, for other runtimes",
     }
     width = max(map(len, steps))
     lines = [f"  {command:<{width}}  {what}" for command, what in steps.items()]
     return "\n".join(["Next:", *lines])
-
-
-def _judge(
-    job: Job, encoder: Encoder | Towers, store: Path, name: str, pool: DocumentPool | None
-) -> Evaluation:
-    config = job.config
-    evaluation = judge(
-        encoder,
-        job.data,
-        job.eval,
-        store=store,
-        config=config.evaluate,
-        encode=config.encode,
-        pace=job.pace,
-        pool=pool,
-    )
-    main, value = next(iter(evaluation.scores.means.items()))
-    say(f"{name}: {main} {value:.4f} {evaluation.judged_on}")
-    return evaluation
 
 
 def _first_negatives(job: Job, encoder: Encoder, refresher: Refresher) -> Negatives | None:

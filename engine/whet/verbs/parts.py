@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from whet.evaluation.pool.size import check_pool
 from whet.evaluation.results import judged_facts
 from whet.evaluation.selection.guard import guard_data
 from whet.model.encoder import Encoder, weights_unchanged
+from whet.progress import say
 from whet.run.early import check_teacher, check_words
 from whet.run.job import Job
 from whet.storage.readable import readable_json
@@ -21,10 +23,11 @@ from whet.storage.readable import readable_json
 
 def check_parts(data: Dataset, config: FitConfig) -> None:
     """Refuse what cannot be judged, guarded, mined or learned from as the options say."""
-    check_teacher(data, config)
     guard_data(config)
     check_words(config.mining)
-    check_pool(config.evaluate, judged_of(data, config), len(data.corpus))
+    for part in data.each:
+        check_teacher(part, config)
+        check_pool(config.evaluate, judged_of(part, config), len(part.corpus))
 
 
 def within_time(job: Job, encoder: Encoder, spent_s: float) -> Job:
@@ -42,6 +45,18 @@ def judged_pool(job: Job) -> DocumentPool | None:
     return kept_pool(job.folder / "pool.npy", job.data, job.eval, job.config.evaluate)
 
 
+def facts_of_pools(job: Job, pools: Sequence[DocumentPool | None]) -> dict[str, Any]:
+    """What is known of the judging of a job's data sets before it."""
+    if not job.sets:
+        return judged_facts(job.eval, pools[0])
+    named = {
+        f"{one.data.name}: judged on": pool.size.of_all
+        for one, pool in zip(job.sets, pools, strict=True)
+        if pool is not None
+    }
+    return {**judged_facts(job.eval, None), **named}
+
+
 def facts_of(job: Job, fingerprint: str) -> dict[str, Any]:
     """What the run folder says the job is about; a resume compares it."""
     data = job.data
@@ -55,6 +70,7 @@ def facts_of(job: Job, fingerprint: str) -> dict[str, Any]:
             "train pairs": len(job.train.relevant()),
             "train queries": len(job.train.relevant().query_rows),
             "train queries that the steps read": len(job.learned.query_rows),
+            **_sets_facts(job),
             **judged_facts(job.eval, None),
             **_scores_facts(job),
         },
@@ -62,6 +78,31 @@ def facts_of(job: Job, fingerprint: str) -> dict[str, Any]:
         "config": deciding(job.config),
         **_budget_facts(job.folder),
     }
+
+
+def _sets_facts(job: Job) -> dict[str, Any]:
+    """How much of what is trained on is of each of several data sets."""
+    return {"data sets": shares_in_words(job)} if job.sets else {}
+
+
+def shares_in_words(job: Job) -> str:
+    """The data sets of a job and their shares.
+
+    With data.weights a set of few pairs is read more often than one of many.
+    """
+    pairs = [len(one.train.relevant()) for one in job.sets]
+    weights = job.config.data.weights or [float(count) for count in pairs]
+    return ", ".join(
+        f"{one.data.name} {weight / sum(weights):.1%} ({count:,} training pairs)"
+        for one, weight, count in zip(job.sets, weights, pairs, strict=True)
+    )
+
+
+def tell_shares(job: Job) -> None:
+    """Say how much of what is trained on is of each of several data sets."""
+    if job.sets:
+        why = "by data.weights" if job.config.data.weights else "by their training pairs"
+        say(f"Trained on, {why}: {shares_in_words(job)}.")
 
 
 def _scores_facts(job: Job) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from whet.config.sets import listed
 from whet.data.load import Dataset
 from whet.errors import DataError, EnvironmentRefused
 from whet.printable import printable
@@ -27,6 +28,7 @@ TAKES = (
     "or (corpus, queries, qrels)"
 )
 PARTS = 3  # corpus, queries, judgments
+PATHS = str, os.PathLike, Dataset  # of several data sets, for a fit
 
 
 def data_path(data: Any) -> str:
@@ -36,6 +38,7 @@ def data_path(data: Any) -> str:
     - splits: a dict (or DatasetDict) of split -> rows
     - (corpus, queries, qrels): texts by id, and query id -> {document id: relevance}, or those by
       split
+    - a list of paths: several data sets, for a fit
 
     The same content has the same path. DataError for anything else, and where there are no rows.
     """
@@ -43,6 +46,8 @@ def data_path(data: Any) -> str:
         return os.fspath(data)
     if isinstance(data, Dataset):
         return data.path
+    if isinstance(data, list) and data and all(isinstance(one, PATHS) for one in data):
+        return listed([data_path(one) for one in data])
     if isinstance(data, tuple) and len(data) == PARTS:
         return _written("tables", _beir_files(*data))
     splits = data if isinstance(data, Mapping) else {"train": data}

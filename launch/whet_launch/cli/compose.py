@@ -279,7 +279,7 @@ def _in_one_line(verb: Verb, error: BaseException) -> str:
                 f"with commas or brackets needs quotes that the shell leaves, as in \"key='a, b'\"."
             )
     text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    if isinstance(error, MissingConfigException):  # several files of a group, as data=[a,b]
+    if isinstance(error, MissingConfigException):  # several files of a group, as mining=[a,b]
         group, _, name = str(error.missing_cfg_file).partition("/")
         text = f"There is no {group}={name}. A list takes YAML files of that group alone"
     if "multirun" in text:

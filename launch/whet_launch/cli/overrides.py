@@ -26,6 +26,7 @@ SHORT = {"data": "data.path", "model": "model.name"}
 FLAGS = set("--hydra-help --resolve --run -r --multirun -m --shell-completion -sc".split())
 FLAGS_WITH_VALUE = set("--cfg -c --package -p --config-dir -cd --info -i".split())
 DRY_RUN = {"fit": "launch.dry_run=true", "push": "dry_run=true"}  # --dry-run, as others spell it
+LIST = re.compile(r"\[[^\[\]]*\]")
 SWEEP_FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\s*\(")
 
 
@@ -191,6 +192,8 @@ def _choice(verb: Verb, key: str, value: str, flags: list[str], *, sweep: bool) 
     """`group=choice`: known choices pass, a path or model name becomes its own key."""
     group = key.lstrip("+~")
     known = {*choices_of(group), *_own_choices(flags, group), "null"}
+    if group == "data" and LIST.fullmatch(value):  # several data sets, as one word
+        return f"{SHORT[group]}={_quoted(value, sweep=False, path=True)}"
     # Lists and sweeps are Hydra's to read.
     if value.startswith("[") or SWEEP_FUNCTION.match(value):
         return f"{key}={value}"
@@ -228,7 +231,7 @@ def _quoted(value: str, *, sweep: bool, path: bool) -> str:
     quoted_already = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     if value == "null" or quoted_already or (sweep and SWEEP_FUNCTION.match(value)):
         return value
-    if sweep and "," in value:
+    if sweep and "," in value and not (path and LIST.fullmatch(value)):
         return ",".join(_quoted(item.strip(), sweep=False, path=path) for item in value.split(","))
     return quoted(os.path.expanduser(value) if path else value)
 

@@ -41,6 +41,7 @@ VERBS = {
                 ("whet fit data=my/data", "MiniLM, the defaults, a run folder under runs/"),
                 ("whet fit data=my/data model=bge_small seed=1", "another model, another seed"),
                 ("whet fit data=my/data mining.relative_margin=0.1", "one option changed"),
+                ("whet fit data=[./a,./b] data.weights=[2,1]", "several data sets, by shares"),
                 ("whet fit data=my/data mining=default,naive -m", "a sweep: one run folder a job"),
                 ("whet fit resume=runs/RUN", "go on with an interrupted run"),
                 ("whet fit data=my/data launch=ray", "on a Ray cluster (docs/cluster.md)"),

@@ -19,6 +19,7 @@ from typing import Any
 
 import whet.version
 from whet.config import FitConfig, JobConfig, JobsConfig
+from whet.config.sets import paths_of
 from whet.errors import INTERRUPTED, ConfigError
 from whet.printable import printable, printable_lines
 from whet.processes.interrupts import CTRL_C, Interrupts
@@ -88,7 +89,8 @@ def words_for_cluster(config: FitConfig) -> list[str]:
 
 def job_name(config: FitConfig) -> str:
     """The name asked for, or one from the data and the time."""
-    data = re.sub(r"[^\w-]+", "-", Path(config.data.path).name).strip("-")
+    names = "-".join(Path(path).name for path in paths_of(config.data.path))
+    data = re.sub(r"[^\w-]+", "-", names).strip("-")
     return config.launch.name or f"{data}-{datetime.now():%Y%m%d-%H%M%S}"
 
 

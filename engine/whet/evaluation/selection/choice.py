@@ -3,7 +3,8 @@
 Each is tried in a fixed order until one passes. To pass it must be better on the dev queries than
 the base model, by a test whose levels add up to 0.15 over all that is tried: so of a hundred fits
 whose training helped nothing at least 85 give the base back. And on the guard set it may lose no
-more than `guard.max_drop`, unless chance explains the loss.
+more than `guard.max_drop`, unless chance explains the loss. Of several data sets the mean over them
+is to be better, and each is guarded in the same way.
 
 A fallback procedure (Wiens, Pharmaceutical Statistics 2, 2003) that stops at the first success; the
 test of the first corrects for its moment being the best of several (chance_of_gain).
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from whet.evaluation.comparison import differences, p_equation
+from whet.evaluation.measures import by_set
 from whet.evaluation.selection.moments import Keeper, Moment, best_of
 from whet.evaluation.selection.small_search import mean
 from whet.evaluation.selection.weights import mixed, put_weights, trained_weights
@@ -50,6 +52,14 @@ class Candidate:
     level: float
     guard_change: float | None
     why: str = ""
+    sets: dict[str, float] = field(default_factory=dict)  # the change on each of several data sets
+    fell: str = ""  # the one of them that holds it back
+
+    @property
+    def of_sets(self) -> str:
+        """The change on each of several data sets, in words."""
+        each = ", ".join(f"{name} {change:+.4f}" for name, change in self.sets.items())
+        return f", the mean of {each}" if each else ""
 
     @property
     def name(self) -> str:
@@ -92,7 +102,7 @@ class Choice:
         earlier = f" In full it does not: {first.why}." if won is not first else ""
         return (
             f"What comes back is {won.name}: {self.measure} {won.dev:.4f} on {self.queries:,} dev "
-            f"queries, {self.base:.4f} before ({p_equation(won.p_value)}).{earlier}"
+            f"queries, {self.base:.4f} before ({p_equation(won.p_value)}){won.of_sets}.{earlier}"
         )
 
     @property
@@ -102,6 +112,11 @@ class Choice:
         return bool(first.why) and first.p_value <= first.level
 
     def _switch(self) -> str:
+        if self.trials[0].fell:
+            return (
+                "On the mean of the data sets it is better: guard.max_drop=1 lets it come back, "
+                f"with what {self.trials[0].fell} loses."
+            )
         return (
             "On your own queries it is better: if other data do not matter, guard.max_drop=1 lets "
             "it come back."
@@ -116,18 +131,20 @@ def choose(
     base_whole: Mapping[str, float],
     *,
     max_drop: float,
+    several: bool = False,
 ) -> Choice:
     """Try the candidates; the encoder has the weights of the one that passed then, else those of
     the first.
 
     `judge_whole` scores the dev queries in the whole corpus, and `base_whole` are the base model's
-    scores there. Every process of the job calls it.
+    scores there. With `several` data sets all scores are `balanced`, and each set guards as well.
+    Every process of the job calls it.
     """
     best = best_of(keeper.moments)
     start = trained_weights(base)
     end = keeper.weights_of(best, start)
     trials: list[Candidate] = []
-    choosing = _Choosing(keeper, best, judge_whole, base_whole, max_drop)
+    choosing = _Choosing(keeper, best, judge_whole, base_whole, max_drop=max_drop, several=several)
     for share, level in LEVELS.items():
         put_weights(encoder, mixed(start, end, share))
         with weights_unchanged():
@@ -147,6 +164,7 @@ class _Choosing:
     judge_whole: JudgeWhole
     base_whole: Mapping[str, float]
     max_drop: float
+    several: bool
 
     def trial(self, encoder: Encoder, share: float, level: float) -> Candidate:
         """One candidate. The first is judged in the whole corpus, as without a choice; a smaller
@@ -170,8 +188,26 @@ class _Choosing:
                 f"{self.keeper.measure} {mean(scores):.4f} on {len(scores):,} dev queries, "
                 f"{mean(self.base_whole):.4f} before: {likely}, {p_equation(p_value)}"
             )
+        sets, fell = self._of_sets(gain) if self.several else ({}, "")
+        if fell and not why:
+            why = (
+                f"{self.keeper.measure} on the dev queries of {fell} fell by {-sets[fell]:.4f}, "
+                f"over guard.max_drop={self.max_drop:g}"
+            )
         place = (self.best.step, share, "corpus", mean(scores), mean(gain))
-        return Candidate(*place, p_value, level, guard_change, why)
+        return Candidate(*place, p_value, level, guard_change, why, sets, fell)
+
+    def _of_sets(self, gain: Mapping[str, float]) -> tuple[dict[str, float], str]:
+        """The change on each data set, and the one that has lost most of those that surely lost
+        more than they may.
+        """
+        each = by_set(gain)
+        changes = {name: mean(own) for name, own in each.items()}
+        for name in sorted(each, key=changes.__getitem__):
+            lost = -changes[name] > self.max_drop
+            if lost and chance_of_gain(-_array(each[name])) <= GUARD_LEVEL:
+                return changes, name
+        return changes, ""
 
     def _guarded(self, encoder: Encoder, whole: bool) -> tuple[float | None, str]:
         """The change on the guard set, and why that forbids it, if it does."""

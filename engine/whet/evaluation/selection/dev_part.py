@@ -5,11 +5,13 @@ Shape suffixes: Q queries with a relevant document, E edges (query, relevant doc
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from whet.config import FitConfig, SelectConfig
+from whet.data.joined import joined_qrels
 from whet.data.load import Dataset
 from whet.data.readers.rows.kinds import split_name
 from whet.data.splits import eval_split_name, splits_of
@@ -35,7 +37,16 @@ class Parts:
 
 
 def parts_of(data: Dataset, config: FitConfig) -> Parts:
-    """`whet.data.splits.splits_of`, and the dev part if `select.policy` asks for one."""
+    """`whet.data.splits.splits_of`, and the dev part if `select.policy` asks for one. Several data
+    sets have one each.
+    """
+    if data.parts:
+        each = [parts_of(part, config) for part in data.parts]
+        train, judged = (
+            joined_qrels(data, qrels)
+            for qrels in ([one.train for one in each], [one.judged for one in each])
+        )
+        return Parts(train, dev_of_sets(data, each), judged)
     train, judged = splits_of(data, config)
     if config.select.policy == "last":
         return Parts(train, None, judged)
@@ -58,6 +69,32 @@ def _of_documents(qrels: Qrels, data: Dataset) -> Qrels:
     if data.home_N is None:
         return qrels
     return qrels.only(data.home_N[qrels.doc_rows_M] == qrels.doc_rows_M)
+
+
+def dev_of_sets(data: Dataset, each: Sequence[Parts]) -> Qrels | None:
+    """The dev parts of several data sets as one; None where none has one."""
+    if all(parts.dev is None for parts in each):
+        return None
+    none = Qrels(*(np.empty(0, np.int64) for _ in range(3)))
+    return joined_qrels(data, [none if parts.dev is None else parts.dev for parts in each])
+
+
+def tell_dev_of_sets(each: Mapping[str, Parts], config: FitConfig) -> None:
+    """Say what is chosen by of each of several data sets."""
+    if config.select.policy == "last":
+        return
+    with_dev = {name: parts.about_dev for name, parts in each.items() if parts.dev is not None}
+    for name, parts in each.items():
+        if parts.dev is None:
+            say(
+                f"{name}: {parts.about_dev}, too few to hold some out. Whether tuning hurts it "
+                "nobody can tell before the end."
+            )
+    if with_dev:
+        words = "; ".join(f"{name}, {about}" for name, about in with_dev.items())
+        say(f"What comes back is chosen by: {words} (select=last does without).")
+    else:
+        say("The last weights come back, as with select=last.")
 
 
 def tell_dev(parts: Parts, config: FitConfig) -> None:

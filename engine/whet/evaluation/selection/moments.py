@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from whet.errors import CheckpointError
 from whet.evaluation.selection.guard import GuardSet
 from whet.evaluation.selection.pool import PoolJudge
+from whet.evaluation.selection.set_pools import PoolJudges
 from whet.evaluation.selection.small_search import mean
 from whet.evaluation.selection.weights import (
     Weights,
@@ -67,7 +68,7 @@ class Keeper:
     def __init__(
         self,
         folder: Path,
-        pool: PoolJudge,
+        pool: PoolJudge | PoolJudges,
         guard: GuardSet | None,
         *,
         base: Moment,

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from whet.evaluation.selection.choice import Choice
+from whet.evaluation.selection.choice import Candidate, Choice
 from whet.evaluation.selection.moments import Keeper, Moment
 from whet.evaluation.selection.small_search import mean
 from whet.storage.commit import write_json
@@ -32,9 +32,16 @@ def write_selection(
         "guard": {"queries": len(keeper.base.guard), "max_drop": choice.max_drop},
         "tuned": dict(tuned),
         "moments": moments,
-        "trials": [{"name": trial.name, **asdict(trial)} for trial in choice.trials],
+        "trials": [_trial(trial) for trial in choice.trials],
     }
     write_json(folder / FILE, record)
+
+
+def _trial(trial: Candidate) -> dict[str, Any]:
+    plain = {"name": trial.name, **asdict(trial)}
+    if not trial.sets:  # one data set
+        del plain["sets"], plain["fell"]
+    return plain
 
 
 def _plain(moment: Moment) -> dict[str, Any]:

@@ -61,11 +61,9 @@ class Aids:
         asked = self.teacher, self.guide, self.documents
         return any(one is not None for one in asked)
 
-    def pairs(self, count: int) -> np.ndarray:
-        """Which of so many pairs the planned steps read."""
-        trainer = self.config.trainer
-        order = Order(count, trainer.batch_size, self.config.seed)
-        return pairs_read(order, total_steps(order, trainer))
+    def pairs(self, order: Order) -> np.ndarray:
+        """Which pairs the planned steps read."""
+        return pairs_read(order, total_steps(order, self.config.trainer))
 
     def prepare(self, lists: Lists, group_of_N: np.ndarray) -> None:
         """Be ready for pairs that steps will read; every process calls it alike."""

@@ -16,6 +16,7 @@ import torch
 from whet.config import FitConfig
 from whet.loss.infonce import Targets
 from whet.training.batches.aids import Aids, Lists, gains_of
+from whet.training.batches.order import Order, order_of
 from whet.training.exchange import own_texts
 from whet.types import Negatives, Positives, Qrels
 
@@ -115,6 +116,10 @@ class Examples:
     def __len__(self) -> int:
         return len(self.query_rows_P)
 
+    def order(self, config: FitConfig) -> Order:
+        """In which order a job reads the pairs."""
+        return order_of(self.query_rows_P, config, self.queries)
+
     def set_negatives(self, negatives: Negatives | None) -> None:
         """Train against these from now on; a query's row serves each of its pairs, or each pair its
         own. None: there are none. Every process calls it alike.
@@ -125,7 +130,7 @@ class Examples:
         if negatives is not None:
             self._place(negatives)
         if self.aids.wanted:
-            read = self._lists(self.aids.pairs(len(self)))
+            read = self._lists(self.aids.pairs(self.order(self.aids.config)))
             self.aids.prepare(read, self.positives.group_of_N)
 
     def _place(self, negatives: Negatives) -> None:

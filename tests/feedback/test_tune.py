@@ -18,6 +18,7 @@ from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError, DataError
 from whet.evaluation.lexical import corpus_words
 from whet.evaluation.lexical.hybrid import HybridSearch
+from whet.evaluation.lexical.words import Scored
 from whet.feedback.events.event import Event, Shown
 from whet.feedback.events.judgments import Judged, judgments
 from whet.feedback.learn import lessons as lessons_module
@@ -452,8 +453,10 @@ def test_words_that_the_guard_set_does_not_bear_do_not_count(data, encoder, corp
     class Backwards:
         """Words that are found in every document but those that have them."""
 
-        def shares(self, queries):
-            return 1 - words.shares(queries)
+        def found(self, queries, *, shares):
+            for share_N in 1 - words.shares(queries):
+                rows = np.flatnonzero(share_N)
+                yield Scored(rows, share_N[rows])
 
     lessons, _ = lessons_of(judged(data, range(20)), data.corpus)
     test = guarded(data, encoder, corpus, words)

@@ -6,6 +6,7 @@ Shape suffixes: Q queries, N documents of the corpus, K documents per query, D d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from whet.errors import ConfigError, DataError
 from whet.evaluation.trec import Run, check_finite, ranked
 from whet.types import CorpusShard, Embeddings
 
-Search = Callable[[np.ndarray, np.ndarray | CorpusShard, int], tuple[np.ndarray, np.ndarray]]
+# of queries and the corpus's vectors, which of one in parts are a CorpusShard
+Search = Callable[[np.ndarray, Any, int], tuple[np.ndarray, np.ndarray]]
 
 
 def retrieve(
@@ -47,8 +49,9 @@ def retrieve(
         if search is None:
             hits: tuple[np.ndarray, np.ndarray] = _exact_search()(queries, corpus, k)
             return hits
-        whole = not isinstance(corpus, CorpusShard)
-        return search(queries.vectors, corpus.vectors if whole else corpus, k)
+        if isinstance(corpus, CorpusShard):
+            return search(queries.vectors, corpus, k)
+        return search(queries.vectors, corpus.vectors, k)
 
     scores_QK, rows_QK = documents_found(found, wanted, len(corpus), home_N)
     if own_Q is None:

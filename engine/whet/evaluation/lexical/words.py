@@ -104,7 +104,7 @@ class Words:
 
     def __len__(self) -> int:
         """How many documents it has, of the part where it is one."""
-        return self.stop - self.start
+        return int(self.stop - self.start)
 
     def scores(self, queries: Sequence[str]) -> np.ndarray:
         """BM25 of every document for each query, float32 [Q, N]; 0 without a word in common."""

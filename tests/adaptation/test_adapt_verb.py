@@ -152,6 +152,19 @@ def test_judged_queries_decide_and_are_the_proof(tiny_data, tiny_model, tmp_path
     assert done.record["proved"] in page and "not proved" not in page
 
 
+def test_a_weight_that_judgments_taught_a_model_stays(tiny_model):
+    from whet.adaptation.adapted import _by_words
+    from whet.adaptation.counts import count_words
+    from whet.adaptation.gates import words_gate
+    from whet.model.towers import Towers
+
+    encoder, gate = whet.Encoder.load(str(tiny_model)), words_gate([], count_words([["guka"]]))
+    for base, weight in ((encoder, 0.3), (Towers(encoder, encoder), 0.3)):
+        assert _by_words(base, gate).model.words == weight
+    tuned = _by_words(Towers(encoder, encoder, 0.15), gate)
+    assert tuned.model.words == 0.15 and "0.15 times" in tuned.done[0]
+
+
 def test_what_cannot_be_used_is_refused_before_any_work(folders, tiny_model, tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_text('{"query": "how does it leak"}\n{"query"\n')

@@ -29,6 +29,7 @@ from whet.model.towers import Towers
 from whet.types import Embeddings
 
 LOOKED_AT = 2_000  # documents that say whether they are prose
+ENCODED = 512  # queries between two lines of progress
 LOG = "log"  # its queries are a kind beside those that are made
 
 
@@ -92,11 +93,13 @@ def adapt(base: Encoder | Towers, given: Given, report_progress: ReportProgress)
 
 
 def _by_words(base: Encoder | Towers, gate: Gate) -> Adapted:
-    weight = weight_of_words(gate)
+    weight, why = weight_of_words(gate), gate.why
+    if isinstance(base, Towers) and base.words:
+        weight, why = base.words, "that is the weight the model came with"
     model = Towers(base.side("query"), base.side("document"), weight)
     done = [
         f"A document's score is its cosine plus {weight:g} times its share of the query's words "
-        f"(BM25): {gate.why}.",
+        f"(BM25): {why}.",
         "Nothing was trained: beside words, no training without judgments was found to help.",
     ]
     return Adapted(model, [gate], done, [])
@@ -163,7 +166,7 @@ def _learned(
     kinds = [*(query.kind for query in made), *(LOG for _ in of_log)]
     if not texts:
         return None, numbers
-    query_QD = base.side("query").encode(texts, kind="query", config=given.encode)
+    query_QD = _encoded(texts, base.side("query"), given.encode, report_progress)
     report_progress("Finding what the teacher prefers", 0, 1)
     weight = weight_of_words(gates[0])
     teacher = HybridTeacher(texts, query_QD, given.corpus.vectors, given.words, weight)
@@ -174,6 +177,19 @@ def _learned(
     group_of_N = np.asarray(given.data.corpus.group_of_N())
     after = by_source(teacher, kinds, source_Q, group_of_N, seed=given.seed, step_done=step_done)
     return after, numbers
+
+
+def _encoded(
+    texts: list[str], encoder: Encoder, config: EncodeConfig, report_progress: ReportProgress
+) -> np.ndarray:
+    """Vectors of queries, float32 [Q, D], telling how far it is."""
+    step_done = _counted("Encoding queries", len(texts), report_progress)
+    parts = []
+    for start in range(0, len(texts), ENCODED):
+        part = texts[start : start + ENCODED]
+        parts.append(encoder.encode(part, kind="query", config=config))
+        step_done(len(part))
+    return np.concatenate(parts)
 
 
 def _counted(title: str, total: int, report_progress: ReportProgress) -> Callable[[int], None]:

@@ -32,11 +32,11 @@ class WordCounts:
         count = self.found_in[word]
         return log(1 + self.documents / count) if count else 0.0
 
-    def share_known(self, queries: Sequence[str], language: str = "english") -> float | None:
-        """Of the words of the queries that say something, how many some document has, by their
-        stems; None where the queries have no such word.
+    def share_known(self, queries: Sequence[str]) -> float | None:
+        """Of the words of the queries that say something, the share that some document has, by
+        their stems, as a search counts them; None where the queries have no such word.
         """
-        asked = [word for words in stems(queries, language) for word in words]
+        asked = [word for words in stems(queries) for word in words]
         return sum(word in self._stems for word in asked) / len(asked) if asked else None
 
     @cached_property

@@ -56,4 +56,5 @@ class HybridTeacher:
         else:  # a query at a time: a corpus may be large
             parts = [self._words.shares([self._texts[int(q)]])[0, rows_C] for q in query_B]
             share_BC = np.stack(parts)
-        return cosine_BC + np.float32(self._weight) * share_BC
+        score_BC: np.ndarray = cosine_BC + np.float32(self._weight) * share_BC
+        return score_BC

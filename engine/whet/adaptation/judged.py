@@ -83,7 +83,8 @@ def decided(
     report_progress: ReportProgress,
 ) -> Decided:
     """The better of two models on judged queries: `free`, which knows no judgment, and one whose
-    matrix learned from them, each query scored by a matrix that did not learn from it.
+    matrix goes on from it and learned from them, each query scored by a matrix that did not learn
+    from it.
 
     `free.words` says whether words count. Where `free` does worse than the base it was made from,
     and the other too, the base comes back.
@@ -97,7 +98,7 @@ def decided(
         unjudged, corpus, base, other=None, avoid=set(), encode=encode, words=counted
     )
     tuned = tune(
-        base, lessons, corpus, guard, words=counted, config=config, report_progress=report_progress
+        free, lessons, corpus, guard, words=counted, config=config, report_progress=report_progress
     )
     check = feedback_check(lessons, corpus, words)
     weight = base.words if isinstance(base, Towers) else 0.0

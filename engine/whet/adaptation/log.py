@@ -31,7 +31,7 @@ class QueryLog:
         """The SHA-256 of the queries, which says no word of them."""
         return sha256("\0".join(self.queries).encode()).hexdigest()
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         dropped = "; ".join(f"{count:,} {why}" for why, count in self.left_out.items())
         return f"{len(self):,} queries" + (f" (left out: {dropped})" if dropped else "")
 

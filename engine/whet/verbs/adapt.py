@@ -83,6 +83,9 @@ def adapt_job(config: AdaptConfig) -> Adaptation:
         log = read_log(config.queries, seed=config.seed)
     else:
         log = log_of(unjudged_queries(data), seed=config.seed)
+    if len(log) or log.left_out:
+        whose = "the data, which nobody judged" if config.queries is None else config.queries
+        say(f"The log: {log} of {printable(whose)}.")
     check_device(config.encode)
     find_folder(config.model)
     tell_cut_documents(data, config.model)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -328,3 +331,28 @@ def test_check_and_plan_take_the_same_words(
     assert all(f"{path}: BEIR folder" in found for path in two)
     assert plan_command(config) == 0
     assert "a+b" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_two_processes_judge_and_mine_as_one(
+    run: Run, tiny_model: Path, two: list[str], tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    words = "data.weights=[1,2] trainer.max_steps=2 trainer.batch_size=16 mining.backend=blas "
+    words += "select=last logger=none launch.num_workers=2"
+    command = [sys.executable, "-m", "whet_launch", "fit", f"data={listed(two)}"]
+    command += [f"model={tiny_model}", f"output={output}", *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((output / "metrics.json").read_text())["sets"]
+    for name, means in read(run, "metrics.json")["sets"].items():
+        assert found[name]["base"] == pytest.approx(means["base"])
+    file = "negatives/step_00000000.parquet"
+    one, other = (_by_query(folder / file) for folder in (run.folder, output))
+    both = one.keys() & other.keys()
+    assert len(both) > 10 and all(one[query] == other[query] for query in both)
+
+
+def _by_query(path: Path) -> dict[str, list[str]]:
+    table = pq.read_table(path)
+    return dict(zip(table["query_id"].to_pylist(), table["negative_ids"].to_pylist(), strict=True))

@@ -110,10 +110,11 @@ def test_lists_without_a_log_train_nothing_for_vectors_alone(folders, tiny_model
     ("name", "log", "trained"), [("prose", False, "made"), ("lists", True, "log")]
 )
 def test_vectors_alone_learn_where_the_gates_allow(
-    folders, tiny_model, tmp_path, name, log, trained
+    folders, tiny_model, tmp_path, monkeypatch, name, log, trained
 ):
     from whet.model.towers import open_model
 
+    monkeypatch.setattr("whet.adaptation.adapted.STEPS", 120)
     options = {"queries": str(folders / "log.txt")} if log else {}
     done = whet.adapt(
         str(folders / name),

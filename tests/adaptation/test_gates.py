@@ -7,7 +7,7 @@ from whet.adaptation.gates import log_gate, prose_gate, weight_of_words, words_g
 
 PROSE = ["The pump is on the left of the tank, and it is started by the switch in the hall."] * 20
 COMMANDS = ["tar -xzf archive.tgz | grep -v root > list.txt", "chmod 755 run.sh && ./run.sh"] * 10
-GERMAN = ["Die Pumpe ist links von dem Tank, und sie wird mit dem Schalter in der Halle gestartet."]
+GERMAN = ["Die Pumpe ist links von dem Tank, und der Schalter ist in der Halle neben dem Tor."]
 
 
 @pytest.mark.parametrize(

@@ -172,11 +172,20 @@ def _learned(
     teacher = HybridTeacher(texts, query_QD, given.corpus.vectors, given.words, weight)
     step_done = _counted("Training a matrix on the query vectors", STEPS, report_progress)
     if of_log:
-        return by_teacher(teacher, kinds, seed=given.seed, step_done=step_done), numbers
+        after = by_teacher(teacher, kinds, steps=STEPS, seed=given.seed, step_done=step_done)
+        return after, numbers
     source_Q = np.array([query.row for query in made])
     group_of_N = np.asarray(given.data.corpus.group_of_N())
-    after = by_source(teacher, kinds, source_Q, group_of_N, seed=given.seed, step_done=step_done)
-    return after, numbers
+    halved = by_source(
+        teacher,
+        kinds,
+        source_Q,
+        group_of_N,
+        steps=STEPS,
+        seed=given.seed,
+        step_done=step_done,
+    )
+    return halved, numbers
 
 
 def _encoded(

@@ -22,7 +22,7 @@ from whet.feedback.learn.adapt import Weights, blend, moved
 from whet.loss.distillation import divergences
 from whet.loss.infonce import Targets, info_nce
 
-STEPS, BATCH = 800, 64
+STEPS, BATCH = 800, 64  # of a training; queries of a step
 RATE, WARM = 3e-4, 0.1  # AdamW's learning rate, reached after this share of the steps
 DECAY = 1e-3  # times the squared distance of the matrix from the identity
 LIST_TEMPERATURE = 0.02  # divides the scores of both, student and teacher
@@ -59,9 +59,9 @@ def by_teacher(
     teacher: HybridTeacher,
     kinds: Sequence[str],
     *,
+    steps: int,
     seed: int,
     step_done: StepDone,
-    steps: int = STEPS,
 ) -> Weights:
     """The matrix that the teacher's lists teach; `kinds` has the kind of each of its queries, and
     each kind gets an equal share of every step.
@@ -81,9 +81,9 @@ def by_source(
     source_Q: np.ndarray,
     group_of_N: np.ndarray,
     *,
+    steps: int,
     seed: int,
     step_done: StepDone,
-    steps: int = STEPS,
 ) -> Weights | None:
     """Half of the matrix that the sources of made queries teach; None where the teacher has no
     query's source among its 20 best.

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
+from bundles import make_bundle
 from hub import TOKEN, Hub, hub_here
 from huggingface_hub import constants
 
+from whet.model.parts.words import WordsBeside, write_words
+from whet.storage.commit import read_manifest, seal
 from whet.training.batches.order import Order
 from whet_launch.cli.main import main
 
@@ -77,6 +80,24 @@ def test_a_run_goes_to_a_private_repository_that_opens(
 
     model = SentenceTransformer(str(tmp_path / "back"), device="cpu")
     assert model.encode(["bace"]).shape == (1, 32)
+
+
+def test_words_beside_the_vectors_go_along_and_the_card_says_so(
+    push: Callable[..., tuple[int, str]], hub: Hub, run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("bundle"))
+    model = tmp_path / "run" / "model"
+    facts = read_manifest(model)["facts"]
+    (model / "manifest.json").unlink()
+    write_words(model, WordsBeside(0.3))
+    seal(model, facts)
+    code, text = push(str(tmp_path / "run"), NAME)
+    assert code == 0, text
+    assert hub.files[NAME]["words.json"] == (model / "words.json").read_bytes()
+    assert b"add words in common (BM25) with weight 0.3" in hub.files[NAME]["README.md"]
+    make_bundle(tmp_path / "run", tmp_path / "bundle")
+    assert (tmp_path / "bundle" / "words.json").read_bytes() == (model / "words.json").read_bytes()
+    assert "(BM25) with weight 0.3" in (tmp_path / "bundle" / "README.md").read_text()
 
 
 def test_a_dry_run_asks_nobody(push: Callable[..., tuple[int, str]], hub: Hub, run: Path) -> None:

@@ -13,6 +13,7 @@ from whet.export.checks import check_llama
 from whet.export.gguf_file import write_gguf
 from whet.export.texts import probe_texts
 from whet.model.encoder import Encoder
+from whet.model.parts.words import WordsBeside, write_words
 from whet_launch.cli.main import main
 
 TEXTS = probe_texts()
@@ -73,6 +74,15 @@ def test_the_command_says_whether_it_ran(tiny_saved, tmp_path, capsys):
     ran = find_spec("llama_cpp") is not None
     assert ("not run, since llama-cpp-python is not installed" in shown) is not ran
     assert all((file["llama_cpp"] is not None) is ran for file in said.values())
+
+
+def test_words_that_searches_add_are_in_the_readme(tiny_saved, tmp_path):
+    folder = shutil.copytree(tiny_saved, tmp_path / "model")
+    write_words(folder, WordsBeside(0.3, "german"))
+    assert main(["export", str(folder), "formats=[gguf]", f"output={tmp_path / 'out'}"]) == 0
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert "add words in common (BM25) with weight 0.3" in readme
+    assert "Language of the stems: german." in readme
 
 
 @runtime

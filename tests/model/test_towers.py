@@ -14,7 +14,8 @@ from whet.config import ModelConfig
 from whet.errors import CheckpointError, ConfigError, UnsupportedModel
 from whet.model.encoder import Encoder
 from whet.model.parts.layout import ROUTER
-from whet.model.towers import WORDS, Towers, open_model, tell_vectors_alone
+from whet.model.parts.words import WORDS, words_of_whole
+from whet.model.towers import Towers, open_model, tell_vectors_alone
 
 TEXTS = ["bace difo", "guka " * 40, ""]
 
@@ -78,6 +79,22 @@ def test_a_weight_of_words_that_is_none_is_refused(saved: Path, weight: Any) -> 
     (saved / WORDS).write_text(json.dumps({"weight": weight}))
     with pytest.raises(CheckpointError, match=r"words\.json is damaged: no weight"):
         open_model(str(saved))
+
+
+def test_one_encoder_has_words_and_their_language_too(tiny_model: Path, tmp_path: Path) -> None:
+    encoder = Encoder.load(str(tiny_model))
+    encoder.words, encoder.language = 0.3, "german"
+    folder = encoder.save(tmp_path / "one")
+    again = open_model(str(folder))
+    assert isinstance(again, Encoder) and (again.words, again.language) == (0.3, "german")
+    whole = Towers(again, again, 0.2).save(tmp_path / "two")
+    assert [path.parent for path in whole.rglob(WORDS)] == [whole]
+    side = whole / "query_0_Transformer"
+    assert words_of_whole(side) == words_of_whole(whole) == (0.2, "english")
+    assert open_model(str(side)).words == 0  # a side alone searches by vectors
+    (folder / WORDS).write_text('{"weight": 0.3, "language": "klingon"}')
+    with pytest.raises(CheckpointError, match="is no language that Whet knows"):
+        open_model(str(folder))
 
 
 def test_words_that_do_not_count_leave_no_file(towers: Towers, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from whet.config import PushConfig
 from whet.errors import CheckpointError, ConfigError, EnvironmentRefused
 from whet.printable import printable
 from whet.progress import say
-from whet.run.model_card import HERE, front_matter
+from whet.run.model_card import HERE, front_matter, words_section
 from whet.storage.readable import readable_text
 
 CARD = "README.md"
@@ -118,7 +118,8 @@ def _card(facts: Facts, config: PushConfig) -> str:
         language=checked_language(config.language),
     )
     card = readable_text(facts.folder / "model" / CARD, remedy="Run the fit again.")
-    return f"{front}\n{FRONT.sub('', card)}".replace(HERE, config.to)
+    beside = words_section(facts.folder / "model")
+    return f"{front}\n{FRONT.sub('', card)}{beside}".replace(HERE, config.to)
 
 
 def _listed(folder: Path, config: PushConfig) -> Iterator[str]:

@@ -65,6 +65,27 @@ def budget_seconds(budget: str) -> float:
     return float(seconds)
 
 
+def words_weight(words: str, others: tuple[str, ...] = ("auto",)) -> float | None:
+    """The weight that `words=` names, None for one of the other values it takes. ConfigError for
+    anything else.
+
+    >>> words_weight("0.3"), words_weight("auto")
+    (0.3, None)
+    """
+    if words in others:
+        return None
+    try:
+        weight = float(words)
+    except ValueError:
+        weight = -1.0
+    if not 0 <= weight < float("inf"):
+        raise ConfigError(
+            f"words={printable(words)} is no weight. Give a number such as 0.3, 0 for vectors "
+            f"alone, or {' or '.join(others)}."
+        )
+    return weight
+
+
 def check_strategy(config: StrategyConfig, processes: int) -> None:
     """Refuse what does not go with the number of processes (ConfigError), or a package that is not
     here (EnvironmentRefused), before anything long is done.

@@ -151,6 +151,11 @@ class EvalConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     bm25: Bm25Config = field(default_factory=Bm25Config)
     claim: ClaimConfig = field(default_factory=ClaimConfig)
+    words: str = recorded_option(
+        "auto",
+        "how much words in common (BM25) count beside the model's vectors: a number; auto: as its "
+        "words.json says; gate: 0.3, or 0.1 where the documents lack many of the queries' words",
+    )
     baseline: Optional[str] = recorded_option(
         None, "a second model (name or folder) to compare with", path=True
     )
@@ -164,6 +169,11 @@ class SearchConfig:
     run: str = option(MISSING, "folder of a fit that is done; with data= any model", path=True)
     query: str = option(MISSING, "what to look for")
     k: int = option(10, "documents shown", least=1)
+    words: str = option(
+        "auto",
+        "how much words in common (BM25) count beside the model's vectors: a number; auto: as its "
+        "words.json says",
+    )
     data: DataHereConfig = field(default_factory=DataHereConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
 

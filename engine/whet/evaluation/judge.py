@@ -18,7 +18,7 @@ from whet.data.positives import own_documents
 from whet.encoding.corpus import Pace, embed, embed_part, embed_queries
 from whet.errors import DataError
 from whet.evaluation.comparison import html_table
-from whet.evaluation.lexical import Words, corpus_language
+from whet.evaluation.lexical import Words, check_installed, corpus_language
 from whet.evaluation.lexical.hybrid import HybridSearch
 from whet.evaluation.lexical.languages import counted_in
 from whet.evaluation.lexical.words import ChosenDocuments, part_of
@@ -125,6 +125,9 @@ def judge(
     """Search all documents, or a pool of them, for every judged query, by words too where the model
     counts them, and score the result.
     """
+    weight = encoder.words if isinstance(encoder, Encoder | Towers) else 0.0  # an export has none
+    if weight:
+        check_installed()  # before anything is encoded
     asked = _Searched(data, qrels, pool)
     corpus: Embeddings | CorpusShard
     if pool is None:
@@ -134,9 +137,10 @@ def judge(
         queries = embed_queries(encoder, data, rows, store=store, config=encode)
         corpus = embed_part(encoder, data, pool.rows_S, store=store, config=encode)
     search = None
-    if isinstance(encoder, Towers) and encoder.words:
+    if weight:
         texts = data.queries.texts(qrels.query_rows)
-        search = HybridSearch(texts, asked.words(part=part_of(corpus)), encoder.words)
+        words = asked.words(encoder.language, part_of(corpus))
+        search = HybridSearch(texts, words, weight)
     evaluation = evaluate_run(
         queries,
         corpus,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from whet.model.parts.recipe import Recipe
+from whet.model.parts.words import WordsBeside
 
 HEAD = """# {name}, exported by Whet {version}
 
@@ -37,6 +38,13 @@ vectors = session.run(["sentence_embedding"], {{name: fed[name] for name in want
 With sentence-transformers and its extra `onnx`:
 `SentenceTransformer(FOLDER, backend="onnx", model_kwargs={{"file_name": "{file}"}})`.
 """
+WORDS = """
+## Words beside vectors
+
+{sentence}
+A search engine that has both can add the same: the BM25 of a document over the most that the query
+could have, times the weight, to the inner product. Language of the stems: {language}.
+"""
 GGUF = """
 ## GGUF
 
@@ -54,7 +62,14 @@ A text over {length} tokens is to be cut before.
 
 
 def readme(
-    name: str, table: str, recipe: Recipe, *, inputs: list[str], pad: int, files: list[str]
+    name: str,
+    table: str,
+    recipe: Recipe,
+    words: WordsBeside,
+    *,
+    inputs: list[str],
+    pad: int,
+    files: list[str],
 ) -> str:
     """Its text; `files` are those written, as paths in the folder."""
     import whet.version
@@ -65,6 +80,8 @@ def readme(
             name=name, version=whet.version.VERSION, table=table, prompts=_prompt_sentences(recipe)
         )
     ]
+    if words.weight:
+        parts.append(WORDS.format(sentence=words.sentence(), language=words.language))
     if onnx:
         listed = ", ".join(inputs)
         parts.append(ONNX.format(inputs=listed, length=recipe.max_length, pad=pad, file=onnx[0]))

@@ -18,6 +18,8 @@ from whet.export.readme import readme
 from whet.export.runtime import OnnxEncoder
 from whet.export.texts import probe_texts
 from whet.model.encoder import Encoder
+from whet.model.folder import find_folder
+from whet.model.parts.words import words_of_whole
 from whet.progress import track
 from whet.run.folder import package_versions
 from whet.run.output import facts_of, whole_output
@@ -55,6 +57,7 @@ def _write(
 ) -> str:
     """Write and check all files into the draft; the table to show."""
     probe_texts()
+    words = words_of_whole(find_folder(config.model))
     record: dict[str, Any] = {"model": config.model.name, "fingerprint": encoder.fingerprint()}
     record |= {"prompts": _prompts(encoder), "versions": package_versions(), "files": {}}
     shown, remarks = "", []
@@ -69,7 +72,9 @@ def _write(
     files = list(record["files"])
     text = "\n".join(part for part in (shown, *remarks) if part)
     inputs, pad = input_names(encoder), encoder.pad_id
-    card = readme(name, f"```\n{text}\n```", encoder.recipe, inputs=inputs, pad=pad, files=files)
+    card = readme(
+        name, f"```\n{text}\n```", encoder.recipe, words, inputs=inputs, pad=pad, files=files
+    )
     (draft / "README.md").write_text(card, encoding="utf-8")
     write_json(draft / "export.json", record)
     return text

@@ -42,6 +42,7 @@ from whet.model.parts.padding import padded
 from whet.model.parts.recipe import LONGEST, Recipe, read_recipe
 from whet.model.parts.static import WordTable, load_static
 from whet.model.parts.unpadded import Unpadded, unpadded_on, unpadded_vectors, unpads
+from whet.model.parts.words import ENGLISH, WordsBeside, write_words
 from whet.model.pooling import pooled, to_unit_length
 from whet.printable import printable
 from whet.processes.devices import sent
@@ -85,10 +86,10 @@ class Encoder(nn.Module):
         self._looked: tuple[int, str | None] | None = None  # at how many changes of the weights
         self.layers = nn.Sequential(*layers)  # after the pooling
         self.matrix: nn.Linear | None = None  # after these, where the model has one
+        self.words, self.language = 0.0, ENGLISH  # `open_model` reads words.json
         self.width = _width(backbone, recipe, layers)
         self.dimension = min(self.width, recipe.truncate or self.width)
-        pad = tokenizer.pad_token_id
-        self.pad_id: int = 0 if pad is None else pad
+        self.pad_id: int = tokenizer.pad_token_id or 0
         self.eval()  # as its backbone comes; whoever trains says so
 
     @classmethod
@@ -360,9 +361,7 @@ class Encoder(nn.Module):
         return target
 
     def describe(self, draft: Path, card: str) -> None:
-        """Write into a draft all of a saved model but the transformer: its tokenizer, the pooling,
-        prompts and length, and the card.
-        """
+        """Write into a draft all of a saved model but the transformer."""
         folders.copy_tokenizer(self.source, draft, own_files(self.tokenizer))
         layers = list(self.layers)
         if self.matrix is not None:
@@ -372,6 +371,7 @@ class Encoder(nn.Module):
         size: int = self.backbone.config.hidden_size  # type: ignore[union-attr,assignment]
         static = isinstance(self.backbone, WordTable)
         folders.write_recipe(draft, self.recipe, size, layers, static=static)
+        write_words(draft, WordsBeside(self.words, self.language))
         (draft / "README.md").write_text(card, encoding="utf-8")
 
 

@@ -8,6 +8,7 @@ model by itself; in others the parts of a route lie side by side.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from whet.config import EncodeConfig, ModelConfig
 from whet.config.ranges import check_options
-from whet.errors import CheckpointError, ConfigError, UnsupportedModel
+from whet.errors import ConfigError, UnsupportedModel
 from whet.model.contained import check_files, inner_path
 from whet.model.encoder import Encoder
 from whet.model.folder import find_folder, write_draft_json, write_prompts
@@ -34,6 +35,7 @@ from whet.model.parts.layout import (
     routes_of,
     whole_sides,
 )
+from whet.model.parts.words import ENGLISH, WordsBeside, words_of, write_words
 from whet.model.tensors import AGAIN
 from whet.printable import printable
 from whet.progress import say
@@ -43,17 +45,17 @@ from whet.storage.readable import readable_json
 if TYPE_CHECKING:
     import numpy as np
 
-WORDS = "words.json"  # beside the model: how much words count in a search
-
 
 class Towers:
     """An encoder per side. Both give vectors of one space and dimension.
 
     `words` is how much words in common count in a search (evaluation/lexical/hybrid.py), 0 for not
-    at all; vectors know nothing of it.
+    at all, and `language` whose stems they have; vectors know nothing of them.
     """
 
-    def __init__(self, query: Encoder, document: Encoder, words: float = 0.0) -> None:
+    def __init__(
+        self, query: Encoder, document: Encoder, words: float = 0.0, language: str = ENGLISH
+    ) -> None:
         if query.dimension != document.dimension:
             raise ConfigError(
                 f"queries become {query.dimension} numbers and documents {document.dimension}. "
@@ -61,7 +63,7 @@ class Towers:
             )
         self.query = query
         self.document = document
-        self.words = words
+        self.words, self.language = words, language
         self.dimension = document.dimension
 
     def side(self, kind: str) -> Encoder:
@@ -97,14 +99,15 @@ class Towers:
             module = {"idx": 0, "name": "0", "path": "", "type": f"{LIBRARY}.Router"}
             write_draft_json(draft / "modules.json", [module])
             write_prompts(draft, self.query.recipe, self.document.recipe)
-            if self.words:
-                write_draft_json(draft / WORDS, {"weight": self.words})
+            write_words(draft, WordsBeside(self.words, self.language))
             (draft / "README.md").write_text(card, encoding="utf-8")
         return target
 
 
 def _write_side(draft: Path, encoder: Encoder, kind: str) -> list[str]:
     """Write a route's modules; their names in order."""
+    encoder = copy.copy(encoder)
+    encoder.words = 0.0  # the whole model's say how much they count
     whole = encoder.save(draft / f"{kind}_0_Transformer")
     names = [whole.name]
     for module in json.loads((whole / "modules.json").read_text(encoding="utf-8"))[1:]:
@@ -121,7 +124,9 @@ def open_model(model: ModelConfig | str = "minilm") -> Encoder | Towers:
     config = ModelConfig(name=model) if isinstance(model, str) else model
     folder = find_folder(config)
     if not (folder / ROUTER).is_file():
-        return Encoder.load(config)
+        encoder = Encoder.load(config)
+        encoder.words, encoder.language = words_of(folder)
+        return encoder
     check_options(config, "model.")
     check_files(folder)
     routes = routes_of(folder)
@@ -130,7 +135,7 @@ def open_model(model: ModelConfig | str = "minilm") -> Encoder | Towers:
         query, document = (Encoder.load(replace(config, name=str(whole[kind]))) for kind in SIDES)
     else:
         query, document = (Encoder.of_layout(_side(folder, routes[kind]), config) for kind in SIDES)
-    return Towers(query, document, _words_of(folder))
+    return Towers(query, document, *words_of(folder))
 
 
 def _side(folder: Path, names: list[str]) -> Layout:
@@ -166,23 +171,5 @@ def _side(folder: Path, names: list[str]) -> Layout:
 
 def tell_vectors_alone(model: Encoder | Towers) -> None:
     """Say that a use of a model's vectors goes without the words that count in its searches."""
-    if isinstance(model, Towers) and model.words:
-        say(
-            f"This model's searches add words in common (BM25) with weight {model.words:g}; its "
-            "vectors know nothing of them."
-        )
-
-
-def _words_of(folder: Path) -> float:
-    path = folder / WORDS
-    if not path.exists():
-        return 0.0
-    remedy = (
-        'It should say {"weight": 0.2} or the like. Tune again, or remove it to search by vectors '
-        "alone."
-    )
-    weight = readable_json(path, remedy=remedy).get("weight")
-    number = isinstance(weight, int | float) and not isinstance(weight, bool)
-    if not number or not 0 <= weight < float("inf"):
-        raise CheckpointError(f"{printable(path)} is damaged: no weight. {remedy}")
-    return float(weight)
+    if model.words:
+        say(WordsBeside(model.words, model.language).sentence())

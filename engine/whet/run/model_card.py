@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import whet.version
 from whet.config import FitConfig
 from whet.evaluation.pool.size import PoolSize
 from whet.model.folder import MINILM_ON_THE_HUB
+from whet.model.parts.words import WORDS, words_of
 from whet.run.origin import read_origin
 from whet.training.batches.order import Order, total_steps
 
@@ -233,6 +235,16 @@ def _title(job: Job, name: str, base_came_back: bool, rejected: bool) -> tuple[s
     if rejected:
         return f"rejected after tuning on {job.data.name}", f"Started from `{name}` and trained"
     return f"sharpened on {job.data.name}", f"Started from `{name}` and trained"
+
+
+def words_section(model: Path) -> str:
+    """What a published card says of the words that a model's searches add; nothing where there are
+    none.
+    """
+    words = words_of(model)
+    if not words.weight:
+        return ""
+    return f"\n\n## Words beside vectors\n\n{words.sentence()} `{WORDS}` has the weight.\n"
 
 
 FEEDBACK_CARD = """---

@@ -13,6 +13,7 @@ from whet.data.load import Dataset, open_dataset
 from whet.data.splits import eval_qrels
 from whet.encoding.lengths import tell_cut_documents
 from whet.evaluation.comparison import Comparison
+from whet.evaluation.lexical.weight import check_words, count_words
 from whet.evaluation.measures import check_measures
 from whet.evaluation.pool.size import check_pool
 from whet.model.folder import find_folder
@@ -57,6 +58,7 @@ def evaluate_job(config: EvalConfig) -> tuple[Path, Evaluation | Comparison]:
     qrels = eval_qrels(data, config.data.eval_split)
     check_pool(config.evaluate, qrels, len(data.corpus))
     check_device(config.encode)
+    check_words(config.words, config.model.name)
     named = {"baseline": config.baseline, "model": config.model}
     asked = {name: model for name, model in named.items() if model is not None}
     for name, model in asked.items():
@@ -76,6 +78,10 @@ def _evaluate(
     from whet.report.render import write_report
 
     models = {name: _searcher(model) for name, model in asked.items()}
+    if (model := models["model"]) is not None:
+        texts = data.queries.texts(qrels.query_rows)
+        language = config.bm25.language
+        count_words(model, config.words, data.corpus, queries=texts, language=language)
     with weights_unchanged():
         prints = [model.fingerprint() for model in models.values() if model is not None]
         facts = facts_of("eval", config, data.digest, *prints)

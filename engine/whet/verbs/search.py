@@ -13,6 +13,7 @@ from whet.config.ranges import check_options
 from whet.config.recorded import fill
 from whet.data.load import Dataset, load_dataset, read_dataset
 from whet.errors import CheckpointError, ConfigError
+from whet.evaluation.lexical.weight import check_words, count_words
 from whet.model.folder import find_folder
 from whet.printable import printable
 from whet.run.early import check_device
@@ -74,6 +75,7 @@ def search_command(config: SearchConfig) -> None:
     check_device(config.encode)
     if not config.query.strip():
         raise ConfigError("The query is empty. Write what you look for.")
+    check_words(config.words, config.run, ("auto",))
     model, data = _model_and_data(config)
     find_folder(model)
     print(repr(best_of(searcher_of(model, data, config), data, config.query, config.k)))
@@ -84,7 +86,9 @@ def searcher_of(model: ModelConfig, data: Dataset, config: SearchConfig) -> Sear
     from whet.feedback.serve.searcher import Searcher  # loads torch
     from whet.model.towers import open_model
 
-    return Searcher(0, open_model(model), data, config.encode)
+    opened = open_model(model)
+    count_words(opened, config.words, data.corpus)
+    return Searcher(0, opened, data, config.encode)
 
 
 def best_of(searcher: Searcher, data: Dataset, query: str, k: int) -> SearchHits:

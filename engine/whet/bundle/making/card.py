@@ -9,7 +9,7 @@ from whet.bundle.facts import Facts
 from whet.bundle.making.licences import Licence, licence_fields
 from whet.bundle.making.openness import Openness
 from whet.evaluation.pool.size import recorded_pool
-from whet.run.model_card import USE, front_matter, measures_table, pairs_seen
+from whet.run.model_card import USE, front_matter, measures_table, pairs_seen, words_section
 from whet.training.batches.order import Order
 
 CARD = """{front}
@@ -101,7 +101,7 @@ def bundle_card(
         batch_size=facts.config["trainer"]["batch_size"],
         table=measures_table(comparison["rows"], pool),
         verdict=comparison["verdict"],
-        use=USE,
+        use=USE + words_section(facts.folder / "model").rstrip("\n"),
         parts="\n".join(parts),
         permits="\n".join(f"- {line}" for line in openness.sentences),
         words=_quoted(licences),

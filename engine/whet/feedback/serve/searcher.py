@@ -43,8 +43,9 @@ class Searcher:
         self._corpus = encode_table(
             encoder, data.corpus, kind="document", store=embeddings_folder(), config=config
         ).vectors
-        self._weight = encoder.words if isinstance(encoder, Towers) else 0.0
-        self._words: Words | None = corpus_words(data.corpus) if self._weight else None
+        self._weight = encoder.words
+        counted = corpus_words(data.corpus, encoder.language) if self._weight else None
+        self._words: Words | None = counted
         first = ["a first query"]
         self.best(first, self.vectors(first), 1)
 

@@ -155,15 +155,27 @@ def test_judged_queries_decide_and_are_the_proof(tiny_data, tiny_model, tmp_path
 
 def test_a_weight_that_judgments_taught_a_model_stays(tiny_model):
     from whet.adaptation.adapted import _by_words
-    from whet.adaptation.counts import count_words
     from whet.adaptation.gates import words_gate
+    from whet.evaluation.lexical import Words
     from whet.model.towers import Towers
 
-    encoder, gate = whet.Encoder.load(str(tiny_model)), words_gate([], count_words([["guka"]]))
+    encoder, gate = whet.Encoder.load(str(tiny_model)), words_gate([], Words(["guka"]))
     for base, weight in ((encoder, 0.3), (Towers(encoder, encoder), 0.3)):
-        assert _by_words(base, gate).model.words == weight
-    tuned = _by_words(Towers(encoder, encoder, 0.15), gate)
+        assert _by_words(base, gate, "english").model.words == weight
+    tuned = _by_words(Towers(encoder, encoder, 0.15), gate, "english")
     assert tuned.model.words == 0.15 and "0.15 times" in tuned.done[0]
+
+
+def test_words_are_counted_in_the_language_of_the_documents(tiny_model, tmp_path):
+    """And the model's folder says which."""
+    folder = tmp_path / "texte"
+    folder.mkdir()
+    for number in range(4):
+        text = "Die Pumpe ist nicht mit dem Tank verbunden, und der Schalter ist in der Halle."
+        (folder / f"{number}.txt").write_text(f"{text} bace {number}")
+    done = whet.adapt(str(folder), model=str(tiny_model), output=str(tmp_path / "run"))
+    record = json.loads((done.model / "words.json").read_text())
+    assert record == {"weight": 0.3, "language": "german"}
 
 
 def test_what_cannot_be_used_is_refused_before_any_work(folders, tiny_model, tmp_path):

@@ -4,6 +4,7 @@ import pytest
 
 from whet.adaptation.counts import count_words
 from whet.adaptation.gates import log_gate, prose_gate, weight_of_words, words_gate
+from whet.evaluation.lexical import Words
 
 PROSE = ["The pump is on the left of the tank, and it is started by the switch in the hall."] * 20
 COMMANDS = ["tar -xzf archive.tgz | grep -v root > list.txt", "chmod 755 run.sh && ./run.sh"] * 10
@@ -43,19 +44,20 @@ def test_a_log_is_long_enough_from_300_on(queries):
 
 
 def test_words_count_less_where_people_ask_in_others():
-    counts = count_words([["pumps leak oil"], ["the tank has a valve"]])
-    asked = words_gate(["pump leaking", "valve of tank"], counts)
+    words = Words(["pumps leak oil", "the tank has a valve"])
+    asked = words_gate(["pump leaking", "valve of tank"], words)
     assert asked.open and asked.figure == 1.0 and weight_of_words(asked) == 0.3
-    foreign = words_gate(["reactor drips", "engine stalls again", "pump leaks"], counts)
+    foreign = words_gate(["reactor drips", "engine stalls again", "pump leaks"], words)
     assert foreign.figure == pytest.approx(2 / 7) and not foreign.open
     assert weight_of_words(foreign) == 0.1
 
 
 def test_without_a_log_words_count_as_usual_unless_they_cannot_be_counted():
-    counts = count_words([["pumps leak oil"]])
-    assert weight_of_words(words_gate([], counts)) == 0.3
-    assert weight_of_words(words_gate([], counts, "none")) == 0.1
-    assert weight_of_words(words_gate(["pump leaks"], counts, "none")) == 0.3  # the log says so
+    words, unknown = Words(["pumps leak oil"]), Words(["pumps leak oil"], "none")
+    assert weight_of_words(words_gate([], words)) == 0.3
+    assert weight_of_words(words_gate(["pump leaks"], words)) == 0.3
+    assert weight_of_words(words_gate([], unknown)) == 0.1
+    assert weight_of_words(words_gate(["pump leaks"], unknown)) == 0.1  # nobody knows which count
 
 
 def test_words_are_counted_once_per_document_whatever_the_blocks():

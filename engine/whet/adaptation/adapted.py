@@ -21,7 +21,7 @@ from whet.adaptation.learn import KEPT, STEPS, by_source, by_teacher
 from whet.adaptation.queries import made_queries
 from whet.config import EncodeConfig
 from whet.data.load import Dataset
-from whet.evaluation.lexical import Words, corpus_language
+from whet.evaluation.lexical import Words
 from whet.feedback.learn.adapt import Weights, changed
 from whet.feedback.learn.trials import ReportProgress
 from whet.model.encoder import Encoder
@@ -68,13 +68,12 @@ def adapt(base: Encoder | Towers, given: Given, report_progress: ReportProgress)
     """Adapt a search; the model given stays as it is, and so do the documents' vectors."""
     report_progress("Counting words", 0, 1)
     counts = count_words(texts for _, texts in given.data.corpus.blocks())
-    language = corpus_language(given.data.corpus)
-    gate = words_gate(given.log, counts, language)
+    gate = words_gate(given.log, given.words)
     report_progress("Counting words", 1, 1)
     if given.search == "hybrid":
-        free = _by_words(base, gate)
+        free = _by_words(base, gate, given.words.language)
     else:
-        free = _by_vectors(base, given, counts, [gate, *_gates(given, language)], report_progress)
+        free = _by_vectors(base, given, counts, [gate, *_gates(given)], report_progress)
     judged = judged_split(given.data, given.train_split)
     if judged is None:
         return _unproved(free, given)
@@ -92,11 +91,11 @@ def adapt(base: Encoder | Towers, given: Given, report_progress: ReportProgress)
     return _proved(free, choice, len(judged[1].query_rows))
 
 
-def _by_words(base: Encoder | Towers, gate: Gate) -> Adapted:
+def _by_words(base: Encoder | Towers, gate: Gate, language: str) -> Adapted:
     weight, why = weight_of_words(gate), gate.why
-    if isinstance(base, Towers) and base.words:
+    if base.words:
         weight, why = base.words, "that is the weight the model came with"
-    model = Towers(base.side("query"), base.side("document"), weight)
+    model = Towers(base.side("query"), base.side("document"), weight, language)
     done = [
         f"A document's score is its cosine plus {weight:g} times its share of the query's words "
         f"(BM25): {why}.",
@@ -105,11 +104,12 @@ def _by_words(base: Encoder | Towers, gate: Gate) -> Adapted:
     return Adapted(model, [gate], done, [])
 
 
-def _gates(given: Given, language: str) -> list[Gate]:
+def _gates(given: Given) -> list[Gate]:
     """Those that say whether anything is trained."""
     step = max(1, len(given.data.corpus) // LOOKED_AT)
     rows = np.arange(0, len(given.data.corpus), step)[:LOOKED_AT]
-    return [log_gate(len(given.log)), prose_gate(given.data.corpus.texts(rows), language)]
+    texts = given.data.corpus.texts(rows)
+    return [log_gate(len(given.log)), prose_gate(texts, given.words.language)]
 
 
 def _by_vectors(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import log
 
 from whet.config import UNSTEMMED
-from whet.evaluation.lexical.languages import stems, word_ids
+from whet.evaluation.lexical.languages import word_ids
 
 # What a sentence of English cannot do without: the words that say how others belong together.
 ENGLISH = frozenset(
@@ -31,17 +30,6 @@ class WordCounts:
         """log(1 + N / n) of a word that n of N documents have; 0 for one that none has."""
         count = self.found_in[word]
         return log(1 + self.documents / count) if count else 0.0
-
-    def share_known(self, queries: Sequence[str]) -> float | None:
-        """Of the words of the queries that say something, the share that some document has, by
-        their stems, as a search counts them; None where the queries have no such word.
-        """
-        asked = [word for words in stems(queries) for word in words]
-        return sum(word in self._stems for word in asked) / len(asked) if asked else None
-
-    @cached_property
-    def _stems(self) -> frozenset[str]:
-        return frozenset(stem for words in stems(list(self.found_in)) for stem in words)
 
 
 def count_words(blocks: Iterable[Sequence[str]]) -> WordCounts:

@@ -43,7 +43,7 @@ def examples_of(after: Towers, before: Encoder | Towers, given: Given) -> list[d
 def _found(model: Encoder | Towers, texts: list[str], given: Given) -> np.ndarray:
     query_QD = model.side("query").encode(texts, kind="query", config=given.encode)
     k = min(LISTED, len(given.corpus))
-    if isinstance(model, Towers) and model.words:
+    if model.words:
         found = HybridSearch(texts, given.words, model.words)
         return found(query_QD, given.corpus.vectors, k)[1]
     return search(query_QD, given.corpus.vectors, k)[1]

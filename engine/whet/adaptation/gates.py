@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from whet.adaptation.counts import WordCounts, function_share
-from whet.config import UNSTEMMED
-from whet.evaluation.lexical.languages import STOP_WORDS
+from whet.adaptation.counts import function_share
+from whet.evaluation.lexical import Words
+from whet.evaluation.lexical.languages import COMMON, STOP_WORDS
+from whet.evaluation.lexical.weight import CAREFUL, LEAST_KNOWN, USUAL, known_share
 
 PROSE = 0.25  # of the documents' words are function words: below, they are lists, code, commands
 ENOUGH_QUERIES = 300  # of a log: fewer say nothing without judgments
-KNOWN_WORDS = 0.70  # of the words of the log are in the corpus: below, words find little
-USUAL_WEIGHT, LOW_WEIGHT = 0.3, 0.1  # of words beside a cosine
 
 
 @dataclass(frozen=True)
@@ -78,30 +77,28 @@ def log_gate(queries: int) -> Gate:
     return Gate("log", queries, ENOUGH_QUERIES, queries >= ENOUGH_QUERIES, why)
 
 
-def words_gate(queries: Sequence[str], counts: WordCounts, language: str = "english") -> Gate:
-    """Whether people ask in the words of the documents, by a log of their queries; `language` is
-    the documents', one of LANGUAGES or "none".
-    """
-    known = counts.share_known(queries)
-    if known is None and language == UNSTEMMED:
+def words_gate(queries: Sequence[str], words: Words) -> Gate:
+    """Whether people ask in the words of the documents, by a log of queries (`known_share`)."""
+    known = known_share(queries, words)
+    if known is None and words.language not in COMMON:
         why = (
-            "there is no log, and the words of the documents' language cannot be counted by their "
-            f"stems, so they count {LOW_WEIGHT:g} beside a cosine"
+            "the language of the documents is not known well enough to say whether people ask in "
+            f"their words, so words count {CAREFUL:g} beside a cosine"
         )
-        return Gate("words", None, KNOWN_WORDS, False, why)
+        return Gate("words", None, LEAST_KNOWN, False, why)
     if known is None:
-        why = f"without a log words count as they usually do, {USUAL_WEIGHT:g} beside a cosine"
-        return Gate("words", None, KNOWN_WORDS, True, why)
-    is_open = known >= KNOWN_WORDS
-    weight = USUAL_WEIGHT if is_open else LOW_WEIGHT
+        why = f"without a log words count as they usually do, {USUAL:g} beside a cosine"
+        return Gate("words", None, LEAST_KNOWN, True, why)
+    is_open = known >= LEAST_KNOWN
+    weight = USUAL if is_open else CAREFUL
     why = f"{known:.0%} of the words of the log are in the documents, " + (
         f"so words count {weight:g} beside a cosine"
         if is_open
-        else f"and below {KNOWN_WORDS:.0%} words mislead: they count {weight:g} beside a cosine"
+        else f"and below {LEAST_KNOWN:.0%} words mislead: they count {weight:g} beside a cosine"
     )
-    return Gate("words", known, KNOWN_WORDS, is_open, why)
+    return Gate("words", known, LEAST_KNOWN, is_open, why)
 
 
 def weight_of_words(gate: Gate) -> float:
     """How much words count beside a cosine, as `words_gate` has it."""
-    return USUAL_WEIGHT if gate.open else LOW_WEIGHT
+    return USUAL if gate.open else CAREFUL

@@ -101,7 +101,7 @@ def decided(
         free, lessons, corpus, guard, words=counted, config=config, report_progress=report_progress
     )
     check = feedback_check(lessons, corpus, words)
-    weight = base.words if isinstance(base, Towers) else 0.0
+    weight = base.words
     before_C = check.scores(base.side("query").encode(check.texts, kind="query"), weight)
     free_C = check.scores(free.query.encode(check.texts, kind="query"), free.words)
     learned_C = tuned.held_out.after_C
@@ -119,7 +119,7 @@ def decided(
         forgets = "" if bearable else " (it forgets too much of other queries)"
         why = f"{told}: the learned one is not kept{forgets}"
         return Decided(free, Proof(split, before_C, free_C), False, why)
-    same = Towers(base.side("query"), base.side("document"), weight)
+    same = Towers(base.side("query"), base.side("document"), weight, words.language)
     return Decided(same, Proof(split, before_C, before_C), False, f"{told}: it stays as it was")
 
 

@@ -238,7 +238,7 @@ def judge_words(
     if language is None:
         language = corpus_language(data.corpus)
         if language != "english":
-            say(counted_in(language))
+            say(f"{counted_in(language)} bm25.language= says otherwise.")
     words, texts = asked.words(language), data.queries.texts(qrels.query_rows)
     hits = documents_found(lambda k: words.best(texts, k), depth, len(words), asked.home_N)
     if asked.own_Q is not None:

@@ -18,6 +18,7 @@ from whet.data.load import Dataset, open_dataset
 from whet.encoding.lengths import tell_cut_documents
 from whet.errors import DataError
 from whet.evaluation.lexical import check_installed
+from whet.evaluation.lexical.languages import counted_in
 from whet.model.folder import find_folder
 from whet.printable import printable, printable_lines
 from whet.progress import paragraph, say
@@ -130,7 +131,7 @@ def _written(
     from whet.adaptation.wanted import wanted_of
     from whet.encoding.store import embeddings_folder
     from whet.encoding.table import encode_table
-    from whet.evaluation.lexical import corpus_words
+    from whet.evaluation.lexical import corpus_language, corpus_words
     from whet.feedback.learn.job import Bars
     from whet.report.adaptation import write_adaptation_report
     from whet.run.model_card import adapted_card
@@ -142,7 +143,11 @@ def _written(
         base, data.corpus, kind="document", store=embeddings_folder(), config=config.encode
     )
     watch.stage("encode")
-    words = corpus_words(data.corpus)
+    # a weight that the model came with is of words counted in its language
+    language = base.language if base.words else corpus_language(data.corpus)
+    if language != "english":
+        say(counted_in(language))
+    words = corpus_words(data.corpus, language)
     given = Given(
         data,
         corpus,

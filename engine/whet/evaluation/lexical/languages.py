@@ -102,15 +102,15 @@ def _share(words: list[str], of: Callable[[str], bool]) -> float:
 
 
 def counted_in(language: str) -> str:
-    """The sentence to say where nobody asked for a language.
+    """The sentence to say where nobody named a language.
 
     >>> counted_in("german")
-    'BM25 counts words by their stems in German, as the texts look. bm25.language= says otherwise.'
+    'BM25 counts words by their stems in German, as the texts look.'
     """
     how = f"by their stems in {language.capitalize()}"
     if language == UNSTEMMED:
         how = "as they stand, and pairs of letters where no spaces part words"
-    return f"BM25 counts words {how}, as the texts look. bm25.language= says otherwise."
+    return f"BM25 counts words {how}, as the texts look."
 
 
 def check_installed() -> None:

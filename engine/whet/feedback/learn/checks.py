@@ -86,7 +86,7 @@ def guard_check(
         corpus = encode_table(
             model, data.corpus, kind="document", store=embeddings_folder(), config=encode
         )
-        words = None if words is None else corpus_words(data.corpus)
+        words = None if words is None else corpus_words(data.corpus, words.language)
     split = eval_split_name(data) or ("train" if "train" in data.splits else None)
     if split is not None:
         judged = _judged(data, corpus, words, split=split, avoid=avoid)

@@ -22,7 +22,7 @@ from whet.data.load import read_dataset
 from whet.encoding.store import embeddings_folder
 from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError, WhetError
-from whet.evaluation.lexical import corpus_words
+from whet.evaluation.lexical import corpus_language, corpus_words
 from whet.feedback.events.judgments import judgments
 from whet.feedback.events.store import EventStore
 from whet.feedback.learn.checks import guard_check
@@ -104,7 +104,9 @@ def _tuned(
     corpus = encode_table(
         model, data.corpus, kind="document", store=embeddings_folder(), config=label.encode
     )
-    words = corpus_words(data.corpus) if config.words else None
+    # a weight that the model came with is of words counted in its language
+    language = model.language if model.words else corpus_language(data.corpus)
+    words = corpus_words(data.corpus, language) if config.words else None
     learned = {text.strip() for text in lessons.queries}
     guard = guard_check(
         data,

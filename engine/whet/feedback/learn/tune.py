@@ -164,7 +164,7 @@ def tune(
     kept = _within_guard(work, changes, share)
     chosen = trials[kept.method][kept.share]  # what is told is of the share that is kept
     return Tuned(
-        model=Towers(kept.query, model.side("document"), work.weight),
+        model=_searching(kept.query, model, work),
         method=kept.method,
         share=kept.share,
         why=_why(kept.method, kept.share, trials, usable, work.weight),
@@ -174,6 +174,12 @@ def tune(
         seconds=time.monotonic() - start,
         lists=_lists(work, kept.query, corpus),
     )
+
+
+def _searching(query: Encoder, model: Encoder | Towers, work: Work) -> Towers:
+    """The model that searches with what was learned; words count as they were counted here."""
+    language = model.language if work.words is None else work.words.language
+    return Towers(query, model.side("document"), work.weight, language)
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,26 @@ def test_judged_queries_decide_and_are_the_proof(tiny_data, tiny_model, tmp_path
     assert done.record["proved"] in page and "not proved" not in page
 
 
+@pytest.mark.parametrize(
+    ("means", "kept", "learned"),
+    [
+        ((0.5, 0.6, 0.7), "learned", True),
+        ((0.5, 0.6, 0.6), "learned", True),
+        ((0.5, 0.6, 0.55), "free", False),
+        ((0.5, 0.4, 0.45), "base", False),
+    ],
+)
+def test_the_best_on_judged_queries_comes_back(means, kept, learned):
+    from whet.adaptation.judged import OnJudged, kept_of
+
+    base, free, taught = (np.full(30, mean) for mean in means)
+    outcome = kept_of(OnJudged("train", base, free, taught, bearable=True))
+    assert outcome[0] == kept
+    forgetful = kept_of(OnJudged("train", base, free, taught, bearable=False))
+    assert forgetful[0] == ("free" if means[1] >= means[0] else "base")
+    assert (outcome[0] == "learned") is learned
+
+
 def test_a_weight_that_judgments_taught_a_model_stays(tiny_model):
     from whet.adaptation.adapted import _by_words
     from whet.adaptation.gates import words_gate

@@ -99,7 +99,7 @@ def _by_words(base: Encoder | Towers, gate: Gate, language: str) -> Adapted:
     done = [
         f"A document's score is its cosine plus {weight:g} times its share of the query's words "
         f"(BM25): {why}.",
-        "Nothing was trained: beside words, no training without judgments was found to help.",
+        "Without judgments nothing was trained: beside words, no such training was found to help.",
     ]
     return Adapted(model, [gate], done, [])
 
@@ -123,11 +123,11 @@ def _by_vectors(
     _, log, prose = gates
     same = Towers(base.side("query"), base.side("document"))
     if not (log.open or prose.open):
-        done = [f"Nothing was trained: {log.why}; {prose.why}."]
+        done = [f"Without judgments nothing was trained: {log.why}; {prose.why}."]
         return Adapted(same, gates, done, [_more_queries(), _with_words()])
     learned, made = _learned(base, given, counts, gates, report_progress)
     if learned is None:
-        done = ["Nothing was trained: no made query finds the document that it was made from."]
+        done = ["Nothing was learned: no made query finds the document that it was made from."]
         return Adapted(same, gates, done, [_more_queries(), _with_words()], made=made)
     model = Towers(changed(base.side("query"), learned), base.side("document"))
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in made.items())
@@ -222,10 +222,13 @@ def _unproved(free: Adapted, given: Given) -> Adapted:
 
 def _proved(free: Adapted, choice: Decided, judged: int) -> Adapted:
     done = [*free.done, f"{choice.why[0].upper()}{choice.why[1:]}."]
+    if choice.model.words != free.model.words:
+        done.append(f"Words count {choice.model.words:g} beside a cosine, as that is best there.")
     helps = list(free.helps)
     if judged >= MOST:
         helps.insert(0, f"With {judged:,} judged queries `whet fit` learns more than a matrix can.")
-    trained = "judged" if choice.learned else free.trained
+    kept = free.trained if choice.model is free.model else None
+    trained = "judged" if choice.learned else kept
     return Adapted(choice.model, free.gates, done, helps, trained, free.made, choice.proof, judged)
 
 

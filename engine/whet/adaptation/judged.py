@@ -101,26 +101,54 @@ def decided(
         free, lessons, corpus, guard, words=counted, config=config, report_progress=report_progress
     )
     check = feedback_check(lessons, corpus, words)
-    weight = base.words
-    before_C = check.scores(base.side("query").encode(check.texts, kind="query"), weight)
-    free_C = check.scores(free.query.encode(check.texts, kind="query"), free.words)
-    learned_C = tuned.held_out.after_C
-    bearable = tuned.guard.gain >= -GUARD_MAY_LOSE
-    means = {"learned": learned_C.mean(), "free": free_C.mean(), "base": before_C.mean()}
+    weight = base.words if free.words else 0.0
+    outcome = OnJudged(
+        split,
+        before_C=check.scores(base.side("query").encode(check.texts, kind="query"), weight),
+        free_C=check.scores(free.query.encode(check.texts, kind="query"), free.words),
+        learned_C=tuned.held_out.after_C,
+        bearable=tuned.guard.gain >= -GUARD_MAY_LOSE,
+    )
+    kept, why = kept_of(outcome)
+    same = Towers(base.side("query"), base.side("document"), weight, words.language)
+    model = {"learned": tuned.model, "free": free, "base": same}[kept]
+    proof = Proof(split, outcome.before_C, outcome.scores(kept))
+    return Decided(model, proof, kept == "learned", why)
+
+
+@dataclass(frozen=True)
+class OnJudged:
+    """nDCG@10 of each judged query by each model, float64 [C], and whether the one that learned
+    from them forgets no more than it may.
+    """
+
+    split: str
+    before_C: np.ndarray
+    free_C: np.ndarray
+    learned_C: np.ndarray
+    bearable: bool
+
+    def scores(self, name: str) -> np.ndarray:
+        """Those of a model: base, free or learned."""
+        return {"base": self.before_C, "free": self.free_C, "learned": self.learned_C}[name]
+
+
+def kept_of(outcome: OnJudged) -> tuple[str, str]:
+    """Which model comes back (learned, free or base), and the sentence that says why."""
+    base, free, learned = (
+        float(outcome.scores(name).mean()) for name in ("base", "free", "learned")
+    )
     told = (
-        f"on {len(check):,} judged queries of {split}, {MEASURE} is {means['base']:.3f} as it was, "
-        f"{means['free']:.3f} without learning from them, and {means['learned']:.3f} with a matrix "
+        f"on {len(outcome.before_C):,} judged queries of {outcome.split}, {MEASURE} is {base:.3f} "
+        f"as it was, {free:.3f} without learning from them, and {learned:.3f} with a matrix "
         "learned from them, each scored by one that did not learn from it"
     )
-    if bearable and means["learned"] >= max(means["free"], means["base"]):
-        why = f"{told}: the learned one is kept"
-        return Decided(tuned.model, Proof(split, before_C, learned_C), True, why)
-    if means["free"] >= means["base"]:
-        forgets = "" if bearable else " (it forgets too much of other queries)"
-        why = f"{told}: the learned one is not kept{forgets}"
-        return Decided(free, Proof(split, before_C, free_C), False, why)
-    same = Towers(base.side("query"), base.side("document"), weight, words.language)
-    return Decided(same, Proof(split, before_C, before_C), False, f"{told}: it stays as it was")
+    if outcome.bearable and learned >= max(free, base):
+        return "learned", f"{told}: the learned one is kept"
+    if free >= base:
+        forgets = "" if outcome.bearable else " (it forgets too much of other queries)"
+        return "free", f"{told}: the learned one is not kept{forgets}"
+    return "base", f"{told}: it stays as it was"
 
 
 def lessons_of_qrels(data: Dataset, relevant: Qrels, *, seed: int) -> Lessons:

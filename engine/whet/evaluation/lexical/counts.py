@@ -67,7 +67,8 @@ class WordBlock:
     def open(cls, folder: Path) -> WordBlock:
         """What `write` wrote, memory-mapped."""
         names = (part.name for part in fields(cls))
-        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in names))
+        mapped = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in names)
+        return cls(*map(np.asarray, mapped))  # slices of a memmap take longer to make
 
     def of(self, hashes_A: np.ndarray, rows: slice) -> Iterator[tuple[int, Postings]]:
         """The postings of each of the words that stand in these rows of the block, with the word's

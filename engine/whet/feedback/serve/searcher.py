@@ -58,8 +58,7 @@ class Searcher:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Scores and rows [Q, k] of the best documents; fewer where the corpus is smaller."""
         if self._words is not None:
-            both = HybridSearch(queries, self._words, self._weight, BACKEND)
-            return both(query_QD, self._corpus, k)
+            return HybridSearch(queries, self._words, self._weight)(query_QD, self._corpus, k)
         return search(query_QD, self._corpus, min(k, len(self._corpus)), backend=BACKEND)
 
     def best_sentence(self, query_1D: np.ndarray, row: int, text: str) -> str:

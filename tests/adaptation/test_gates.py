@@ -2,8 +2,8 @@
 
 import pytest
 
-from whet.adaptation.counts import count_words
 from whet.adaptation.gates import log_gate, prose_gate, weight_of_words, words_gate
+from whet.adaptation.word_counts import count_words
 from whet.evaluation.lexical import Words
 
 PROSE = ["The pump is on the left of the tank, and it is started by the switch in the hall."] * 20

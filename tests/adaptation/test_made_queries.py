@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from whet.adaptation.clusters import clusters_of, evenly
-from whet.adaptation.counts import count_words, words_of
 from whet.adaptation.queries import CROP, KEYWORDS, made_queries
+from whet.adaptation.word_counts import count_words, words_of
 from whet.data.table import write_table
 
 TOPICS = 3

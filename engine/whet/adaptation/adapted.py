@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from whet.adaptation.counts import WordCounts, count_words
 from whet.adaptation.gates import Gate, log_gate, prose_gate, weight_of_words, words_gate
 from whet.adaptation.hybrid_teacher import HybridTeacher
 from whet.adaptation.judged import ENOUGH, MOST, Decided, Proof, decided, judged_split
 from whet.adaptation.learn import KEPT, STEPS, by_source, by_teacher
 from whet.adaptation.queries import made_queries
+from whet.adaptation.word_counts import WordCounts, count_words
 from whet.config import EncodeConfig
 from whet.data.load import Dataset
 from whet.evaluation.lexical import Words

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from whet.adaptation.counts import function_share
+from whet.adaptation.word_counts import function_share
 from whet.evaluation.lexical import Words
 from whet.evaluation.lexical.languages import COMMON, STOP_WORDS
 from whet.evaluation.lexical.weight import CAREFUL, LEAST_KNOWN, USUAL, known_share

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from whet.adaptation.clusters import clusters_of, evenly
-from whet.adaptation.counts import WordCounts, words_of
+from whet.adaptation.word_counts import WordCounts, words_of
 from whet.data.table import TextTable
 from whet.data.text import sentences_of
 

@@ -119,7 +119,8 @@ def made_vectors(texts: list[str], dimension: int) -> np.ndarray:
                 known[word] = random_of(word).standard_normal(dimension, np.float32)
         noise = random_of(text).standard_normal(dimension, np.float32)
         vector_ND[row] = sum((known[word] for word in words), noise)
-    return vector_ND / np.linalg.norm(vector_ND, axis=1, keepdims=True)
+    unit_ND: np.ndarray = vector_ND / np.linalg.norm(vector_ND, axis=1, keepdims=True)
+    return unit_ND
 
 
 def random_of(text: str) -> np.random.Generator:

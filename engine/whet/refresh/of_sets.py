@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -125,7 +126,9 @@ class SetsRefresher(Refresher):
         counts = "queries rows negatives without_positives dropped_rows filled seconds".split()
         lists = "query_rows query_ids excluded above below unproposed allowed short".split()
         totals = {name: sum(getattr(one, name) for one in reports) for name in counts}
-        joined = {name: [v for one in whole for v in getattr(one, name)] for name in lists}
+        joined: dict[str, Any] = {
+            name: [v for one in whole for v in getattr(one, name)] for name in lists
+        }
         return replace(
             first,
             **totals,

@@ -129,7 +129,12 @@ def _job_of_sets(config: FitConfig, folder: Path, data: Dataset) -> Job:
         )
         for part, parts, own in zip(data.parts, each, parted_qrels(data, learned), strict=True)
     ]
-    from_leader(lambda: [one.folder.mkdir(parents=True, exist_ok=True) for one in sets])
+
+    def make_folders() -> None:
+        for one in sets:
+            one.folder.mkdir(parents=True, exist_ok=True)
+
+    from_leader(make_folders)
     return Job(
         config,
         folder,

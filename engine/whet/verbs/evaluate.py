@@ -99,8 +99,8 @@ def _evaluate(
             watch.stage("evaluate")
             result: Evaluation | Comparison = evaluations["model"]
             if config.baseline is not None:
-                base, model = evaluations["baseline"], evaluations["model"]
-                result = write_comparison(draft, data, qrels, base, model, config=config.evaluate)
+                both = evaluations["baseline"], evaluations["model"]
+                result = write_comparison(draft, data, qrels, *both, config=config.evaluate)
             write_report(draft)
     return output.folder, result
 

@@ -77,7 +77,8 @@ class _Part(NamedTuple):
         largest = float(norms(self.vectors_ND, side="corpus").max(initial=0.0))
         norm_Q = norms(query_QD, side="query")
         rounding_Q: np.ndarray = 2.0**-23 * (norm_Q * largest + weight)  # of adding the words
-        return score_error_Q(norm_Q, largest, query_QD.shape[1]) + rounding_Q
+        error_Q: np.ndarray = score_error_Q(norm_Q, largest, query_QD.shape[1]) + rounding_Q
+        return error_Q
 
     def best(
         self, query_D: np.ndarray, score_N: np.ndarray, added: Scored, k: int, error: float

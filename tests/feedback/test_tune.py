@@ -488,6 +488,21 @@ def test_training_that_forgets_leaves_the_words(data, encoder, corpus, words, mo
     assert "forgets too much" in found.why
 
 
+def test_a_model_whose_searches_count_words_is_compared_with_itself(data, encoder, corpus, words):
+    """Before and after a tune are the searches before and after, words and all."""
+    lessons, _ = lessons_of(judged(data, range(8)), data.corpus)
+    guard = guarded(data, encoder, corpus, words)
+    base, config = Towers(encoder, encoder, 0.4), TuneConfig(method="words")
+    found = tune(base, lessons, corpus, guard, words=words, config=config, report_progress=quiet)
+    query_CD = encoder.encode(guard.texts, kind="query")
+    assert np.array_equal(found.guard.before_C, guard.scores(query_CD, 0.4))
+    assert not np.array_equal(found.guard.before_C, guard.scores(query_CD))
+    text = found.lists[0]["query"]
+    query_1D = encoder.encode([text], kind="query")
+    rows = HybridSearch([text], words, 0.4)(query_1D, corpus.vectors, 10)[1][0]
+    assert found.lists[0]["before"] == [corpus.ids[int(row)] for row in rows]
+
+
 def test_words_cannot_be_asked_for_and_left_out(data, encoder, corpus):
     lessons, _ = lessons_of(judged(data, range(12)), data.corpus)
     guard = guarded(data, encoder, corpus, None)

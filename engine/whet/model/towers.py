@@ -104,6 +104,15 @@ class Towers:
         return target
 
 
+def one_or_two(model: Towers) -> Encoder | Towers:
+    """The encoder alone, with its words, where both sides are the same one; else the model."""
+    if model.query is not model.document:
+        return model
+    encoder = copy.copy(model.document)
+    encoder.words, encoder.language = model.words, model.language
+    return encoder
+
+
 def _write_side(draft: Path, encoder: Encoder, kind: str) -> list[str]:
     """Write a route's modules; their names in order."""
     encoder = copy.copy(encoder)

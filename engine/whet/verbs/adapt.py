@@ -133,6 +133,7 @@ def _written(
     from whet.encoding.table import encode_table
     from whet.evaluation.lexical import corpus_language, corpus_words
     from whet.feedback.learn.job import Bars
+    from whet.model.towers import one_or_two
     from whet.report.adaptation import write_adaptation_report
     from whet.run.model_card import adapted_card
 
@@ -169,7 +170,8 @@ def _written(
     record["next"] = _next_lines(config, folder, data, wanted)
     lines = [json.dumps(row, ensure_ascii=False) for row in wanted.rows()]
     write_atomically(draft / JUDGE_THESE, "".join(f"{line}\n" for line in lines))
-    adapted.model.save(draft / "model", adapted_card(record, config.model.name))
+    card = adapted_card(record, config.model.name)
+    one_or_two(adapted.model).save(draft / "model", card)
     write_json(draft / RECORD, record)
     watch.stage("write")
     write_adaptation_report(draft, record)

@@ -71,7 +71,10 @@ class Work:
         guard: JudgedQueries,
         config: TuneConfig,
         report_progress: ReportProgress,
+        base_weight: float = 0.0,
     ) -> None:
+        """`base_weight` is how much words count in the searches of the model as it is."""
+        self.base_weight = base_weight if words is not None else 0.0
         self.encoder, self.lessons, self.corpus, self.words = encoder, lessons, corpus, words
         self.seed, self.report_progress = config.seed, report_progress
         report_progress("Reading what was judged", 0, 1)
@@ -79,15 +82,16 @@ class Work:
         self.pool: Pool = pool_of(lessons, self.query_FD, corpus, words, seed=config.seed)
         self.gains_C = np.flatnonzero(lessons.gains)
         check = feedback_check(lessons, corpus, words)
-        self.before_C = check.scores(self.query_FD[self.gains_C])
-        self.loss_F = _losses(self.query_FD, self.pool.weighted(0))
+        self.before_C = check.scores(self.query_FD[self.gains_C], self.base_weight)
+        self.loss_F = _losses(self.query_FD, self.pool.weighted(self.base_weight))
         self.guard = guard
         guarded = encoder.encode(guard.texts, kind="query")
-        self.known_C = guard.scores(guarded)
-        self.weights = [0.0]  # those the guard set bears
+        self.known_C = guard.scores(guarded, self.base_weight)
+        self.weights = [self.base_weight]  # those the guard set bears
         if words is not None:
             scores = {weight: guard.scores(guarded, weight) for weight in WEIGHTS}
-            self.weights = [w for w, score_C in scores.items() if self.borne(score_C)]
+            borne = (weight for weight, score_C in scores.items() if self.borne(score_C))
+            self.weights = sorted({self.base_weight, *borne})
         self.weight = self.weight_for(np.arange(len(lessons)))
 
     def borne(self, score_C: np.ndarray) -> bool:

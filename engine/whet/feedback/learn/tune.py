@@ -155,6 +155,7 @@ def tune(
         guard=guard,
         config=config,
         report_progress=report_progress,
+        base_weight=model.words,
     )
     trials = {method: work.cross_fit(method) for method in methods}
     method, share = best(trials)
@@ -242,12 +243,14 @@ def _lists(work: Work, query: Encoder, corpus: Embeddings) -> list[dict[str, Any
     """The first ten documents before and after, for the queries that changed most first."""
     texts = work.lessons.queries
     k = min(10, len(corpus))
-    old = search(work.query_FD, corpus, k)[1]
-    query_FD = query.encode(texts, kind="query")
-    if work.words is not None:
-        new = HybridSearch(texts, work.words, work.weight)(query_FD, corpus.vectors, k)[1]
-    else:
-        new = search(query_FD, corpus, k)[1]
+
+    def found(query_FD: np.ndarray, weight: float) -> np.ndarray:
+        if work.words is None or not weight:
+            return search(query_FD, corpus, k)[1]
+        return HybridSearch(texts, work.words, weight)(query_FD, corpus.vectors, k)[1]
+
+    old = found(work.query_FD, work.base_weight)
+    new = found(query.encode(texts, kind="query"), work.weight)
     moved = [int((a != b).sum()) for a, b in zip(old, new, strict=True)]
     order = sorted(range(len(texts)), key=lambda i: -moved[i])[:LISTS]
     ids = corpus.ids

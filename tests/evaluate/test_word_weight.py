@@ -10,6 +10,7 @@ import pytest
 from whet.config import EvalConfig, SearchConfig
 from whet.data.load import load_dataset
 from whet.data.splits import eval_qrels
+from whet.encoding.store import embeddings_folder
 from whet.errors import ConfigError
 from whet.evaluation.comparison import Comparison
 from whet.evaluation.judge import Evaluation, judge
@@ -61,7 +62,11 @@ def test_eval_sets_words_beside_the_vectors_of_the_same_model(
     encoder.words = 0.5
     data = load_dataset(str(tiny_data))
     wanted = judge(
-        encoder, data, eval_qrels(data, None), store=tmp_path / "s", config=config.evaluate
+        encoder,
+        data,
+        eval_qrels(data, None),
+        store=embeddings_folder(),  # beside other texts a vector may have other last bits
+        config=config.evaluate,
     )
     assert isinstance(encoder, Encoder)
     folder = encoder.save(tmp_path / "with words")

@@ -169,7 +169,7 @@ class SearchConfig:
     run: str = option(MISSING, "folder of a fit that is done; with data= any model", path=True)
     query: str = option(MISSING, "what to look for")
     k: int = option(10, "documents shown", least=1)
-    words: str = option(
+    words: str = recorded_option(
         "auto",
         "how much words in common (BM25) count beside the model's vectors: a number; auto: as its "
         "words.json says",

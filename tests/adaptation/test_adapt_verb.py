@@ -138,7 +138,7 @@ def test_vectors_alone_learn_where_the_gates_allow(
         assert len(done.record["examples"]) == 5
 
 
-@pytest.mark.parametrize("search", ["hybrid", "vectors"])
+@pytest.mark.parametrize("search", ["hybrid", pytest.param("vectors", marks=pytest.mark.slow)])
 def test_judged_queries_decide_and_are_the_proof(tiny_data, tiny_model, tmp_path, search):
     done = whet.adapt(
         str(tiny_data), model=str(tiny_model), search=search, output=str(tmp_path / "run")

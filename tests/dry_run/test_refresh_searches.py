@@ -64,7 +64,7 @@ def mined(model: Path, data: Path, folder: Path, scope: str, backend: str) -> li
 
 
 @pytest.mark.slow  # the kernels' interpreter takes its time
-@pytest.mark.parametrize("scope", ["all", "mapped"])
+@pytest.mark.parametrize("scope", [pytest.param("all", marks=pytest.mark.nightly), "mapped"])
 def test_a_refresh_on_the_gpu_finds_what_one_on_the_cpu_finds(
     gpu: Gpu, tiny_model: Path, tiny_data: Path, tmp_path: Path, scope: str
 ) -> None:

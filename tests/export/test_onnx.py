@@ -140,7 +140,9 @@ def test_all_that_comes_after_the_transformer_is_in_the_graph(tiny_of, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["mpnet", "xlm-roberta", "qwen3"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("mpnet", marks=pytest.mark.nightly), "xlm-roberta", "qwen3"]
+)
 def test_architectures(tiny_of, tmp_path, kind):
     """Any number of texts and tokens, though the graph was drawn with two of eight."""
     pooling = "last" if kind == "qwen3" else "mean"

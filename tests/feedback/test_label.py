@@ -121,7 +121,14 @@ def test_the_command_serves_until_ctrl_c(tiny_data: Path, tiny_model: Path, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.nightly),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.nightly),
+    ],
+)
 def test_every_signal_ends_the_tune_and_says_so(
     tiny_data: Path, tiny_model: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -688,7 +688,7 @@ STATES: dict[str, Callable[[Any], None]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.nightly), "dark"])
 def test_axe_finds_nothing_serious_in_any_state(
     browser: Any, tuned_page: Page, scheme: str
 ) -> None:

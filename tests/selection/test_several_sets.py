@@ -205,6 +205,7 @@ def test_negatives_are_of_the_own_set_and_as_for_it_alone(
         assert np.array_equal(alone.doc_rows_RK[rows], docs)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_as_uninterrupted(
     run: Run, tiny_model: Path, two: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +259,7 @@ def test_no_model_comes_back_that_surely_falls_on_a_set(tiny_model: Path) -> Non
     assert back.returned is not None and "the mean of a +0.3000, b +0.0200" in back.sentence()
 
 
+@pytest.mark.slow
 def test_python_takes_a_list_and_weights(two: list[str], tiny_model: Path, tmp_path: Path) -> None:
     done = fit(
         [Path(two[0]), two[1]],

@@ -89,7 +89,7 @@ def test_cheap_refreshes_of_two_processes_are_those_of_one(fit, scope):
 @pytest.mark.parametrize(
     "strategy",
     [
-        pytest.param(name, marks=NIGHTLY if name == "fsdp" else pytest.mark.slow)
+        pytest.param(name, marks=pytest.mark.slow if name in ("ddp", "deepspeed 3") else NIGHTLY)
         for name in STRATEGIES
     ],
 )

@@ -50,7 +50,10 @@ def cases(processes):
     return [(*case(seed), policy, cuts) for seed in (0, 1) for policy in POLICIES] + few
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(5, marks=pytest.mark.slow)])
+NIGHTLY = [pytest.mark.slow, pytest.mark.nightly]
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(5, marks=NIGHTLY)])
 def test_parts_of_a_corpus_are_mined_as_the_whole(processes):
     given = cases(processes)
     wanted = [outcome(mine(*case[:3], MiningConfig(**case[3]))) for case in given]

@@ -28,7 +28,10 @@ def case(seed, documents, weight, k, cuts):
     return made(random, 70), query_QD, document_ND, weight, k, cuts
 
 
-@pytest.mark.parametrize("processes", [3, pytest.param(5, marks=pytest.mark.slow)])
+NIGHTLY = [pytest.mark.slow, pytest.mark.nightly]
+
+
+@pytest.mark.parametrize("processes", [3, pytest.param(5, marks=NIGHTLY)])
 def test_parts_are_searched_as_the_whole(
     processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="cannot-hurt-") as work:
         options.work = options.work or Path(work)
+        options.work.mkdir(parents=True, exist_ok=True)
         if not options.table:
             measure(options, Path(work))
         print(table(options))

@@ -40,10 +40,14 @@ def run(back: str, fit: Fit) -> Path:
 
 @pytest.mark.slow
 def test_it_is_bundled_and_made_again_to_the_bit(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, back: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle, again = tmp_path / "bundle", tmp_path / "again"
     known = {"data_licence": "MIT", "base_licence": "MIT"}
+    if back == "the query side":
+        assert main(["bundle", str(run), f"output={bundle}"]) == 2
+        assert "a bundle holds a model with one encoder" in capsys.readouterr().err
+        return
     make_bundle(BundleConfig(str(run), str(bundle), include=["data", "base"], **known))
     assert main(["verify", str(bundle)]) == 0
     assert main(["reproduce", str(bundle), f"output={again}"]) == 0, capsys.readouterr()
@@ -57,9 +61,13 @@ def test_it_is_bundled_and_made_again_to_the_bit(
 def test_it_is_pushed_searched_and_exported(
     run: Path, back: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["push", str(run), "owner/name", "dry_run=true"]) == 0
-    listed = capsys.readouterr().out
-    assert "model.safetensors" in listed and "rejected" not in listed
+    code = main(["push", str(run), "owner/name", "dry_run=true"])
+    listed = capsys.readouterr()
+    if back == "the query side":
+        assert code == 2 and "Publish its folder model/ itself." in listed.err
+    else:
+        assert code == 0
+        assert "model.safetensors" in listed.out and "rejected" not in listed.out
     assert main(["search", str(run), "bace difo", "k=3"]) == 0
     assert len(capsys.readouterr().out.splitlines()) >= 3
     code = main(["export", str(run), f"output={tmp_path / 'onnx'}", "formats=[onnx]"])

@@ -63,8 +63,8 @@ def test_disk_that_cannot_be_written(driver, whole, tmp_path):
     with mounted(place.disk / "readonly", "size=1m,ro"):
         place.run = place.disk / "readonly" / "run"
         ended = driver.fit(place)
-    assert ended.codes == [1], ended.said
-    assert "Read-only file system" in ended.said and "Traceback" not in ended.said
+    assert ended.codes == [4], ended.said  # before anything is read or made
+    assert "may not be written to. Say where" in ended.said and "Traceback" not in ended.said
 
 
 @SLOW

@@ -21,7 +21,7 @@ RARE = [f"w{number}" for number in range(40)]
 
 
 def made(seed: int, documents: int) -> list[str]:
-    """ListedTexts of frequent and of rare words, some without any."""
+    """Texts of frequent and of rare words, some without any."""
     random = np.random.default_rng(seed)
     chances = 1 / np.arange(1, len(RARE) + 1)
     sizes = random.integers(0, 12, documents)

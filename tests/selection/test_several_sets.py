@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -308,7 +309,10 @@ def test_what_cannot_go_together_is_refused_before_work(
 def test_two_of_one_name_and_weights_for_one_set_are_refused(
     two: list[str], tiny_model: Path, tmp_path: Path
 ) -> None:
-    same = config_of(tiny_model, [two[0], two[0]], tmp_path / "run")
+    twice = config_of(tiny_model, [two[0], two[0]], tmp_path / "run")
+    assert refused(twice).endswith("twice. Leave one of them out.")
+    copied = str(shutil.copytree(two[0], tmp_path / "elsewhere" / "a"))
+    same = config_of(tiny_model, [two[0], copied], tmp_path / "run")
     assert "two sets called a" in refused(same)
     one = config_of(tiny_model, two, tmp_path / "run")
     one.data.path = two[0]

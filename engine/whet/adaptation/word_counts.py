@@ -62,11 +62,11 @@ def function_share(texts: Sequence[str], language: str) -> float:
     >>> round(function_share(["The pump is on the left of the tank.", "pump tank"], "english"), 2)
     0.55
     """
-    total = sum(map(len, word_ids(texts, UNSTEMMED)[0]))
+    ids, numbers = word_ids(texts, UNSTEMMED)
+    total = sum(map(len, ids))
     if not total:
         return 0.0
     if language == "english":
-        ids, numbers = word_ids(texts, UNSTEMMED)
         of_list = {number for word, number in numbers.items() if word in ENGLISH}
         return sum(number in of_list for row in ids for number in row) / total
     return 1 - sum(map(len, word_ids(texts, language)[0])) / total

@@ -106,6 +106,8 @@ def named(parts: Sequence[Dataset]) -> dict[str, Dataset]:
     by_name: dict[str, Dataset] = {}
     for part in parts:
         name = part.name.replace(SEPARATOR, "-")
+        if name in by_name and by_name[name].path == part.path:
+            raise ConfigError(f"data names {printable(part.path)} twice. Leave one of them out.")
         if name in by_name:
             raise ConfigError(
                 f"data has two sets called {name}: {printable(by_name[name].path)} and "

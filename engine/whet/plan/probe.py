@@ -17,6 +17,7 @@ from whet.data.load import Dataset
 from whet.data.table import TextTable
 from whet.evaluation.judge import evaluate_run
 from whet.evaluation.lexical import nearest_by_words
+from whet.evaluation.lexical.words import ListedTexts
 from whet.evaluation.pool.choose import NEAR
 from whet.mining.miner import mine
 from whet.model.encoder import Encoder
@@ -167,7 +168,7 @@ def probe_search(encode: EncodeRates, config: FitConfig, work: Workload) -> Sear
 def with_words(rates: SearchRates, data: Dataset, split: Split) -> SearchRates:
     """The same with what a search by words takes: some documents, few queries and more of them."""
     rows = sampled(np.arange(len(data.corpus)), WORDS_OF)
-    documents = _Sample(data.corpus.texts(rows))
+    documents = ListedTexts(data.corpus.texts(rows))
     seconds = []
     for count in (FEW_ASKED, ASKED):
         asked = sampled(split.train.relevant().query_rows, count)
@@ -177,20 +178,6 @@ def with_words(rates: SearchRates, data: Dataset, split: Split) -> SearchRates:
         seconds.append(time.perf_counter() - start)
     pair_s = max(0.0, seconds[1] - seconds[0]) / (ASKED - FEW_ASKED) / len(rows)
     return replace(rates, words_document_s=seconds[0] / len(rows), words_pair_s=pair_s)
-
-
-class _Sample:
-    """Texts that stand for a corpus."""
-
-    def __init__(self, texts: list[str]) -> None:
-        self.held = texts
-
-    def __len__(self) -> int:
-        return len(self.held)
-
-    def texts(self, rows: np.ndarray) -> list[str]:
-        """The texts of the rows."""
-        return [self.held[int(row)] for row in rows]
 
 
 def _like(vector_SD: np.ndarray, count: int) -> np.ndarray:

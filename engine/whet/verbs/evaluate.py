@@ -52,13 +52,13 @@ def evaluate_job(config: EvalConfig) -> tuple[Path, Evaluation | Comparison]:
     """
     check_options(config)
     check_measures(config.evaluate.measures, config.evaluate.depth)
+    check_words(config.words, config.model.name)
     data = open_dataset(config.data)
     tell_cut_documents(data, config.model)
     check_data(config.claim, data)
     qrels = eval_qrels(data, config.data.eval_split)
     check_pool(config.evaluate, qrels, len(data.corpus))
     check_device(config.encode)
-    check_words(config.words, config.model.name)
     named = {"baseline": config.baseline, "model": config.model}
     asked = {name: model for name, model in named.items() if model is not None}
     for name, model in asked.items():

@@ -39,7 +39,7 @@ class Scored(NamedTuple):
 
 
 class ListedTexts:
-    """ListedTexts in memory as documents."""
+    """Texts in memory as documents."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = texts

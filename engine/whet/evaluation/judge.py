@@ -125,7 +125,7 @@ def judge(
     """Search all documents, or a pool of them, for every judged query, by words too where the model
     counts them, and score the result.
     """
-    weight = encoder.words if isinstance(encoder, Encoder | Towers) else 0.0  # an export has none
+    weight = encoder.words
     if weight:
         check_installed()  # before anything is encoded
     asked = _Searched(data, qrels, pool)

@@ -20,6 +20,7 @@ from whet.model.loading import load_tokenizer
 from whet.model.parts.layout import read_layout
 from whet.model.parts.recipe import LONGEST, read_recipe
 from whet.model.parts.unpadded import Unpadded
+from whet.model.parts.words import ENGLISH
 from whet.storage.commit import file_sha256
 
 
@@ -41,6 +42,7 @@ class OnnxEncoder(Encoder):
         self.inputs = [wanted.name for wanted in self.session.get_inputs()]
         self.dimension: int = self.session.get_outputs()[1].shape[-1]
         self.source = folder
+        self.words, self.language = 0.0, ENGLISH  # a graph gives vectors alone
         self.tokenizer = load_tokenizer(folder)
         layout = read_layout(folder)
         self.recipe = read_recipe(layout, ModelConfig(name=str(folder)), longest=LONGEST)

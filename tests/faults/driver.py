@@ -131,14 +131,14 @@ def _child(request: dict[str, Any], rank: int) -> int:
         for kind, details in request["fault"].items():
             globals()[f"_{kind}"](**details)
     if request["processes"] == 1:
-        code = whet_launch.cli.main.exit_code_of(lambda: _fit(config))
+        code = whet_launch.cli.main.exit_code_of(lambda: _done(whet.fit(config)))
         print("operations:", ctypes.CDLL(None).operations() if _preloaded() else "?", flush=True)
         return code
     return _joined(config, rank, request)
 
 
-def _fit(config: FitConfig) -> int:
-    whet.fit(config)
+def _done(run: whet.Run) -> int:
+    """The exit code of a fit that came to its end."""
     return 0
 
 
@@ -156,7 +156,8 @@ def _joined(config: FitConfig, rank: int, request: dict[str, Any]) -> int:
     }
     dist.init_process_group("gloo")
     with joined(seconds=60):
-        code = whet_launch.cli.main.exit_code_of(lambda: _fit(config))
+        # as machine/process.py does: its launcher has checked the job
+        code = whet_launch.cli.main.exit_code_of(lambda: _done(whet.verbs.fit.fit_job(config)))
         if code == 0:
             dist.barrier()
     return code

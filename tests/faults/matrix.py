@@ -28,7 +28,7 @@ class Phase:
 
 
 PHASES = (
-    Phase("read and check", "whet.run.early:read_data", 1),
+    Phase("read and check", "whet.data.joined:read_dataset", 1),
     Phase("encode, second shard", "whet.encoding.store:EmbeddingStore.add", 2, cold=True),
     Phase("before mining", MINING, 1),
     Phase("search", "whet.mining.propose:windowed_search", 1, after=MINING),

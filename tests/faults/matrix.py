@@ -45,7 +45,7 @@ PHASES = (
     Phase("checkpoint, manifest", "whet.storage.commit:_publish", 4, True, all_ranks=False),
     Phase("checkpoint, old ones", "whet.training.callbacks:keep_newest", 2, True, all_ranks=False),
     Phase("last checkpoint", "whet.training.callbacks:commit_together", 3, graceful=True),
-    Phase("evaluation", "whet.verbs.fit:judge", 2),
+    Phase("evaluation", "whet.verbs.judging:judge", 2),
     Phase("report", "whet.verbs.fit:write_report", 1, all_ranks=False),
     Phase("model", "whet.model.encoder:Encoder.save", 1, all_ranks=False),
 )

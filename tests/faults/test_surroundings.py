@@ -28,7 +28,7 @@ def test_full_disk_that_gets_room_again(driver, whole, tmp_path):
     "entry",
     [
         "whet.refresh.scopes:All.find",
-        "whet.verbs.fit:judge",
+        "whet.verbs.judging:judge",
         "whet.model.encoder:Encoder.save",
         SAVE,
     ],

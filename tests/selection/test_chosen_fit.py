@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from whet.config import FitConfig
 from whet.data.load import read_dataset
 from whet.evaluation.selection.dev_part import parts_of
+from whet.evaluation.selection.moments import Moment
 from whet.evaluation.selection.pool import DevPool, PoolJudge
 from whet.evaluation.selection.small_search import mean
 from whet.model.encoder import Encoder
@@ -77,8 +78,7 @@ def test_a_poisoned_fit_gives_the_base_back_to_the_bit(
     fit: Fit, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = fit_job(fit(trainer={"learning_rate": 1.0}))
-    told = capsys.readouterr().err
-    assert "Dev has not risen for 2 moments: training stops here." in told
+    assert "Not the model of step" in capsys.readouterr().err
     base = Encoder.load(str(tiny_model))
     assert Encoder.load(str(run.model)).fingerprint() == base.fingerprint()
     back, tuned = weights(run.model), weights(run.folder / "rejected")
@@ -94,6 +94,15 @@ def test_a_poisoned_fit_gives_the_base_back_to_the_bit(
     told_in_full = record(run.folder)
     assert told_in_full["returned"] == "the base model"
     assert told_in_full["tuned"]["nDCG@10"] < comparison.main.base
+
+
+def test_training_stops_when_dev_does_not_rise(
+    fit: Fit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Moment, "score", property(lambda moment: -moment.step))  # ever less
+    run = fit_job(fit())
+    assert "Dev has not risen for 2 moments: training stops here." in capsys.readouterr().err
+    assert [row["step"] for row in record(run.folder)["moments"]] == [0, 4, 8, 12]
 
 
 def test_a_resumed_fit_chooses_the_same(

@@ -37,7 +37,7 @@ def held(parts: Parts) -> set[int]:
 @pytest.mark.parametrize(
     ("select", "count"),
     [
-        ({}, 40),  # 50 would be over a fifth of 200
+        ({}, 40),  # 100 would be over a fifth of 200
         ({"at_least": 10}, 20),
         ({"at_least": 10, "share": 0.25}, 40),
         ({"at_most": 15}, 15),

@@ -23,7 +23,7 @@ class SelectConfig:
         0.1, "of the train queries held out as dev part", least=0.01, most=0.25
     )
     at_least: int = recorded_option(
-        50, "queries in the dev part, though never more than a fifth of all", least=1
+        100, "queries in the dev part, though never more than a fifth of all", least=1
     )
     at_most: int = recorded_option(500, "queries in the dev part", least=1)
     moments: int = recorded_option(

@@ -273,9 +273,13 @@ def test_folders_that_give_no_report(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is not a run folder"):
         report_from_run_folder(tmp_path)
     (tmp_path / "metrics.json").write_text('{"tuned": ')
-    with pytest.raises(CheckpointError, match=r"metrics\.json is not whole JSON"):
+    with pytest.raises(CheckpointError, match=r"metrics\.json is damaged: no JSON"):
+        report_from_run_folder(tmp_path)
+    (tmp_path / "metrics.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match=r"metrics\.json is nested too deep"):
         report_from_run_folder(tmp_path)
     (tmp_path / "metrics.json").unlink()
-    (tmp_path / "per_query.jsonl").write_text("{}\nbroken\n{}\n")
-    with pytest.raises(CheckpointError, match=r"per_query\.jsonl .*line 2"):
-        report_from_run_folder(tmp_path)
+    for line in ("broken", "[" * 100_000):
+        (tmp_path / "per_query.jsonl").write_text(f"{{}}\n{line}\n{{}}\n")
+        with pytest.raises(CheckpointError, match=r"per_query\.jsonl .*line 2"):
+            report_from_run_folder(tmp_path)

@@ -38,7 +38,7 @@ class TextTable:
             blocks = pa.ipc.open_file(pa.memory_map(str(self.path))).read_all()
             self._hashes_N = np.load(_beside(self.path, "hashes.npy"), mmap_mode="r")
             self._rows_N = np.load(_beside(self.path, "rows.npy"), mmap_mode="r")
-        except (OSError, ValueError, pa.ArrowInvalid) as error:
+        except (OSError, ValueError, RecursionError, pa.ArrowInvalid) as error:
             raise DataError(
                 f"{printable(path)}: not a whole table ({printable(error)}). Build it again."
             ) from error

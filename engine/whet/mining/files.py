@@ -133,7 +133,7 @@ def _flat(table: pa.Table, column: str) -> pa.Array:
 def _facts(path: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads((pq.read_schema(path).metadata or {})[KEY])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: not a file of negatives ({error}). Mine again: whet mine."
         ) from error

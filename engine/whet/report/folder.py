@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from whet.errors import CheckpointError
+from whet.printable import printable
+from whet.storage.readable import readable_json, readable_text
+
+REMEDY = "Restore it, or delete it: the report does without."
+LONGEST = 1 << 40  # bytes of a file with a line per query or step: as many as there are
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ def read_run_folder(folder: str | Path) -> ReportInput:
         metrics=_json(folder / "metrics.json"),
         mining=_json(folder / "mining_report.json"),
         train_log=_json_lines(folder / "train_log.jsonl"),
-        config=config.read_text(encoding="utf-8") if config.exists() else None,
+        config=readable_text(config, remedy=REMEDY) if config.exists() else None,
         environment=environment,
         selection=_json(folder / "selection.json"),
     )
@@ -71,26 +76,19 @@ def _title(folder: Path, environment: dict[str, Any] | None) -> str:
 def _json(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as problem:
-        raise _torn(path, problem) from problem
-    return value if isinstance(value, dict) else None
+    value: dict[str, Any] = readable_json(path, remedy=REMEDY)
+    return value
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
     """The lines' objects. A last line without its end is left out: a killed job may leave one."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = readable_text(path, remedy=REMEDY, most=LONGEST) if path.exists() else ""
     rows = []
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         try:
             rows.append(json.loads(line))
-        except ValueError as problem:
-            raise _torn(path, f"line {number}: {problem}") from problem
+        except (ValueError, RecursionError) as problem:
+            raise CheckpointError(
+                f"{printable(path)} is damaged: no JSON (line {number}: {problem}). {REMEDY}"
+            ) from problem
     return [row for row in rows if isinstance(row, dict)]
-
-
-def _torn(path: Path, problem: object) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is not whole JSON ({problem}). Restore it, or delete it: the report does without."
-    )

@@ -103,7 +103,7 @@ def _of_front_matter(text: str) -> Iterator[str]:
 def _of_json(text: str) -> Iterator[str]:
     try:
         record = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return
     if not isinstance(record, dict):
         return

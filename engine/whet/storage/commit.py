@@ -187,7 +187,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
         manifest: dict[str, Any] = json.loads(text)
         whole = text == _manifest(manifest["facts"], manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{folder} has no readable manifest; it was not finished.") from error
     if not whole:
         raise CheckpointError(f"{folder / MANIFEST} is damaged: it is not as it was written.")

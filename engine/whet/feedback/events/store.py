@@ -178,7 +178,7 @@ def read_events(path: Path) -> list[Event]:
             where = f"{path} line {number}"
             try:
                 record = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"{where}: no JSON ({error}). Mend or drop the line.") from error
             events.append(event_of(record, where))
     return events

@@ -1,4 +1,6 @@
-"""What comes after a fit takes what came back for what it is: tuned, the base, or two sides."""
+"""What comes after a fit takes what came back for what it is: tuned, the base, or two sides; with
+words that count beside its vectors, as they do on these data, or without.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from learnable import Fit
 from whet.bundle.checking.outcome import BIT_EQUAL
 from whet.bundle.making.make import make_bundle
 from whet.config import BundleConfig
+from whet.model.parts.words import words_of
 from whet.verbs.fit import fit_job
 from whet_launch.cli.main import main
 
@@ -19,6 +22,7 @@ BACK: dict[str, dict[str, Any]] = {
     "the tuned model": {},
     "the base model": {"trainer": {"learning_rate": 1.0}},
     "the query side": {"model": {"train": "query"}},
+    "vectors alone": {"select": {"words": "off"}},
 }
 
 
@@ -33,8 +37,11 @@ def back(request: pytest.FixtureRequest) -> str:
 def run(back: str, fit: Fit) -> Path:
     """The run folder of such a fit."""
     run = fit_job(fit(**BACK[back])).folder
-    told = json.loads((run / "selection.json").read_text())["returned"]
-    assert (told == "the base model") == (back == "the base model")
+    told = json.loads((run / "selection.json").read_text())
+    assert (told["returned"] == "the base model") == (back == "the base model")
+    weight = 0 if back == "vectors alone" else told["words"]["weight"]
+    assert words_of(run / "model").weight == weight
+    assert (weight == 0) == (back == "vectors alone")
     return run
 
 
@@ -53,7 +60,11 @@ def test_it_is_bundled_and_made_again_to_the_bit(
     assert main(["reproduce", str(bundle), f"output={again}"]) == 0, capsys.readouterr()
     kept = json.loads((again / "reproduction.json").read_text())
     assert kept["verdict"] == BIT_EQUAL and kept["differences"] == []
-    for name in ("selection.json", "metrics.json", "train_log.jsonl"):
+    files = ["selection.json", "metrics.json", "train_log.jsonl"]
+    if back != "vectors alone":
+        files.append("model/words.json")
+        assert words_of(bundle) == words_of(run / "model")
+    for name in files:
         assert (again / name).read_bytes() == (run / name).read_bytes(), name
 
 
@@ -68,6 +79,7 @@ def test_it_is_pushed_searched_and_exported(
     else:
         assert code == 0
         assert "model.safetensors" in listed.out and "rejected" not in listed.out
+        assert ("words.json" in listed.out) == (back != "vectors alone")
     assert main(["search", str(run), "bace difo", "k=3"]) == 0
     assert len(capsys.readouterr().out.splitlines()) >= 3
     code = main(["export", str(run), f"output={tmp_path / 'onnx'}", "formats=[onnx]"])
@@ -76,3 +88,5 @@ def test_it_is_pushed_searched_and_exported(
         assert code == 2 and "Export its two sides one by one: model=" in told
     else:
         assert code == 0 and (tmp_path / "onnx/onnx/model.onnx").is_file()
+        said = (tmp_path / "onnx/README.md").read_text()
+        assert ("searches add words in common" in said) == (back != "vectors alone")

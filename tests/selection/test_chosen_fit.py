@@ -29,7 +29,14 @@ class KilledFit(BaseException):
     """What no code of ours catches."""
 
 
-FILES = ("model/model.safetensors", "selection.json", "train_log.jsonl", "comparison.json")
+FILES = (
+    "model/model.safetensors",
+    "model/words.json",
+    "selection.json",
+    "metrics.json",
+    "train_log.jsonl",
+    "comparison.json",
+)
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -167,6 +174,8 @@ def test_without_a_choice_all_is_as_it_was(fit: Fit, tmp_path: Path, learnable: 
     run = fit_job(fit(select={"policy": "last"}))
     assert not (run.folder / "selection.json").exists()
     assert run.comparison.returned == "" and not run.comparison.base_came_back
+    assert set(json.loads((run.folder / "metrics.json").read_text())) == {"base", "tuned"}
+    assert not (run.model / "words.json").exists()
     rows = [json.loads(line) for line in (run.folder / "train_log.jsonl").read_text().splitlines()]
     assert all("dev" not in row for row in rows)
     environment = json.loads((run.folder / "environment.json").read_text())

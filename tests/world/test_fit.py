@@ -109,6 +109,11 @@ def test_two_processes_choose_as_one(tiny_data, tiny_model, tmp_path, strategy):
     assert [row["step"] for row in alone["moments"]] == [0, 6, 12]
     for one, other in zip(alone["moments"], both["moments"], strict=True):
         assert other == pytest.approx(one, abs=0.03)
+    here, there = alone["words"], both["words"]
+    assert (here["weight"] > 0) == (there["weight"] > 0) and here["language"] == there["language"]
+    assert [row["dev"] for row in there["tried"]] == pytest.approx(
+        [row["dev"] for row in here["tried"]], abs=0.05
+    )
     assert [row["dev"] for row in both["trials"]] == pytest.approx(
         [row["dev"] for row in alone["trials"]], abs=0.05
     )

@@ -59,9 +59,9 @@ def as_it_was(record: Any, config: type) -> Any:
 
     >>> from whet.config import FitConfig
     >>> as_it_was({"seed": 1, "select": {"policy": "dev"}}, FitConfig)["select"]
-    {'policy': 'dev'}
+    {'policy': 'dev', 'words': 'off'}
     >>> as_it_was({"seed": 1}, FitConfig)["select"]
-    {'policy': 'last'}
+    {'policy': 'last', 'words': 'off'}
     """
     if not isinstance(record, Mapping):
         return record

@@ -32,6 +32,13 @@ class SelectConfig:
     patience: int = recorded_option(
         2, "moments without a rise on dev after which training stops", least=1
     )
+    words: str = recorded_option(
+        "auto",
+        "words in common (BM25) beside the vectors: they count in searches with what comes back "
+        "where dev shows that to be better, and both are judged. auto: where it takes seconds",
+        choices=("auto", "always", "off"),
+        before="off",
+    )
 
 
 @dataclass

@@ -16,6 +16,7 @@ from whet.config import FitConfig, TrainerConfig
 from whet.config.ranges import budget_seconds
 from whet.errors import CheckpointError, ConfigError, EnvironmentRefused
 from whet.evaluation.lexical import check_installed
+from whet.evaluation.selection.word_weight import seconds_of_words
 from whet.mining.policy import check_policy
 from whet.model.encoder import Encoder
 from whet.plan.estimate import Processes, estimate
@@ -90,7 +91,9 @@ def within_budget(job: Job, encoder: Encoder, spent_s: float) -> Job:
     if job.config.budget is None:
         return job
     choice = from_leader(lambda: _kept(job) or _made(job, encoder, spent_s))
-    config = choice.applied(job.config)
+    config = _applied(choice, job)
+    if config.select.words != job.config.select.words:
+        say(f"budget={choice.budget} has no time to try words in common beside the vectors.")
     return replace(job, config=config, learned=learned_of(job.train, config))
 
 
@@ -124,9 +127,23 @@ def _made(job: Job, encoder: Encoder, spent_s: float) -> BudgetChoice:
     say(f"Measuring what fits into {job.config.budget} ...")
     choice = choose(job.data, split, encoder, job.config, spent_s=spent_s)
     say(str(choice))
-    write_config(job.folder, choice.applied(job.config))
+    write_config(job.folder, _applied(choice, job))
     write_json(job.folder / FILE, asdict(choice))
     return choice
+
+
+def _applied(choice: BudgetChoice, job: Job) -> FitConfig:
+    """The options as chosen, and words tried beside the vectors only where half of the reserve
+    has the time.
+    """
+    config = choice.applied(job.config)
+    if job.dev is None or config.select.words != "auto":
+        return config
+    dev, judged = len(job.dev.query_rows), len(job.eval.query_rows)
+    words_s = seconds_of_words(len(job.data.corpus), dev, judged)
+    if words_s <= RESERVE / 2 * budget_seconds(choice.budget):
+        return config
+    return replace(config, select=replace(config.select, words="off"))
 
 
 def choose(

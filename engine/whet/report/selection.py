@@ -16,14 +16,27 @@ CURVES = {"dev": "Dev: {measure} on the pool", "guard": "Guard set: nDCG@10"}
 
 @dataclass(frozen=True)
 class SelectionView:
-    """What the page's section holds: the sentence, small print, the curves, and rows of (name,
-    dev, change, p, change on guard, outcome).
+    """What the page's section holds: the sentence, small print, the curves, rows of (name, dev,
+    change, p, change on guard, outcome), and what was found of words beside vectors.
     """
 
     sentence: str
     note: str
     charts: list[Markup]
     rows: list[tuple[str, str, str, str, str, str]]
+    words: WordsView | None = None
+
+
+@dataclass(frozen=True)
+class WordsView:
+    """Words beside vectors: what dev says, the heading, and rows of (model, by vectors, with
+    words).
+    """
+
+    sentence: str
+    measure: str
+    heading: str
+    rows: list[tuple[str, str, str]]
 
 
 def view_selection(record: Mapping[str, Any]) -> SelectionView:
@@ -48,7 +61,22 @@ def view_selection(record: Mapping[str, Any]) -> SelectionView:
             f"lose {guard.get('max_drop', 0):g}."
         )
     return SelectionView(
-        str(record.get("sentence", "")), note, charts, [_row(row) for row in record["trials"]]
+        str(record.get("sentence", "")),
+        note,
+        charts,
+        [_row(row) for row in record["trials"]],
+        _words(record["words"]) if record.get("words") else None,
+    )
+
+
+def _words(record: Mapping[str, Any]) -> WordsView:
+    names = {"base": "Before", "tuned": "After"}
+    rows = [(names[name], *(f"{value:.4f}" for value in record["judged"][name])) for name in names]
+    return WordsView(
+        str(record["sentence"]),
+        str(record["measure"]),
+        f"Vectors and words (weight {record['best']:g})",
+        [(name, vectors, words) for name, vectors, words in rows],
     )
 
 

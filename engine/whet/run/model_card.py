@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ A {dimension}-dimensional embedding model. {made} by Whet {version} on
 
 {table}
 
-Judged on {queries:,} queries that were not trained on, searching {searched}. {verdict}
+Judged on {queries:,} queries that were not trained on, searching {searched}. {verdict}{beside}
 
 {use}
 
@@ -185,9 +185,11 @@ def model_card(
     *,
     steps: int | None = None,
     rejected: bool = False,
+    words: Mapping[str, Any] | None = None,
 ) -> str:
     """The README.md of a fit's model; `base` is the fingerprint of the model it began with. It has
     the weights of so many `steps` (None: of all), and was `rejected` where the base came back.
+    `words` are what selection.json says of words beside vectors; they are named where they count.
     """
     config, mining = job.config, job.config.mining
     order = Order(len(job.train.relevant()), config.trainer.batch_size, config.seed)
@@ -224,6 +226,7 @@ def model_card(
         "temperature": config.loss.temperature,
         "learning_rate": config.trainer.learning_rate,
         "seed": config.seed,
+        "beside": f"\n\n{_words_rows(words)}" if words and words["weight"] else "",
     }
     return CARD.format(table=card_table(plain, comparison.pool), use=USE, **facts)
 
@@ -235,6 +238,17 @@ def _title(job: Job, name: str, base_came_back: bool, rejected: bool) -> tuple[s
     if rejected:
         return f"rejected after tuning on {job.data.name}", f"Started from `{name}` and trained"
     return f"sharpened on {job.data.name}", f"Started from `{name}` and trained"
+
+
+def _words_rows(words: Mapping[str, Any]) -> str:
+    """Base and tuned by vectors alone and with words, as a markdown table."""
+    lines = [
+        f"| {words['measure']} | vectors | vectors and words (weight {words['weight']:g}) |",
+        "|---|---|---|",
+    ]
+    for name, values in words["judged"].items():
+        lines.append(f"| {name} | {values[0]:.4f} | {values[1]:.4f} |")
+    return "\n".join([words["sentence"], "", *lines])
 
 
 def words_section(model: Path) -> str:

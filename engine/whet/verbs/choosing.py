@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ import torch
 from whet.config import ModelConfig
 from whet.data.load import Dataset
 from whet.evaluation.judge import Evaluation, judge
+from whet.evaluation.lexical.languages import counted_in
 from whet.evaluation.measures import Scores, balanced
 from whet.evaluation.pool.choose import DocumentPool
 from whet.evaluation.pool.size import PoolSize
@@ -23,32 +26,70 @@ from whet.evaluation.selection.moments import FOLDER, Keeper, Moment
 from whet.evaluation.selection.pool import DevPool, PoolJudge, kept_pool, make_pool, room
 from whet.evaluation.selection.record import write_selection
 from whet.evaluation.selection.set_pools import PoolJudges
+from whet.evaluation.selection.word_weight import (
+    MOST_S,
+    WEIGHTS,
+    WordsChoice,
+    choose_words,
+    language_of_words,
+    seconds_of_words,
+)
 from whet.evaluation.trec import Run
 from whet.model.encoder import Encoder
+from whet.model.parts.words import ENGLISH, WordsBeside
 from whet.model.towers import Towers
 from whet.processes.world import from_leader, together
+from whet.progress import say
+from whet.report.words import duration
 from whet.run.job import Job
 from whet.run.model_card import model_card
 from whet.training.batches.order import Order, total_steps
 from whet.types import Qrels
+from whet.verbs.judging import judged
 
 REJECTED = "rejected"  # the folder of a tuned model that did not come back
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What dev says of words beside the vectors of what comes back, and that model and the base
+    judged with the best weight.
+    """
+
+    choice: WordsChoice
+    base: Evaluation
+    back: Evaluation
+
+    @property
+    def systems(self) -> dict[str, Evaluation]:
+        """By the names they have beside "base" and "tuned"."""
+        return {"base_words": self.base, "tuned_words": self.back}
+
+    def record(self, base: Evaluation, back: Evaluation) -> dict[str, Any]:
+        """Plain values; `base` and `back` are the same models judged by vectors alone."""
+        return self.choice.record({"base": (base, self.base), "tuned": (back, self.back)})
+
+
+@dataclass(frozen=True)
 class Returned:
     """The model that comes back and the tuned one: another where the base came back. `choice` is
-    None where nothing was chosen.
+    None where nothing was chosen, `beside` where no words were tried.
     """
 
     encoder: Encoder
     tuned: Encoder
     choice: Choice | None = None
     keeper: Keeper | None = None
+    beside: Beside | None = None
 
     def model(self, job: Job) -> Encoder | Towers:
-        """What is saved as model/: with model.train=query beside the encoder of documents."""
-        return self.encoder if self.is_base else job.whole(self.encoder)
+        """What is saved as model/: with model.train=query beside the encoder of documents, and with
+        words where they count.
+        """
+        model = self.encoder if self.is_base else job.whole(self.encoder)
+        if self.beside is not None and self.beside.choice.chosen:
+            model.words, model.language = self.beside.choice.words
+        return model
 
     @property
     def is_base(self) -> bool:
@@ -65,10 +106,10 @@ class Returned:
         """How many steps the tuned model was trained for; None: all."""
         return self.choice.trials[-1].step if self.choice else None
 
-    def record(self, folder: Path, tuned: Scores) -> None:
+    def record(self, folder: Path, tuned: Scores, words: Mapping[str, Any] | None) -> None:
         """Write selection.json, where something was chosen."""
         if self.choice is not None and self.keeper is not None:
-            write_selection(folder, self.keeper, self.choice, tuned.means)
+            write_selection(folder, self.keeper, self.choice, tuned.means, words)
 
     def save_rejected(
         self, job: Job, base: Evaluation, tuned: Evaluation, fingerprint: str
@@ -87,13 +128,15 @@ class Returned:
 @dataclass(frozen=True)
 class Choosing:
     """What a job chooses by: its keeper of moments, and the base model's scores of the dev queries
-    in the whole corpus. Every process of the job calls all methods alike.
+    in the whole corpus. `language` is that of the words that are tried beside vectors, None where
+    none are. Every process of the job calls all methods alike.
     """
 
     job: Job
     keeper: Keeper
     base_whole: Mapping[str, float]
     sides: Sequence[_Side]
+    language: str | None = None
 
     def choose(self, encoder: Encoder) -> Returned:
         """Choose; the encoder is the trained one, whose weights may change."""
@@ -102,7 +145,7 @@ class Choosing:
             self.keeper,
             encoder,
             _base(job, job.config.model),
-            lambda model: _whole(job, model, self.sides),
+            self._dev_scores,
             self.base_whole,
             max_drop=job.config.guard.max_drop,
             several=bool(job.sets),
@@ -111,6 +154,44 @@ class Choosing:
         if choice.returned is None:  # without an adapter: there would be nothing in it
             back = _base(job, replace(job.config.model, lora_rank=0))
         return Returned(back, encoder, choice, self.keeper)
+
+    def with_words(self, returned: Returned, judged_on: Sequence[DocumentPool | None]) -> Returned:
+        """The same with what dev says of words beside its vectors, where they are tried. All
+        documents have their vectors: nothing is encoded again.
+        """
+        if self.language is None:
+            return returned
+        job, config = self.job, self.job.config
+        base = job.whole(_base(job, config.model))
+        back, of_base = base, True
+        if not returned.is_base:
+            back = job.whole(returned.tuned)
+            of_base = back is not returned.tuned
+        alone = _whole(job, back, self.sides, of_base=of_base)
+        each = {}
+        for weight in WEIGHTS:
+            with _counting(back, WordsBeside(weight, self.language)):
+                each[weight] = _whole(job, back, self.sides, of_base=of_base)
+        choice = choose_words(
+            alone,
+            each,
+            measure=self.keeper.measure,
+            language=self.language,
+            max_drop=config.guard.max_drop,
+            several=bool(job.sets),
+        )
+        name = f"words {choice.best:g}"
+        with _counting(base, choice.words):
+            base_too = judged(job, base, f"base, {name}", judged_on, of_base=True)
+        back_too = base_too
+        if back is not base:
+            with _counting(back, choice.words):
+                back_too = judged(job, back, f"tuned, {name}", judged_on, of_base=of_base)
+        return replace(returned, beside=Beside(choice, base_too, back_too))
+
+    def _dev_scores(self, encoder: Encoder) -> Mapping[str, float]:
+        model = self.job.whole(encoder)
+        return _whole(self.job, model, self.sides, of_base=model is not encoder)
 
 
 def choosing_of(
@@ -154,7 +235,8 @@ def choosing_of(
         patience=config.select.patience,
         whole=job.whole,
     )
-    return Choosing(job, keeper, from_leader(lambda: _one_score(job, scores)), sides)
+    base_whole = from_leader(lambda: _one_score(job, scores))
+    return Choosing(job, keeper, base_whole, sides, _language(job, sides, judged_on))
 
 
 @dataclass(frozen=True)
@@ -224,13 +306,50 @@ def _base(job: Job, model: ModelConfig) -> Encoder:
     return together(lambda: Encoder.load(model))
 
 
-def _whole(job: Job, encoder: Encoder, sides: Sequence[_Side]) -> Mapping[str, float]:
+def _whole(
+    job: Job, model: Encoder | Towers, sides: Sequence[_Side], *, of_base: bool
+) -> Mapping[str, float]:
     """The dev queries' scores in the whole corpus, by the measure that decides: the leader's, so
     that all processes decide alike.
     """
-    model = job.whole(encoder)
-    scores = {
-        side.job.data.name: side.judged(model, of_base=model is not encoder).scores
-        for side in sides
-    }
+    scores = {side.job.data.name: side.judged(model, of_base=of_base).scores for side in sides}
     return from_leader(lambda: _one_score(job, scores))
+
+
+def _language(
+    job: Job, sides: Sequence[_Side], judged_on: Sequence[DocumentPool | None]
+) -> str | None:
+    """In which language words are tried beside the vectors; None where they are not, which is
+    told.
+    """
+    asked = job.config.select.words
+    if asked == "off":
+        return None
+    dev = {side.job.data.name: len(side.dev.query_rows) for side in sides}
+    seconds = sum(
+        seconds_of_words(len(one.data.corpus), dev.get(one.data.name, 0), len(one.eval.query_rows))
+        for one in job.each
+    )
+    language = None
+    if any(pool is not None for pool in judged_on):
+        why = "Models are judged on a pool of documents, which was chosen by words."
+    elif asked == "auto" and seconds > MOST_S:
+        why = f"That would take about {duration(seconds)}; select.words=always does it."
+    else:
+        language, why = language_of_words([one.data.corpus for one in job.each])
+    if language is None:
+        say(f"Words in common are not tried beside the vectors. {why}")
+    elif language != ENGLISH:
+        say(counted_in(language))
+    return language
+
+
+@contextmanager
+def _counting(model: Encoder | Towers, words: WordsBeside) -> Iterator[None]:
+    """In the block the model's searches count words so much."""
+    before = model.words, model.language
+    model.words, model.language = words
+    try:
+        yield
+    finally:
+        model.words, model.language = before

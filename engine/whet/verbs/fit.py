@@ -26,6 +26,7 @@ from whet.evaluation.comparison import Comparison
 from whet.evaluation.judge import Evaluation
 from whet.evaluation.results import write_comparison, write_judged
 from whet.evaluation.selection.moments import FOLDER
+from whet.evaluation.selection.word_weight import words_table
 from whet.model.encoder import Encoder, weights_unchanged
 from whet.model.towers import Towers, open_model
 from whet.processes.devices import choose_device, training_device
@@ -242,6 +243,9 @@ def _stages(job: Job, encoder: Encoder, miner: MakeMiner | None, figures: Figure
         watch.stage("judge the tuned model")
         if forecast is not None:
             forecast.close(watch.facts["seconds"])
+        if choosing is not None and choosing.language is not None:
+            returned = choosing.with_words(returned, pools)
+            watch.stage("judge with words")
         return from_leader(lambda: _finish(job, returned, fingerprint, base, tuned))
 
 
@@ -249,8 +253,9 @@ def _finish(
     job: Job, returned: Returned, fingerprint: str, base: Evaluation, tuned: Evaluation
 ) -> Run:
     """Compare, and write the results down."""
-    returned.record(job.folder, tuned.scores)
     back = base if returned.is_base else tuned
+    words = returned.beside.record(base, back) if returned.beside else None
+    returned.record(job.folder, tuned.scores, words)
     comparison = write_comparison(
         job.folder,
         job.data,
@@ -260,12 +265,15 @@ def _finish(
         config=job.config.evaluate,
         returned=returned.sentence,
     )
-    write_judged(job.folder, job.data, job.eval, {"base": base, "tuned": back})
+    with_words = returned.beside.systems if returned.beside else {}
+    write_judged(job.folder, job.data, job.eval, {"base": base, "tuned": back, **with_words})
     report = write_report(job.folder)
     run = Run(job.folder, comparison)
     returned.save_rejected(job, base, tuned, fingerprint)
     # Last of all: a run folder that holds a model is finished.
-    card = model_card(job, returned.encoder, comparison, fingerprint, steps=returned.steps)
+    card = model_card(
+        job, returned.encoder, comparison, fingerprint, steps=returned.steps, words=words
+    )
     returned.model(job).save(run.model, card)
     for one in (job, *job.sets):
         for done in (one.scratch, one.folder / "checkpoints", one.folder / FOLDER):
@@ -274,6 +282,8 @@ def _finish(
         with suppress(OSError):  # it keeps the pool that its set was judged on, where there was one
             one.folder.rmdir()
     say(f"\n{comparison.table()}\n{paragraph(comparison.verdict())}\n")
+    if words is not None:
+        say(f"{words_table(words)}\n{paragraph(words['sentence'])}\n")
     say(f"Model:  {run.model}\nReport: {report}\n\n{_next_steps(job)}")
     return run
 

@@ -188,7 +188,7 @@ class _Choosing:
                 f"{self.keeper.measure} {mean(scores):.4f} on {len(scores):,} dev queries, "
                 f"{mean(self.base_whole):.4f} before: {likely}, {p_equation(p_value)}"
             )
-        sets, fell = self._of_sets(gain) if self.several else ({}, "")
+        sets, fell = changes_of_sets(gain, self.max_drop) if self.several else ({}, "")
         if fell and not why:
             why = (
                 f"{self.keeper.measure} on the dev queries of {fell} fell by {-sets[fell]:.4f}, "
@@ -196,18 +196,6 @@ class _Choosing:
             )
         place = (self.best.step, share, "corpus", mean(scores), mean(gain))
         return Candidate(*place, p_value, level, guard_change, why, sets, fell)
-
-    def _of_sets(self, gain: Mapping[str, float]) -> tuple[dict[str, float], str]:
-        """The change on each data set, and the one that has lost most of those that surely lost
-        more than they may.
-        """
-        each = by_set(gain)
-        changes = {name: mean(own) for name, own in each.items()}
-        for name in sorted(each, key=changes.__getitem__):
-            lost = -changes[name] > self.max_drop
-            if lost and chance_of_gain(-_array(each[name])) <= GUARD_LEVEL:
-                return changes, name
-        return changes, ""
 
     def _guarded(self, encoder: Encoder, whole: bool) -> tuple[float | None, str]:
         """The change on the guard set, and why that forbids it, if it does."""
@@ -226,6 +214,19 @@ class _Choosing:
     def _family(self) -> list[np.ndarray]:
         base = self.keeper.base.dev
         return [_array(differences(base, moment.dev)) for moment in self.keeper.moments]
+
+
+def changes_of_sets(gain: Mapping[str, float], max_drop: float) -> tuple[dict[str, float], str]:
+    """The change on each of several data sets, and the one that has lost most of those that surely
+    lost more than they may; "" if none did.
+    """
+    each = by_set(gain)
+    changes = {name: mean(own) for name, own in each.items()}
+    for name in sorted(each, key=changes.__getitem__):
+        lost = -changes[name] > max_drop
+        if lost and chance_of_gain(-_array(each[name])) <= GUARD_LEVEL:
+            return changes, name
+    return changes, ""
 
 
 def _array(gain: Mapping[str, float]) -> np.ndarray:

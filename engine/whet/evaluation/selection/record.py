@@ -16,10 +16,15 @@ FILE = "selection.json"
 
 
 def write_selection(
-    folder: Path, keeper: Keeper, choice: Choice, tuned: Mapping[str, float]
+    folder: Path,
+    keeper: Keeper,
+    choice: Choice,
+    tuned: Mapping[str, float],
+    words: Mapping[str, Any] | None = None,
 ) -> None:
     """Write it: plain values, which the report draws. `tuned` are the measures of the tuned model
-    on the judged queries, which are nowhere else where the base came back.
+    on the judged queries, which are nowhere else where the base came back; `words` is what was
+    found of words beside vectors, None where nothing was tried.
     """
     pool = keeper.pool.pool
     moments = [_plain(moment) for moment in [keeper.base, *keeper.moments]]
@@ -34,6 +39,8 @@ def write_selection(
         "moments": moments,
         "trials": [_trial(trial) for trial in choice.trials],
     }
+    if words is not None:
+        record["words"] = dict(words)
     write_json(folder / FILE, record)
 
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from whet.adaptation.gates import Gate, log_gate, prose_gate, weight_of_words, words_gate
+from whet.adaptation.generate.generated import KIND, Generated
+from whet.adaptation.generate.reranked import Judge, RerankedTeacher
 from whet.adaptation.hybrid_teacher import HybridTeacher
 from whet.adaptation.judged import ENOUGH, MOST, Decided, Proof, decided, judged_split
 from whet.adaptation.learn import KEPT, STEPS, by_source, by_teacher
-from whet.adaptation.queries import made_queries
+from whet.adaptation.queries import MadeQuery, made_queries
 from whet.adaptation.word_counts import WordCounts, count_words
 from whet.config import EncodeConfig
 from whet.data.load import Dataset
@@ -45,13 +47,16 @@ class Given:
     seed: int = 0
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     train_split: str = "train"
+    generated: Generated | None = None  # queries that a language model wrote
+    judge: Judge | None = None  # a cross-encoder that scores what those find
 
 
 @dataclass(frozen=True)
 class Adapted:
     """A model that searches, what was looked at and done to make it, and what is proved of it.
 
-    `done` and `helps` are sentences; `trained` is what was learned from: log, made, judged or None.
+    `done` and `helps` are sentences; `trained` is what was learned from: log, generated, made,
+    judged or None.
     """
 
     model: Towers
@@ -122,7 +127,7 @@ def _by_vectors(
     """A matrix on the query vectors, where the gates allow one."""
     _, log, prose = gates
     same = Towers(base.side("query"), base.side("document"))
-    if not (log.open or prose.open):
+    if not (log.open or prose.open or _generated(given)):
         done = [f"Without judgments nothing was trained: {log.why}; {prose.why}."]
         return Adapted(same, gates, done, [_more_queries(), _with_words()])
     learned, made = _learned(base, given, counts, gates, report_progress)
@@ -131,7 +136,9 @@ def _by_vectors(
         return Adapted(same, gates, done, [_more_queries(), _with_words()], made=made)
     model = Towers(changed(base.side("query"), learned), base.side("document"))
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in made.items())
-    if log.open:
+    if _generated(given):
+        done = [_from_generated(given, kinds, log.open)]
+    elif log.open:
         done = [
             f"A matrix on the query vectors learned from {len(given.log):,} queries of the log and "
             f"from made ones ({kinds}) to rank as vectors and words together do, in {STEPS} steps: "
@@ -145,7 +152,27 @@ def _by_vectors(
         ]
     done.append("The documents' vectors stay as they were.")
     helps = [_with_words()] if log.open else [_more_queries(), _with_words()]
-    return Adapted(model, gates, done, helps, LOG if log.open else "made", made)
+    source = KIND if _generated(given) else "made"
+    return Adapted(model, gates, done, helps, LOG if log.open else source, made)
+
+
+def _generated(given: Given) -> list[MadeQuery]:
+    """The queries that a language model wrote."""
+    return [] if given.generated is None else given.generated.queries
+
+
+def _from_generated(given: Given, kinds: str, with_log: bool) -> str:
+    """What was learned, where a language model wrote queries."""
+    assert given.generated is not None
+    besides = [f"{len(given.log):,} of the log"] if with_log else []
+    besides += [f"made ones ({kinds})"] if kinds else []
+    order = f"; their lists as {given.generated.judge} orders them" if given.judge else ""
+    return (
+        f"A matrix on the query vectors learned from {len(_generated(given)):,} queries that "
+        f"{given.generated.writer.model} wrote"
+        + "".join(f", from {part}" for part in besides)
+        + f" to rank as vectors and words together do{order}, in {STEPS} steps."
+    )
 
 
 def _learned(
@@ -157,21 +184,24 @@ def _learned(
 ) -> tuple[Weights | None, dict[str, int]]:
     """The matrix (None: nothing to learn from), and how many queries of each kind were made."""
     report_progress("Making queries", 0, 1)
-    made = made_queries(given.data.corpus, given.corpus.vectors, counts, seed=given.seed)
+    written, made = _generated(given), []
+    if gates[1].open or gates[2].open:
+        made = made_queries(given.data.corpus, given.corpus.vectors, counts, seed=given.seed)
     numbers = {kind: 0 for kind in dict.fromkeys(query.kind for query in made)}
     for query in made:
         numbers[query.kind] += 1
     of_log = given.log if gates[1].open else []
-    texts = [*(query.text for query in made), *of_log]
-    kinds = [*(query.kind for query in made), *(LOG for _ in of_log)]
+    texts = [*(query.text for query in [*made, *written]), *of_log]
+    kinds = [*(query.kind for query in [*made, *written]), *(LOG for _ in of_log)]
     if not texts:
         return None, numbers
     query_QD = _encoded(texts, base.side("query"), given.encode, report_progress)
     report_progress("Finding what the teacher prefers", 0, 1)
-    weight = weight_of_words(gates[0])
-    teacher = HybridTeacher(texts, query_QD, given.corpus.vectors, given.words, weight)
+    teacher = _teacher(
+        given, texts, kinds, query_QD, weight_of_words(gates[0]), report_progress=report_progress
+    )
     step_done = _counted("Training a matrix on the query vectors", STEPS, report_progress)
-    if of_log:
+    if of_log or written:
         after = by_teacher(teacher, kinds, steps=STEPS, seed=given.seed, step_done=step_done)
         return after, numbers
     source_Q = np.array([query.row for query in made])
@@ -186,6 +216,34 @@ def _learned(
         step_done=step_done,
     )
     return halved, numbers
+
+
+def _teacher(
+    given: Given,
+    texts: list[str],
+    kinds: list[str],
+    query_QD: np.ndarray,
+    weight: float,
+    *,
+    report_progress: ReportProgress,
+) -> HybridTeacher:
+    """What is learned from: vectors and words; of generated queries a judge's order where there is
+    one.
+    """
+    vector_ND = given.corpus.vectors
+    if given.judge is None:
+        return HybridTeacher(texts, query_QD, vector_ND, given.words, weight)
+    places = [place for place, kind in enumerate(kinds) if kind == KIND]
+    return RerankedTeacher(
+        texts,
+        query_QD,
+        vector_ND,
+        given.words,
+        weight,
+        places=places,
+        judge=given.judge,
+        judged=_counted("Judging what they find", len(places), report_progress),
+    )
 
 
 def _encoded(

@@ -1,5 +1,6 @@
 """The options: what they are, which values they take, what a recorded one may set."""
 
+from whet.config.generating import GenerateConfig as GenerateConfig
 from whet.config.groups import BM25 as BM25
 from whet.config.groups import MISSING as MISSING
 from whet.config.groups import ClaimConfig as ClaimConfig

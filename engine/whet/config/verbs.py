@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
+from whet.config.generating import GenerateConfig
 from whet.config.groups import (
     MISSING,
     ClaimConfig,
@@ -231,6 +232,7 @@ class AdaptConfig:
         "matrix on the query vectors is trained, where that is safe",
         choices=("hybrid", "vectors"),
     )
+    generate: GenerateConfig = field(default_factory=GenerateConfig)
     seed: int = recorded_option(
         0, "of the queries that are made, and of the order of training", least=0
     )

@@ -300,6 +300,13 @@ documents.
 {use}
 
 The licence of the base model applies to this one, too.
+{generated}"""
+GENERATED = """
+## Queries of a language model
+
+{kept:,} queries that this model learned from were written by `{model}`, at {where}.
+
+Licence: that of `{model}` ({licence}), whose texts this model learned from, beside the base model's
 """
 
 
@@ -307,7 +314,10 @@ def adapted_card(facts: dict[str, Any], name: str) -> str:
     """The README.md of a model adapted to documents; `facts` are those of its adaptation.json."""
     done = "\n\n".join(facts["done"])
     proved = facts["proved"] or facts["not_proved"]
+    generated = facts["generated"]
+    learned = generated if generated and generated["kept"] and facts["trained"] else None
     return ADAPTED_CARD.format(
+        generated=GENERATED.format(**learned) if learned else "",
         name=name,
         data=facts["data"],
         documents=facts["documents"],

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,12 @@ from whet.storage.commit import write_atomically, write_json
 
 if TYPE_CHECKING:
     from whet.adaptation.adapted import Adapted, Given
+    from whet.adaptation.generate.reranked import Judge
+    from whet.adaptation.generate.shards import Writer
     from whet.adaptation.log import QueryLog
     from whet.adaptation.wanted import Wanted
+    from whet.data.table import TextTable
+    from whet.feedback.learn.job import Bars
     from whet.model.encoder import Encoder
     from whet.model.towers import Towers
 
@@ -56,9 +60,11 @@ class Adaptation:
         return "\n".join([*self.record["done"], proved])
 
 
-def adapt_command(config: AdaptConfig) -> None:
-    """`whet adapt`: say what was done, what is proved, and what to do next."""
-    adaptation = adapt_job(config)
+def adapt_command(config: AdaptConfig, local: Writer | None = None) -> None:
+    """`whet adapt`: say what was done, what is proved, and what to do next. `local` is the language
+    model of generate.local.
+    """
+    adaptation = adapt_job(config, local)
     record = adaptation.record
     for sentence in [*record["done"], record["proved"] or record["not_proved"]]:
         print(paragraph(printable_lines(sentence), sys.stdout))
@@ -68,13 +74,17 @@ def adapt_command(config: AdaptConfig) -> None:
     say("\n".join(["Next:", *(f"  {line}" for line in record["next"])]))
 
 
-def adapt_job(config: AdaptConfig) -> Adaptation:
+def adapt_job(config: AdaptConfig, local: Writer | None = None) -> Adaptation:
     """Adapt a search as the options say; what it left.
 
     Raises DataError, ConfigError or EnvironmentRefused for what the user can mend, before any work.
     """
+    from whet.adaptation.generate.bill import agreed, estimated
+    from whet.adaptation.generate.generated import shown_examples, writer_of
+
     check_options(config)
     check_installed()
+    writer = writer_of(config, local)
     data = open_dataset(config.data)
     if not len(data.corpus):
         raise DataError(f"{printable(data.path)} holds no documents. Nothing to search.")
@@ -92,7 +102,11 @@ def adapt_job(config: AdaptConfig) -> Adaptation:
     tell_cut_documents(data, config.model)
     facts = {**facts_of("adapt", config, data.digest), "log": log.digest}
     refuse_taken(config.output, facts)
-    return _adapt(config, data, log)
+    if writer is not None:
+        examples = shown_examples(log.queries, config.generate, seed=config.seed)
+        bill = estimated(data.corpus, examples, config.generate)
+        agreed(bill, examples, config.generate, writer.where)
+    return _adapt(config, data, log, writer)
 
 
 def unjudged_queries(data: Dataset) -> list[str]:
@@ -102,7 +116,7 @@ def unjudged_queries(data: Dataset) -> list[str]:
     return data.queries.texts(rows)
 
 
-def _adapt(config: AdaptConfig, data: Dataset, log: QueryLog) -> Adaptation:
+def _adapt(config: AdaptConfig, data: Dataset, log: QueryLog, writer: Writer | None) -> Adaptation:
     """What is left when nothing is refused."""
     # torch is loaded here: what was refused before took no second
     from whet.model.encoder import weights_unchanged
@@ -113,7 +127,9 @@ def _adapt(config: AdaptConfig, data: Dataset, log: QueryLog) -> Adaptation:
         facts = facts_of("adapt", config, data.digest, base.fingerprint())
         facts["log"] = log.digest
         with whole_output(config.output, f"{data.name}_adapt", facts) as output:
-            record = _written(output.draft, output.folder, base, config=config, data=data, log=log)
+            record = _written(
+                output.draft, output.folder, base, config=config, data=data, log=log, writer=writer
+            )
     return Adaptation(output.folder, record)
 
 
@@ -125,6 +141,7 @@ def _written(
     config: AdaptConfig,
     data: Dataset,
     log: QueryLog,
+    writer: Writer | None,
 ) -> dict[str, Any]:
     """Do the work and fill the draft of a run folder; what adaptation.json says."""
     from whet.adaptation.adapted import Given, adapt
@@ -161,6 +178,7 @@ def _written(
     )
     bars = Bars()
     with bars.bar:
+        given = _with_queries(given, writer, config, log, bars)
         adapted = adapt(base, given, bars)
     watch.stage("adapt")
     wanted = wanted_of(
@@ -168,14 +186,53 @@ def _written(
     )
     record = record_of(adapted, given, base, wanted=wanted, log=log)
     record["next"] = _next_lines(config, folder, data, wanted)
-    lines = [json.dumps(row, ensure_ascii=False) for row in wanted.rows()]
-    write_atomically(draft / JUDGE_THESE, "".join(f"{line}\n" for line in lines))
+    write_atomically(draft / JUDGE_THESE, _json_lines(wanted.rows()))
     card = adapted_card(record, config.model.name)
     one_or_two(adapted.model).save(draft / "model", card)
     write_json(draft / RECORD, record)
     watch.stage("write")
     write_adaptation_report(draft, record)
     return record
+
+
+def _json_lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+
+
+def _with_queries(
+    given: Given, writer: Writer | None, config: AdaptConfig, log: QueryLog, report_progress: Bars
+) -> Given:
+    """The same with what a language model writes, where one is asked, and the cross-encoder that
+    judges it.
+    """
+    if writer is None:
+        return given
+    from whet.adaptation.generate.generated import generated_queries, shown_examples
+
+    wanted, corpus = config.generate, given.data.corpus
+    judge = _cross_encoder(config, corpus)  # what it refuses it refuses before anything is paid for
+    generated = generated_queries(
+        corpus,
+        given.corpus.vectors,
+        shown_examples(log.queries, wanted, seed=config.seed),
+        writer,
+        config=wanted,
+        seed=config.seed,
+        report_progress=report_progress,
+    )
+    return replace(given, generated=generated, judge=judge)
+
+
+def _cross_encoder(config: AdaptConfig, corpus: TextTable) -> Judge | None:
+    """What scores the documents that generated queries find; None where no cross-encoder does."""
+    from whet.adaptation.generate.bill import LLM
+    from whet.mining.crossencoder import CrossEncoder
+
+    name = config.generate.judge
+    if name in (None, LLM):
+        return None
+    model = CrossEncoder(str(name), device=config.encode.device, option="generate.judge")
+    return lambda texts, rows_M: model.logits(texts, corpus.texts(rows_M))
 
 
 def record_of(
@@ -186,6 +243,7 @@ def record_of(
     from whet.adaptation.judged import ENOUGH
 
     proof = None if adapted.proof is None else adapted.proof.summary()
+    told = [] if given.generated is None else [given.generated.sentence()]
     return {
         "data": given.data.name,
         "documents": len(given.data.corpus),
@@ -196,7 +254,8 @@ def record_of(
         "trained": adapted.trained,
         "gates": [gate.to_dict() for gate in adapted.gates],
         "made": adapted.made,
-        "done": adapted.done,
+        "generated": None if given.generated is None else given.generated.to_dict(),
+        "done": [*told, *adapted.done],
         "proof": proof,
         "proved": None if proof is None else _proved(proof),
         "not_proved": ""

@@ -133,11 +133,16 @@ VERBS = {
             "adapt",
             "adapt a search to documents that nobody judged",
             whet.config.AdaptConfig,
-            "whet.verbs.adapt:adapt_command",
+            "whet_launch.dispatch.adapt:adapt",
             (
                 ("whet adapt data=my/documents", "a folder of texts: words beside vectors"),
                 ("whet adapt data=my/documents queries=log.txt", "with what people asked"),
                 ("whet adapt data=my/documents search=vectors", "for a search by vectors alone"),
+                (
+                    "whet adapt data=my/documents search=vectors generate.model=NAME "
+                    "generate.url=http://localhost:8000/v1",
+                    "with queries that a language model writes",
+                ),
             ),
         ),
         Verb(

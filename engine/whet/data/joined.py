@@ -63,6 +63,17 @@ class JoinedTable(TextTable):
             for ids, texts in table.blocks():
                 yield [f"{name}{SEPARATOR}{id_}" for id_ in ids], texts
 
+    def id_blocks(self) -> Iterator[list[str]]:
+        """The ids of a few thousand rows at a time, in order."""
+        for name, table in self.tables.items():
+            for ids in table.id_blocks():
+                yield [f"{name}{SEPARATOR}{id_}" for id_ in ids]
+
+    def give_back(self) -> None:
+        """Take what was read out of memory."""
+        for table in self.tables.values():
+            table.give_back()
+
     def rows_of(self, ids: Sequence[str]) -> np.ndarray:
         """The row of each id, int64 [M], -1 where there is none."""
         rows_M = np.full(len(ids), -1, np.int64)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from whet.data.findings import SHOWN_OF_A_KIND, excerpt
 from whet.data.readers.records import Reading, Source
@@ -17,6 +16,7 @@ from whet.data.readers.values import whole_number
 from whet.data.table import TextTable
 from whet.errors import DataError
 from whet.printable import printable
+from whet.storage.blocks import blocks_in
 from whet.types import Qrels
 
 HEADER = "query-id\tcorpus-id\tscore\n"  # of a file of judgments
@@ -30,9 +30,7 @@ def resolve(
     Unknown ids and judgments given twice go to the findings and are left out.
     """
     columns: list[np.ndarray] = []
-    blocks = pa.ipc.open_file(pa.memory_map(str(spool)))
-    for number in range(blocks.num_record_batches):
-        batch = blocks.get_batch(number)
+    for batch in blocks_in(spool):
         query_ids, doc_ids = batch.column(0).to_pylist(), batch.column(1).to_pylist()
         relevance_M, place_M = batch.column(2).to_numpy(), batch.column(3).to_numpy()
         query_M, doc_M = queries.rows_of(query_ids), corpus.rows_of(doc_ids)

@@ -10,10 +10,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from whet.data.readers.records import Reading
 from whet.data.table import TextTable, save_array
+from whet.storage.blocks import blocks_in
 
 ROWS, VALUES = "teacher-rows.npy", "teacher-scores.npy"
 
@@ -89,10 +89,8 @@ def keep_scores(
     """Write the scores of an Arrow file of query, positive, document, score, place as rows. Of two
     that differ the first is kept, and that is told.
     """
-    blocks = pa.ipc.open_file(pa.memory_map(str(spool)))
     columns, scores = [np.empty((4, 0), np.int64)], [np.empty(0, np.float32)]
-    for number in range(blocks.num_record_batches):
-        batch = blocks.get_batch(number)
+    for batch in blocks_in(spool):
         query_M = queries.rows_of(batch.column(0).to_pylist())
         positive_M, doc_M = (corpus.rows_of(batch.column(n).to_pylist()) for n in (1, 2))
         rows_4M = np.stack([query_M, positive_M, doc_M, batch.column(4).to_numpy()])

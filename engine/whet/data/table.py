@@ -21,7 +21,7 @@ import pyarrow as pa
 from whet.data.text import hash64, normalise
 from whet.errors import DataError
 from whet.printable import printable
-from whet.storage.blocks import TEXTS, BlockWriter
+from whet.storage.blocks import TEXTS, BlockWriter, MappedBlocks
 from whet.storage.commit import whole_file
 
 _IDS, _TEXTS = 0, 1  # columns
@@ -35,7 +35,7 @@ class TextTable:
         self.path = Path(path)
         try:
             facts = json.loads(_beside(self.path, "json").read_text())
-            blocks = pa.ipc.open_file(pa.memory_map(str(self.path))).read_all()
+            self._mapped = MappedBlocks(self.path)
             self._hashes_N = np.load(_beside(self.path, "hashes.npy"), mmap_mode="r")
             self._rows_N = np.load(_beside(self.path, "rows.npy"), mmap_mode="r")
         except (OSError, ValueError, RecursionError, pa.ArrowInvalid) as error:
@@ -43,7 +43,7 @@ class TextTable:
                 f"{printable(path)}: not a whole table ({printable(error)}). Build it again."
             ) from error
         self.digest: str = facts["digest"]
-        self._columns_B = [blocks.column(name).chunks for name in ("id", "text")]
+        self._columns_B = [self._mapped.table.column(name).chunks for name in ("id", "text")]
         self._starts_B = np.cumsum([0] + [len(chunk) for chunk in self._columns_B[_IDS]])
 
     def __len__(self) -> int:
@@ -75,13 +75,23 @@ class TextTable:
 
     def blocks(self) -> Iterator[tuple[list[str], list[str]]]:
         """The whole table in order, (ids, texts) of a few thousand rows at a time."""
-        for ids, texts in zip(*self._columns_B, strict=True):
-            yield ids.to_pylist(), texts.to_pylist()
+        yield from zip(self._passed(_IDS), self._passed(_TEXTS), strict=True)
 
-    def text_arrays(self) -> list[pa.StringArray]:
+    def id_blocks(self) -> Iterator[list[str]]:
+        """The same of the ids alone: no text is read."""
+        yield from self._passed(_IDS)
+
+    def text_arrays(self) -> Iterator[pa.StringArray]:
         """The texts as Arrow arrays, a block each, without copying."""
-        texts_B: list[pa.StringArray] = self._columns_B[_TEXTS]
-        return texts_B
+        for texts in self._columns_B[_TEXTS]:
+            yield texts
+            self.give_back()
+
+    def give_back(self) -> None:
+        """Take what was read out of memory, at the end of a block of a pass over all rows: else the
+        whole table would be in it at the end.
+        """
+        self._mapped.give_back()
 
     def rows_of(self, ids: Sequence[str]) -> np.ndarray:
         """The row of each id, int64 [M], -1 where there is none."""
@@ -118,8 +128,14 @@ class TextTable:
 
     def text_hashes(self) -> np.ndarray:
         """The hash of each normalised text, uint64 [N]."""
-        hashes = [hash64(map(normalise, texts)) for _, texts in self.blocks()]
+        hashes = [hash64(map(normalise, texts)) for texts in self._passed(_TEXTS)]
         return np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
+
+    def _passed(self, column: int) -> Iterator[list[str]]:
+        for values in self._columns_B[column]:
+            strings: list[str] = values.to_pylist()
+            self.give_back()
+            yield strings
 
     def _one(self, column: int, row: int) -> str:
         if not 0 <= row < len(self):
@@ -164,7 +180,7 @@ class IdView(Sequence[str]):
         return self._table.id(index + len(self) if index < 0 else index)
 
     def __iter__(self) -> Iterator[str]:
-        for ids, _ in self._table.blocks():
+        for ids in self._table.id_blocks():
             yield from ids
 
 
@@ -175,27 +191,45 @@ class TableWriter:
         self._path = path
         self._digest = sha256()
         self._hashes = [np.empty(0, np.uint64)]
+        self._unhashed: list[str] = []  # ids, after those of the hashes
         self._writer = BlockWriter(path, TEXTS, on_block=self._see)
 
     def add(self, id_: str, text: str) -> None:
         """Append a row. Neither may hold NUL, which separates them in the digest."""
+        self._unhashed.append(id_)
         self._writer.add((id_, text), len(text))
+
+    def add_rows(self, rows: pa.RecordBatch, char_M: np.ndarray, hash_M: np.ndarray) -> None:
+        """Append many, with the length of each text and `hash64` of each id."""
+        self._hash()
+        self._hashes.append(hash_M)
+        self._writer.add_rows(rows, char_M)
 
     def close(self) -> TextTable:
         """Write the id index and the digest, and open the table."""
         self._writer.close()
+        self._hash()
         hash_N = np.concatenate(self._hashes)
+        self._hashes = []
         order_N = np.argsort(hash_N, kind="stable")
         save_array(_beside(self._path, "hashes.npy"), hash_N[order_N])
-        save_array(_beside(self._path, "rows.npy"), order_N.astype(np.int64))
+        save_array(_beside(self._path, "rows.npy"), order_N.astype(np.int64, copy=False))
         facts = {"rows": len(hash_N), "digest": self._digest.hexdigest()}
         _beside(self._path, "json").write_text(json.dumps(facts))
         return TextTable(self._path)
 
-    def _see(self, columns: list[tuple[Any, ...]]) -> None:
-        pieces = [piece for row in zip(*columns, strict=True) for piece in row]
-        self._digest.update(("\0".join(pieces) + "\0").encode())
-        self._hashes.append(hash64(columns[_IDS]))
+    def _see(self, block: pa.RecordBatch) -> None:
+        import pyarrow.compute as pc  # whoever only reads tables does without
+
+        self._hash()
+        # One string array of `id NUL text NUL`: its bytes are those of all rows, one after another.
+        joined = pc.binary_join_element_wise(block.column(_IDS), block.column(_TEXTS), "", "\0")
+        self._digest.update(joined.buffers()[2])
+
+    def _hash(self) -> None:
+        if self._unhashed:
+            self._hashes.append(hash64(self._unhashed))
+            self._unhashed = []
 
 
 def write_table(path: Path, rows: Iterable[tuple[str, str]]) -> TextTable:

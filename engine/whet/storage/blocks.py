@@ -1,11 +1,13 @@
-"""Writing an Arrow file block by block, so that a table larger than memory can be built."""
+"""Arrow files written and read block by block, so that tables larger than memory are no matter."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import mmap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 BLOCK_ROWS = 16_384
@@ -26,7 +28,8 @@ SCORES = pa.schema(
 class BlockWriter:
     """Appends rows to a new Arrow IPC file, to be closed at the end.
 
-    `on_block` sees the columns (lists, in the order of the schema) of each block as it is written.
+    `on_block` sees each block as it is written. Blocks end at the same rows whether these come one
+    by one or many at once.
     """
 
     def __init__(
@@ -34,12 +37,14 @@ class BlockWriter:
         path: Path,
         schema: pa.Schema,
         *,
-        on_block: Callable[[list[tuple[Any, ...]]], None] | None = None,
+        on_block: Callable[[pa.RecordBatch], None] | None = None,
     ) -> None:
         self.path = path
         self._schema = schema
         self._on_block = on_block
         self._pending: list[tuple[Any, ...]] = []
+        self._packed: list[pa.RecordBatch] = []  # before what is pending
+        self._packed_rows = 0
         self._chars = 0
         self._sink = pa.OSFile(str(path), "wb")
         self._writer = pa.ipc.new_file(self._sink, schema)
@@ -48,8 +53,25 @@ class BlockWriter:
         """Append one row; `chars` is about how many characters it holds."""
         self._pending.append(row)
         self._chars += chars
-        if len(self._pending) >= BLOCK_ROWS or self._chars >= BLOCK_CHARS:
+        if self._rows >= BLOCK_ROWS or self._chars >= BLOCK_CHARS:
             self._flush()
+
+    def add_rows(self, rows: pa.RecordBatch, char_M: np.ndarray) -> None:
+        """Append many rows; `char_M` as in `add`, for each."""
+        self._pack()
+        total_M1 = np.concatenate([[0], np.cumsum(char_M)])
+        done = 0
+        while done < len(rows):
+            # with which row the block is full
+            wanted = BLOCK_CHARS - self._chars + total_M1[done]
+            full = int(np.searchsorted(total_M1[done + 1 :], wanted)) + 1
+            count = min(full, BLOCK_ROWS - self._rows, len(rows) - done)
+            self._packed.append(rows.slice(done, count))
+            self._packed_rows += count
+            self._chars += int(total_M1[done + count] - total_M1[done])
+            done += count
+            if self._rows >= BLOCK_ROWS or self._chars >= BLOCK_CHARS:
+                self._flush()
 
     def close(self) -> None:
         """Write what is pending and the file's footer."""
@@ -57,15 +79,56 @@ class BlockWriter:
         self._writer.close()
         self._sink.close()
 
+    @property
+    def _rows(self) -> int:
+        return self._packed_rows + len(self._pending)
+
+    def _pack(self) -> None:
+        if self._pending:
+            self._packed.append(rows_as(self._schema, self._pending))
+            self._packed_rows += len(self._pending)
+            self._pending = []
+
     def _flush(self) -> None:
-        if not self._pending:
+        if not self._rows:
             return
-        columns = list(zip(*self._pending, strict=True))
-        arrays = [
-            pa.array(column, field.type)
-            for column, field in zip(columns, self._schema, strict=True)
-        ]
-        self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+        self._pack()
+        block = self._packed[0]
+        if len(self._packed) > 1:
+            (block,) = pa.Table.from_batches(self._packed).combine_chunks().to_batches()
+        self._writer.write_batch(block)
         if self._on_block is not None:
-            self._on_block(columns)
-        self._pending, self._chars = [], 0
+            self._on_block(block)
+        self._packed, self._packed_rows, self._chars = [], 0, 0
+
+
+def rows_as(schema: pa.Schema, rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
+    """Rows, at least one, as columns."""
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.record_batch(arrays, schema=schema)
+
+
+def blocks_in(path: Path) -> Iterator[pa.RecordBatch]:
+    """The blocks of a file in order, one in memory at a time."""
+    with pa.OSFile(str(path)) as file:
+        reader = pa.ipc.open_file(file)
+        for number in range(reader.num_record_batches):
+            yield reader.get_batch(number)
+
+
+class MappedBlocks:
+    """A file, memory-mapped: what is read of it counts as memory of the process until it is given
+    back, and stays in the system's cache of files as long as there is room.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Map it. OSError, ValueError or ArrowInvalid where it is not whole."""
+        with path.open("rb") as file:
+            self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.table = pa.ipc.open_file(pa.BufferReader(self._pages)).read_all()
+
+    def give_back(self) -> None:
+        """Take what was read out of the process's memory; it is read again where it is needed."""
+        if hasattr(mmap, "MADV_DONTNEED"):  # Windows has none, and takes back what it needs
+            self._pages.madvise(mmap.MADV_DONTNEED)

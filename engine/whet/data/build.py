@@ -24,12 +24,23 @@ from filelock import lock_descriptor
 from whet.data.findings import Findings, excerpt
 from whet.data.judgments import resolve
 from whet.data.positives import same_text
+from whet.data.readers.lines import is_large
 from whet.data.readers.passages import NUMBERED, homes_of, passage_id, passages_of
-from whet.data.readers.records import Judgment, Reading, Source, TeacherScore, Text
+from whet.data.readers.records import (
+    Packed,
+    Reading,
+    Source,
+    TeacherScore,
+    Text,
+    chars_of,
+    row_of,
+)
 from whet.data.scores import keep_scores
 from whet.data.table import TableWriter, TextTable, keep_groups, repeated_rows, save_array
 from whet.errors import CheckpointError, DataError, EnvironmentRefused
 from whet.printable import printable
+from whet.processes.crew import Crew
+from whet.processes.host import cores
 from whet.progress import say
 from whet.storage.blocks import JUDGMENTS, SCORES, BlockWriter
 from whet.storage.commit import seal, verify_folder
@@ -39,6 +50,7 @@ from whet.types import Qrels
 READER_VERSION = "4"  # raise it whenever the same files would be read differently
 OWN = "own.npy"  # for each query the first document of the same text
 HOMES = "homes.npy"  # for each passage the first of its document
+MOST_WORKERS = 8  # more wait for this process, which writes
 _STALE_S = 24 * 3600.0
 
 
@@ -88,7 +100,23 @@ def _key(source: Source) -> str:
 
 
 def _build(source: Source, folder: Path) -> dict[str, Any]:
-    reading = Reading()
+    with _crew_for(source) as crew:
+        return _built(source, folder, crew)
+
+
+@contextmanager
+def _crew_for(source: Source) -> Iterator[Crew | None]:
+    """Workers, where the data are worth some; passages are cut by this process."""
+    size = min(cores(), MOST_WORKERS)
+    if size < 2 or source.passages or not any(map(is_large, source.files)):
+        yield None
+        return
+    with Crew(size) as crew:
+        yield crew
+
+
+def _built(source: Source, folder: Path, crew: Crew | None) -> dict[str, Any]:
+    reading = Reading(crew=crew)
     spools = _Spools(folder)
     try:
         spools.fill(source, reading)
@@ -99,7 +127,7 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
     queries = _settle(spools, "queries", source=source, reading=reading)
     if source.passages:
         save_array(folder / HOMES, homes_of(corpus))
-    save_array(folder / OWN, same_text(keep_groups(queries), keep_groups(corpus)))
+    save_array(folder / OWN, same_text(keep_groups(queries, crew), keep_groups(corpus, crew)))
     if not len(corpus):
         reading.findings.refuse(source.root.name)
         raise DataError(
@@ -158,26 +186,39 @@ class _Spools:
     def fill(self, source: Source, reading: Reading) -> None:
         """Read the source, once."""
         for record in source.read(reading):
-            if isinstance(record, Text):
+            if isinstance(record, Packed):
+                self._unpack(record)
+            elif isinstance(record, Text):
                 for id_, text in _parts(record, source, reading):
                     self.texts[record.table].add(id_, text)
                     self.places[record.table].append(record.place)
             elif isinstance(record, TeacherScore):
-                if self.scores is None:
-                    self.scores = BlockWriter(self.folder / "scores.arrow", SCORES)
-                self.scores.add(record, sum(map(len, record[:3])))
+                self._of_scores().add(row_of(record), chars_of(record))
             else:
-                self._judge(record)
+                self._of_split(record.split).add(row_of(record), chars_of(record))
         for writer in (*self.judgments.values(), self.scores):
             if writer is not None:
                 writer.close()
 
-    def _judge(self, record: Judgment) -> None:
-        split = record.split
+    def _unpack(self, records: Packed) -> None:
+        for table, texts in records.texts.items():
+            self.texts[table].add_rows(texts.rows, texts.char_M, texts.hash_M)
+            self.places[table].frombytes(texts.place_M.tobytes())
+        for split, judged in records.judgments.items():
+            self._of_split(split).add_rows(judged.rows, judged.char_M)
+        if records.scores is not None:
+            self._of_scores().add_rows(records.scores.rows, records.scores.char_M)
+
+    def _of_split(self, split: str) -> BlockWriter:
         if split not in self.judgments:
             path = self.folder / f"judgments-{len(self.judgments)}.arrow"
             self.judgments[split] = BlockWriter(path, JUDGMENTS)
-        self.judgments[split].add(record[1:], len(record.query_id) + len(record.doc_id))
+        return self.judgments[split]
+
+    def _of_scores(self) -> BlockWriter:
+        if self.scores is None:
+            self.scores = BlockWriter(self.folder / "scores.arrow", SCORES)
+        return self.scores
 
 
 def _parts(record: Text, source: Source, reading: Reading) -> Iterator[tuple[str, str]]:

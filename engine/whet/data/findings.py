@@ -106,6 +106,13 @@ class Findings:
         """Count `count` further cases of `kind` without sentences."""
         self.cases.setdefault(kind, Cases()).count += count
 
+    def take(self, others: Findings) -> None:
+        """Add what was found later."""
+        for kind, later in others.cases.items():
+            case = self.cases.setdefault(kind, Cases())
+            case.count += later.count
+            case.examples += later.examples[: SHOWN_OF_A_KIND - len(case.examples)]
+
     def count(self, kind: str) -> int:
         """How many cases of one kind there are."""
         return self.cases[kind].count if kind in self.cases else 0

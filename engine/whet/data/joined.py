@@ -24,6 +24,7 @@ from whet.data.positives import same_text
 from whet.data.table import TextTable, groups_of
 from whet.errors import ConfigError
 from whet.printable import printable
+from whet.processes.crew import Crew
 from whet.types import Qrels
 
 SEPARATOR = "/"  # between a set's name, which has none, and an id
@@ -88,7 +89,7 @@ class JoinedTable(TextTable):
         """For each row the smallest row of equal text, also of another set, int64 [N]."""
         return self._groups_N
 
-    def text_hashes(self) -> np.ndarray:
+    def text_hashes(self, crew: Crew | None = None) -> np.ndarray:
         """The hash of each normalised text, uint64 [N]."""
         return self._text_hashes_N
 

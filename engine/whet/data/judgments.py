@@ -16,7 +16,7 @@ from whet.data.readers.values import whole_number
 from whet.data.table import TextTable
 from whet.errors import DataError
 from whet.printable import printable
-from whet.storage.blocks import blocks_in
+from whet.storage.blocks import blocks_in, numbers_of
 from whet.types import Qrels
 
 HEADER = "query-id\tcorpus-id\tscore\n"  # of a file of judgments
@@ -32,7 +32,7 @@ def resolve(
     columns: list[np.ndarray] = []
     for batch in blocks_in(spool):
         query_ids, doc_ids = batch.column(0).to_pylist(), batch.column(1).to_pylist()
-        relevance_M, place_M = batch.column(2).to_numpy(), batch.column(3).to_numpy()
+        relevance_M, place_M = numbers_of(batch.column(2)), numbers_of(batch.column(3))
         query_M, doc_M = queries.rows_of(query_ids), corpus.rows_of(doc_ids)
         lost_q, lost_d = np.flatnonzero(query_M < 0), np.flatnonzero(doc_M < 0)
         size = f"{source.queries_name} ({len(queries):,} queries)"
@@ -42,7 +42,10 @@ def resolve(
         # One unknown id costs one judgment, and is told; the others of its query stay.
         known_M = (query_M >= 0) & (doc_M >= 0)
         columns.append(np.stack([query_M, doc_M, relevance_M, place_M])[:, known_M])
+        queries.give_back()
+        corpus.give_back()
     rows_4M = np.concatenate(columns, axis=1) if columns else np.empty((4, 0), np.int64)
+    columns.clear()
     return _sorted_once(rows_4M, queries, corpus, source=source, reading=reading)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from whet.data.readers.records import Reading
 from whet.data.table import TextTable, save_array
-from whet.storage.blocks import blocks_in
+from whet.storage.blocks import blocks_in, numbers_of
 
 ROWS, VALUES = "teacher-rows.npy", "teacher-scores.npy"
 
@@ -93,10 +93,12 @@ def keep_scores(
     for batch in blocks_in(spool):
         query_M = queries.rows_of(batch.column(0).to_pylist())
         positive_M, doc_M = (corpus.rows_of(batch.column(n).to_pylist()) for n in (1, 2))
-        rows_4M = np.stack([query_M, positive_M, doc_M, batch.column(4).to_numpy()])
+        rows_4M = np.stack([query_M, positive_M, doc_M, numbers_of(batch.column(4))])
         known_M = (rows_4M[:3] >= 0).all(0)  # a text at fault was left out, and told
         columns.append(rows_4M[:, known_M])
-        scores.append(batch.column(3).to_numpy()[known_M].astype(np.float32))
+        scores.append(numbers_of(batch.column(3))[known_M].astype(np.float32))
+        queries.give_back()
+        corpus.give_back()
     rows_4M, score_M = np.concatenate(columns, axis=1), np.concatenate(scores)
     order = np.lexsort((rows_4M[2], rows_4M[1], rows_4M[0]))  # stable: the first given stays first
     rows_4M, score_M = rows_4M[:, order], score_M[order]

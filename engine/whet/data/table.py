@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import pyarrow as pa
@@ -21,9 +22,11 @@ import pyarrow as pa
 from whet.data.text import hash64, normalise
 from whet.errors import DataError
 from whet.printable import printable
-from whet.storage.blocks import TEXTS, BlockWriter, MappedBlocks
+from whet.processes.crew import Crew
+from whet.storage.blocks import TEXTS, BlockWriter, MappedBlocks, number_array, string_array
 from whet.storage.commit import whole_file
 
+LARGE = 200_000  # rows, of which hashing the texts takes longer than starting workers
 _IDS, _TEXTS = 0, 1  # columns
 
 
@@ -126,9 +129,13 @@ class TextTable:
             return groups_N
         return groups_of(self.text_hashes())
 
-    def text_hashes(self) -> np.ndarray:
-        """The hash of each normalised text, uint64 [N]."""
-        hashes = [hash64(map(normalise, texts)) for texts in self._passed(_TEXTS)]
+    def text_hashes(self, crew: Crew | None = None) -> np.ndarray:
+        """The hash of each normalised text, uint64 [N]; of a large table by the crew."""
+        blocks = range(len(self._columns_B[_TEXTS]))
+        if crew is not None and len(self) >= LARGE:
+            hashes = list(crew.each(partial(_hashes_of_block, self.path), blocks))
+        else:
+            hashes = [hash64(map(normalise, texts)) for texts in self._passed(_TEXTS)]
         return np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
 
     def _passed(self, column: int) -> Iterator[list[str]]:
@@ -154,7 +161,7 @@ class TextTable:
         blocks, begins = np.unique(block_M[order_M], return_index=True)
         values: list[str] = []
         for block, part in zip(blocks, np.split(order_M, begins[1:]), strict=False):
-            offsets = pa.array(rows_M[part] - self._starts_B[block])
+            offsets = number_array(rows_M[part] - self._starts_B[block], pa.int64())
             values += self._columns_B[column][block].take(offsets).to_pylist()
         result = np.empty(len(rows_M), dtype=object)
         result[order_M] = values
@@ -223,7 +230,9 @@ class TableWriter:
 
         self._hash()
         # One string array of `id NUL text NUL`: its bytes are those of all rows, one after another.
-        joined = pc.binary_join_element_wise(block.column(_IDS), block.column(_TEXTS), "", "\0")
+        # (Of arrays alone: for a scalar pyarrow imports pandas.)
+        none, nul = (string_array([text] * len(block)) for text in ("", "\0"))
+        joined = pc.binary_join_element_wise(*block.columns, none, nul)
         self._digest.update(joined.buffers()[2])
 
     def _hash(self) -> None:
@@ -249,11 +258,16 @@ def groups_of(hash_N: np.ndarray) -> np.ndarray:
     return first.astype(np.int64)[inverse_N]
 
 
-def keep_groups(table: TextTable) -> np.ndarray:
+def _hashes_of_block(path: Path, number: int) -> np.ndarray:
+    texts = MappedBlocks(path).table.column("text").chunk(number)
+    return hash64(map(normalise, texts.to_pylist()))
+
+
+def keep_groups(table: TextTable, crew: Crew | None = None) -> np.ndarray:
     """Write `group_of_N` beside the table, from where it is read from then on. Returns the hashes
     of the texts that it was made from, uint64 [N].
     """
-    hash_N = table.text_hashes()
+    hash_N = table.text_hashes(crew)
     save_array(_beside(table.path, "groups.npy"), groups_of(hash_N))
     return hash_N
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import IO, Any, TypeVar
@@ -32,9 +32,11 @@ class Crew:
     def __init__(self, size: int) -> None:
         self._size = size
         self._threads = ThreadPoolExecutor(size, "crew")  # each waits for a worker's answer
+        self._workers = [_Worker() for _ in range(size)]
         self._free: SimpleQueue[_Worker] = SimpleQueue()
-        for _ in range(size):
-            self._free.put(_Worker())
+        for worker in self._workers:
+            self._free.put(worker)
+        self._closed = False
 
     def __enter__(self) -> Crew:
         return self
@@ -70,12 +72,12 @@ class Crew:
 
     def close(self) -> None:
         """End the workers, also in the midst of an item."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        while not self._free.empty():
-            self._free.get().close()
-        self._threads.shutdown()
-        while not self._free.empty():  # those that were busy
-            self._free.get().close()
+        self._closed = True
+        for worker in self._workers:
+            worker.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for worker in self._workers:
+            worker.close()
 
     def _ask(self, function: Callable[[Item], Answer], item: Item) -> Answer:
         worker = self._free.get()
@@ -83,6 +85,8 @@ class Crew:
             answered, answer = worker.ask((function, item))
         finally:
             self._free.put(worker)
+        if self._closed:
+            raise CancelledError
         if not answered:
             return function(item)
         if isinstance(answer, _Raised):
@@ -118,10 +122,17 @@ class _Worker:
             self.close()
             return False, None
 
+    def kill(self) -> None:
+        """Who waits for its answer gets none."""
+        self._lost = True
+        if self._process is not None:
+            self._process.kill()
+
     def close(self) -> None:
+        """Kill it, and take away what is left of it."""
         if self._process is None:
             return
-        self._process.kill()  # it holds nothing that is not asked for again
+        self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 if pipe is not None:

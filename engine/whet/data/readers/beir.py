@@ -7,16 +7,16 @@ as a clone of a hub dataset lays them out (`corpus/`, `queries/`, `data/`); TREC
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from whet.data.findings import excerpt
-from whet.data.readers.lines import numbered_lines
-from whet.data.readers.records import Judgment, Reading, Record, Source, Text, hidden
-from whet.data.readers.rows.kinds import is_row_file, rows_of, stem_of
+from whet.data.readers.lines import Row, numbered_lines, records_of_rows
+from whet.data.readers.records import Judgment, Packed, Reading, Record, Source, Text, hidden
+from whet.data.readers.rows.kinds import is_row_file, open_table, rows_of, stem_of
 from whet.data.readers.trec_topics import is_topics, topics_in
 from whet.data.readers.values import ID_NAMES, judgment_of, table_row
 
@@ -139,7 +139,7 @@ def _judges(path: Path) -> bool:
     return name.endswith(_LINES) or is_row_file(path)
 
 
-def _read(root: Path, parts: _Parts, reading: Reading) -> Iterator[Record]:
+def _read(root: Path, parts: _Parts, reading: Reading) -> Iterator[Record | Packed]:
     for table, files in (("corpus", parts.corpus), ("queries", parts.queries)):
         for path in files:
             yield from texts_in(path, path.relative_to(root).as_posix(), table, reading)
@@ -155,12 +155,22 @@ def _read(root: Path, parts: _Parts, reading: Reading) -> Iterator[Record]:
                     yield judgment
 
 
-def texts_in(path: Path, name: str, table: str, reading: Reading) -> Iterator[Text]:
+def texts_in(path: Path, name: str, table: str, reading: Reading) -> Iterator[Record | Packed]:
     """The documents or queries of one file."""
     if is_topics(path):
         yield from topics_in(path, name, reading)
         return
-    for place, row in rows_of(path, name, reading):
+    make = partial(_texts_of, table=table)
+    opened = open_table(path)
+    base = reading.file(name, opened.unit)
+    if opened.jsonl is not None:
+        yield from records_of_rows(opened.jsonl, make, reading, base)
+    else:
+        yield from make(opened.read(reading, base), reading=reading)
+
+
+def _texts_of(rows: Iterable[Row], *, table: str, reading: Reading) -> Iterator[Text]:
+    for place, row in rows:
         if "column 1" in row and len(row) == 2:  # a tsv without a header: id and text
             row = {"_id": row["column 1"], "text": row.get("column 2")}
         record = table_row(row, table, reading, place)

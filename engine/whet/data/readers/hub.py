@@ -15,10 +15,11 @@ from typing import Any
 
 from whet.config import DataConfig
 from whet.data.readers.beir import judged_fields
-from whet.data.readers.records import Reading, Record, Source, hidden
+from whet.data.readers.lines import Row
+from whet.data.readers.records import Packed, Reading, Record, Source, hidden
 from whet.data.readers.rows.arrow_files import arrow_rows, open_arrow, saved_splits
 from whet.data.readers.rows.kinds import split_name
-from whet.data.readers.rows.opened import Opened, Row, looked_through
+from whet.data.readers.rows.opened import Opened, looked_through
 from whet.data.readers.rows.row_files import records_in
 from whet.data.readers.values import judgment_of, table_row
 from whet.errors import DataError, EnvironmentRefused
@@ -44,7 +45,7 @@ def source_of_folder(root: Path, config: DataConfig) -> Source | None:
 
 def _read_saved(
     root: Path, splits: dict[str, list[Path]], config: DataConfig, reading: Reading
-) -> Iterator[Record]:
+) -> Iterator[Record | Packed]:
     for raw, paths in splits.items():
         split = reading.split(split_name(raw), raw)
         for path in paths:
@@ -104,7 +105,10 @@ def _cache_alone_if_unreached(repo: str) -> Iterator[None]:
 
 
 def _hub_source(
-    name: str, parts: dict[str, Parts], read: Callable[[Reading], Iterator[Record]], repeats: str
+    name: str,
+    parts: dict[str, Parts],
+    read: Callable[[Reading], Iterator[Record | Packed]],
+    repeats: str,
 ) -> Source:
     prints = [data._fingerprint for opened in parts.values() for data in opened.values()]
     kind = "Hugging Face dataset"
@@ -115,7 +119,7 @@ def _hub_source(
     )
 
 
-def _read(parts: Parts, config: DataConfig, reading: Reading) -> Iterator[Record]:
+def _read(parts: Parts, config: DataConfig, reading: Reading) -> Iterator[Record | Packed]:
     for raw, data in parts.items():
         split = reading.split(split_name(raw), raw)
         classes = {

@@ -1,4 +1,7 @@
-"""Lines of a text file, plain or gzip, in bounded memory; bad ones are noted and passed over."""
+"""Lines of a text file, plain or gzip, in bounded memory; bad ones are noted and passed over.
+
+A large file is cut at ends of lines into pieces, which a crew reads, with the same findings.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,23 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
-from whet.data.findings import excerpt
-from whet.data.readers.records import Reading
+from whet.data.findings import Findings, excerpt
+from whet.data.readers.records import Packed, Reading, Record, packed
 from whet.errors import DataError
 from whet.printable import printable
 from whet.storage.readable import LFS_POINTER, LFS_REMEDY
 
 LINE_LIMIT = 16 << 20  # bytes
+LARGE = 32 << 20  # bytes of a file: from here on starting workers, half a second, pays
+PIECE = 1 << 20  # bytes
 _BUFFER = 1 << 20
+
+Row = tuple[int, dict[str, Any]]
 
 
 def open_bytes(path: Path) -> BinaryIO:
@@ -94,36 +102,126 @@ def numbered_lines(path: Path, reading: Reading, base: int) -> Iterator[tuple[in
     DataError for a torn file. CRLF and a byte-order mark are accepted. Anything else goes to the
     findings with its line number.
     """
-    place = base
+    with open_bytes(path) as handle:
+        yield from _lines_of(handle, path, reading, Start(base))
+
+
+class Start(NamedTuple):
+    """Where a piece of a file begins: the file's place, and how many lines are before."""
+
+    base: int
+    lines: int = 0
+
+
+def _lines_of(
+    handle: BinaryIO, path: Path, reading: Reading, start: Start
+) -> Iterator[tuple[int, str]]:
+    place = start.base + start.lines
+    while True:
+        place += 1
+        try:
+            # Two bytes more for the line's own end; the limit keeps one endless line from filling
+            # memory.
+            raw = handle.readline(LINE_LIMIT + 2)
+            if len(raw) > LINE_LIMIT and len(raw.rstrip(b"\r\n")) > LINE_LIMIT:
+                _skip_rest_of_line(handle, raw)
+                reading.add("line too long", place, "over 16 MiB")
+                continue
+        except (EOFError, OSError, zlib.error) as error:
+            raise _torn(path, error) from error
+        if not raw:
+            return
+        # A byte-order mark is one only at the very beginning.
+        if place == start.base + 1:
+            raw = raw.removeprefix(b"\xef\xbb\xbf")
+        try:
+            yield place, raw.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            reading.add("bad UTF-8", place, bad_bytes(raw, error.start))
+
+
+def json_rows(path: Path, reading: Reading, base: int) -> Iterator[Row]:
+    """(place, object) for each line that holds a JSON object; blank lines are passed over."""
+    yield from _parsed_rows(numbered_lines(path, reading, base), reading)
+
+
+def is_large(path: Path) -> bool:
+    """Whether a file is worth several processes."""
+    return path.stat().st_size >= LARGE
+
+
+def pieces_in(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(lines before it, whole lines) of a file, about PIECE bytes at a time. DataError for a torn
+    file, after the last whole line. Of a line that is too long the beginning comes, and no more.
+    """
+    before, held = 0, bytearray()
     with open_bytes(path) as handle:
         while True:
-            place += 1
             try:
-                # Two bytes more for the line's own end; the limit keeps one endless line from
-                # filling memory.
-                raw = handle.readline(LINE_LIMIT + 2)
-                if len(raw) > LINE_LIMIT and len(raw.rstrip(b"\r\n")) > LINE_LIMIT:
-                    _skip_rest_of_line(handle, raw)
-                    reading.add("line too long", place, "over 16 MiB")
-                    continue
+                read = cast(io.BufferedReader, handle).read1(PIECE)
             except (EOFError, OSError, zlib.error) as error:
+                if end := held.rfind(b"\n") + 1:
+                    yield before, bytes(held[:end])
                 raise _torn(path, error) from error
-            if not raw:
+            held += read
+            if read and len(held) < PIECE:
+                continue
+            end = held.rfind(b"\n") + 1 if read else len(held)
+            endless = not end and len(held) > LINE_LIMIT + 2
+            if end or endless:
+                piece = bytes(held[:end] if end else held)
+                del held[: len(piece)]
+                yield before, piece
+                before += piece.count(b"\n") + endless
+            if endless:
+                try:
+                    _skip_rest_of_line(handle, piece)
+                except (EOFError, OSError, zlib.error) as error:
+                    raise _torn(path, error) from error
+            if not read:
                 return
-            # A byte-order mark is one only at the very beginning.
-            if place == base + 1:
-                raw = raw.removeprefix(b"\xef\xbb\xbf")
-            try:
-                yield place, raw.decode().rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                reading.add("bad UTF-8", place, bad_bytes(raw, error.start))
 
 
-def json_rows(path: Path, reading: Reading, base: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(place, object) for each line that holds a JSON object; blank lines are passed over."""
+def rows_of_piece(
+    path: Path, reading: Reading, base: int, piece: tuple[int, bytes]
+) -> Iterator[Row]:
+    """What `json_rows` gives, of one piece of a file."""
+    lines, raw = piece
+    handle = cast(BinaryIO, io.BytesIO(raw))
+    yield from _parsed_rows(_lines_of(handle, path, reading, Start(base, lines)), reading)
+
+
+def records_of_rows(
+    path: Path, make: Callable[..., Iterator[Record]], reading: Reading, base: int
+) -> Iterator[Record | Packed]:
+    """`make(rows, reading=reading)` of the JSON rows of a file; a large file's come packed, if
+    there is a crew to do it, which `make` has to be pickled for.
+    """
+    if reading.crew is None or not is_large(path):
+        yield from make(json_rows(path, reading, base), reading=reading)
+        return
+    task = partial(_records_of_piece, path, make, tuple(reading.files), base)
+    for records, found in reading.crew.each(task, pieces_in(path)):
+        reading.findings.take(found)
+        yield records
+
+
+def _records_of_piece(
+    path: Path,
+    make: Callable[..., Iterator[Record]],
+    files: tuple[tuple[str, str], ...],
+    base: int,
+    piece: tuple[int, bytes],
+) -> tuple[Packed, Findings]:
+    reading = Reading(files=list(files))
+    rows = rows_of_piece(path, reading, base, piece)
+    return packed(make(rows, reading=reading)), reading.findings
+
+
+def _parsed_rows(lines: Iterator[tuple[int, str]], reading: Reading) -> Iterator[Row]:
     decoder = json.JSONDecoder()
     decode, scan = decoder.decode, decoder.scan_once  # type: ignore[attr-defined]
-    for place, line in numbered_lines(path, reading, base):
+    for place, line in lines:
         if not line or line.isspace():
             continue
         try:

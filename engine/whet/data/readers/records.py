@@ -1,17 +1,25 @@
-"""What every reader yields, and what it reads with: three records, the places they came from, the
-findings.
+"""What every reader yields, and what it reads with: three records, one by one or as columns, the
+places they came from, the findings.
+
+Shape suffix: M records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
+
 from whet.data.findings import Findings, excerpt
-from whet.data.text import text_fault
+from whet.data.text import hash64, text_fault
 from whet.printable import printable
+from whet.processes.crew import Crew
+from whet.storage.blocks import JUDGMENTS, SCORES, TEXTS, rows_as
 
 _LINE_BITS = 40  # a place is file number << 40 | line number, one int64
 
@@ -47,18 +55,86 @@ class TeacherScore(NamedTuple):
     place: int
 
 
+class Columns(NamedTuple):
+    """Records of one kind as whet.storage.blocks keeps them, and how many characters each counts.
+
+    Of texts the place, int64, and `hash64` of the id, uint64; of others both are empty.
+    """
+
+    rows: pa.RecordBatch
+    char_M: np.ndarray
+    place_M: np.ndarray
+    hash_M: np.ndarray
+
+
+class Packed(NamedTuple):
+    """Many records in the order they were read, as columns: texts by their table, judgments by
+    their split.
+    """
+
+    texts: dict[str, Columns]
+    judgments: dict[str, Columns]
+    scores: Columns | None
+
+
 Record = Text | Judgment | TeacherScore
+
+
+def chars_of(record: Record) -> int:
+    """For how many characters a record counts where blocks are filled."""
+    if isinstance(record, Text):
+        return len(record.text)
+    if isinstance(record, Judgment):
+        return len(record.query_id) + len(record.doc_id)
+    return sum(map(len, record[:3]))
+
+
+def row_of(record: Record) -> tuple[object, ...]:
+    """The record as a row of the file that keeps it."""
+    if isinstance(record, Text):
+        return record.id, record.text
+    return record[1:] if isinstance(record, Judgment) else record
+
+
+def packed(records: Iterable[Record]) -> Packed:
+    """Records as columns."""
+    texts: dict[str, list[Text]] = defaultdict(list)
+    judgments: dict[str, list[Judgment]] = defaultdict(list)
+    scores: list[TeacherScore] = []
+    for record in records:
+        if isinstance(record, Text):
+            texts[record.table].append(record)
+        elif isinstance(record, Judgment):
+            judgments[record.split].append(record)
+        else:
+            scores.append(record)
+    return Packed(
+        {table: _columns(TEXTS, rows) for table, rows in texts.items()},
+        {split: _columns(JUDGMENTS, rows) for split, rows in judgments.items()},
+        _columns(SCORES, scores) if scores else None,
+    )
+
+
+def _columns(schema: pa.Schema, records: Sequence[Record]) -> Columns:
+    texts = [record for record in records if isinstance(record, Text)]
+    return Columns(
+        rows_as(schema, list(map(row_of, records))),
+        np.array(list(map(chars_of, records)), np.int64),
+        np.array([text.place for text in texts], np.int64),
+        hash64(text.id for text in texts),
+    )
 
 
 @dataclass
 class Reading:
     """One pass over a source: collects findings, and numbers the files so that a place is one
-    integer.
+    integer. Large files are read by the `crew`, if there is one.
     """
 
     findings: Findings = field(default_factory=Findings)
     files: list[tuple[str, str]] = field(default_factory=list)
     splits: dict[str, str] = field(default_factory=dict)
+    crew: Crew | None = None
 
     def file(self, name: str, unit: str = "line") -> int:
         """The place of line 0 of a new file; add a line (or row) number to it."""
@@ -108,7 +184,7 @@ class Source:
     kind: str
     root: Path
     files: tuple[Path, ...]
-    read: Callable[[Reading], Iterator[Record]]
+    read: Callable[[Reading], Iterator[Record | Packed]]
     repeats: str = "refuse"
     fingerprint: str = ""
     corpus_name: str = "the corpus"

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from whet.data.readers.lines import Row
 from whet.data.readers.records import Reading
-from whet.data.readers.rows.opened import Opened, Row
+from whet.data.readers.rows.opened import Opened
 from whet.errors import DataError
 from whet.printable import printable
 from whet.storage.readable import readable_json

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from whet.config import DataConfig
-from whet.data.readers.lines import LINE_LIMIT, numbered_lines, read_some
+from whet.data.readers.lines import LINE_LIMIT, Row, numbered_lines, read_some
 from whet.data.readers.records import Reading
 from whet.data.readers.rows.columns import known_name, negatives_named, plain
-from whet.data.readers.rows.opened import Opened, Row
+from whet.data.readers.rows.opened import Opened
 
 _SEPARATORS = "\t,;|"
 _HEAD = 1 << 16  # bytes that tell the separator

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from whet.data.findings import excerpt
-from whet.data.readers.lines import bad_bytes, read_some
+from whet.data.readers.lines import Row, bad_bytes, read_some
 from whet.data.readers.records import Reading
-from whet.data.readers.rows.opened import Row
 from whet.data.readers.rows.shapes import shape_of
 from whet.errors import DataError
 from whet.printable import printable

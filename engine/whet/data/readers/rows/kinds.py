@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from whet.config import DataConfig
-from whet.data.readers.lines import json_rows, read_some
+from whet.data.readers.lines import Row, json_rows, read_some
 from whet.data.readers.records import Reading, hidden
 from whet.data.readers.rows.arrow_files import open_arrow, open_parquet
 from whet.data.readers.rows.delimited import open_delimited
 from whet.data.readers.rows.json_files import is_set, is_whole_json, json_file_rows
-from whet.data.readers.rows.opened import Opened, Row
+from whet.data.readers.rows.opened import Opened
 from whet.errors import DataError
 from whet.printable import printable
 
@@ -83,15 +83,22 @@ def open_rows(path: Path, kind: str, config: DataConfig) -> Opened:
         return open_arrow(path)
     if kind in ("csv", "tsv"):
         return open_delimited(path, config)
-    return Opened(partial(json_rows if kind == "jsonl" else json_file_rows, path))
+    if kind == "jsonl":
+        return Opened(partial(json_rows, path), jsonl=path)
+    return Opened(partial(json_file_rows, path))
 
 
 def rows_of(path: Path, name: str, reading: Reading) -> Iterator[Row]:
     """The rows of a file whose columns have fixed names: ids and texts, or judgments."""
+    opened = open_table(path)
+    yield from opened.read(reading, reading.file(name, opened.unit))
+
+
+def open_table(path: Path) -> Opened:
+    """Such a file, opened."""
     kind = "jsonl" if _named(path, ".jsonl", ".ndjson") else file_kind(path)
     _refuse_page(path, read_some(path, 64))
-    opened = open_rows(path, kind, DataConfig())
-    yield from opened.read(reading, reading.file(name, opened.unit))
+    return open_rows(path, kind, DataConfig())
 
 
 def _refuse_page(path: Path, head: bytes) -> None:

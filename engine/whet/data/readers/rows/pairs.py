@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from whet.data.findings import excerpt
@@ -82,14 +83,14 @@ def grade_from(threshold: float) -> Grade:
     >>> [grade_from(3)(stars) for stars in (1, 3, 5)]
     [0, 1, 3]
     """
+    return partial(_grade_from, threshold)
 
-    def grade(value: object) -> int | None:
-        number = _number(value)
-        if number is None:
-            return None
-        return max(0, math.floor(min(number, 2.0**31) - threshold) + 1)
 
-    return grade
+def _grade_from(threshold: float, value: object) -> int | None:
+    number = _number(value)
+    if number is None:
+        return None
+    return max(0, math.floor(min(number, 2.0**31) - threshold) + 1)
 
 
 def label_fault(

@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 
 from whet.config import DataConfig
-from whet.data.readers.lines import json_rows
-from whet.data.readers.records import Reading, Record, Source
+from whet.data.readers.lines import json_rows, records_of_rows
+from whet.data.readers.records import Packed, Reading, Record, Source
 from whet.data.readers.rows.clicks import click_columns, click_records
 from whet.data.readers.rows.columns import tell_unread
 from whet.data.readers.rows.json_files import json_file_rows
@@ -98,7 +98,7 @@ def _read(
     *,
     corpus: Path | None,
     config: DataConfig,
-) -> Iterator[Record]:
+) -> Iterator[Record | Packed]:
     if corpus is not None:
         for place, row in json_rows(corpus, reading, reading.file(corpus.name)):
             yield from document_of(row, reading, place)
@@ -108,13 +108,13 @@ def _read(
             if kinds[path] == SET:
                 yield from set_records(path, name, reading.split(split, name), reading)
                 continue
-            opened = looked_through(open_rows(path, kinds[path], config))
+            opened = looked_through(open_rows(path, kinds[path], config), reading.crew)
             yield from records_in(opened, name, reading.split(split, name), reading, config)
 
 
 def records_in(
     opened: Opened, name: str, split: str, reading: Reading, config: DataConfig
-) -> Iterator[Record]:
+) -> Iterator[Record | Packed]:
     """The records of one opened file, whatever its columns mean."""
     if not opened.columns:
         list(opened.read(reading, reading.file(name, opened.unit)))  # what is wrong with its rows
@@ -132,4 +132,8 @@ def records_in(
         tell_unread(opened.columns, clicks.read, reading, printable(name))
     else:
         roles, grade = settled_roles(opened, printable(name), reading, config)
-        yield from records_of(opened.read(reading, base), roles, split, reading, grade)
+        make = partial(records_of, roles=roles, split=split, grade=grade)
+        if opened.jsonl is not None:
+            yield from records_of_rows(opened.jsonl, make, reading, base)
+        else:
+            yield from make(opened.read(reading, base), reading=reading)

@@ -1,4 +1,4 @@
-"""Killed at random moments, mine, encode, eval and export are finished by the same command."""
+"""Killed at random moments, verbs are finished by the same command."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ VERBS = {
 # what names a folder or holds seconds
 OF_THE_RUN = {"config.yaml", "environment.json", "report.html", "manifest.json"}
 OF_THE_RUN |= {"mining_report.json", "mining_report.txt", "export.json", "README.md"}
+OF_THE_RUN |= {"adaptation.json"}
 
 
 def started(words: list[str]) -> subprocess.Popen[str]:
@@ -71,3 +72,40 @@ def test_the_same_command_after_kill_9(
         assert again.returncode == 0, err
         assert content(output) == wanted
         verify_folder(output)
+
+
+@pytest.mark.nightly
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_an_adaptation_killed_ten_times(
+    tiny_data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One cache and one folder: each command finds what the killed ones left."""
+    log = tmp_path / "log.txt"
+    log.write_text("".join(f"what is word{number}\n" for number in range(300)))
+    words = [
+        "adapt",
+        f"data={tiny_data}",
+        f"model={tiny_model}",
+        "search=vectors",
+        f"queries={log}",
+    ]
+    monkeypatch.setenv("WHET_CACHE", str(tmp_path / "cache of the whole"))
+    start = time.monotonic()
+    whole = started([*words, f"output={tmp_path}/whole"])
+    err = whole.communicate()[1]
+    assert whole.returncode == 0, err
+    took = time.monotonic() - start
+    monkeypatch.setenv("WHET_CACHE", str(tmp_path / "cache"))
+    words.append(f"output={tmp_path}/killed")
+    moments = random.Random("adapt 19")
+    for _ in range(10):
+        victim = started(words)
+        time.sleep(moments.uniform(0.2, 0.95) * took)
+        victim.send_signal(signal.SIGKILL)
+        victim.communicate()
+    again = started(words)
+    err = again.communicate()[1]
+    assert again.returncode == 0, err
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+    verify_folder(tmp_path / "killed")

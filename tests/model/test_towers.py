@@ -132,3 +132,15 @@ def test_routes_of_another_kind_are_refused(
     (saved / ROUTER).write_text(json.dumps({**said, "structure": routes}))
     with pytest.raises(error, match=words):
         open_model(str(saved))
+
+
+def test_what_a_folder_lacks_is_drawn_alike(tiny_model: Path, tmp_path: Path) -> None:
+    """A pooler that was not saved decides no vector; a model saved again has it all the same."""
+    saved = []
+    for number in range(2):
+        torch.manual_seed(number)
+        before = torch.get_rng_state()
+        folder = open_model(str(tiny_model)).save(tmp_path / str(number))
+        assert torch.equal(torch.get_rng_state(), before)
+        saved.append((folder / "model.safetensors").read_bytes())
+    assert saved[0] == saved[1] and b"pooler" in saved[0]

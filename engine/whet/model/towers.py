@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from whet.config import EncodeConfig, ModelConfig
 from whet.config.ranges import check_options
 from whet.errors import ConfigError, UnsupportedModel
@@ -126,12 +128,18 @@ def _write_side(draft: Path, encoder: Encoder, kind: str) -> list[str]:
 
 
 def open_model(model: ModelConfig | str = "minilm") -> Encoder | Towers:
-    """Open any model that can search: one encoder for all texts, or one per side.
+    """Open any model that can search: one encoder for all texts, or one per side. A pooler that its
+    folder lacks, which decides no vector, is drawn alike each time, so that it is saved alike.
 
     Raises what `Encoder.load` raises.
     """
     config = ModelConfig(name=model) if isinstance(model, str) else model
-    folder = find_folder(config)
+    with torch.random.fork_rng(devices=[]):  # nobody else's random numbers are touched
+        torch.default_generator.manual_seed(0)
+        return _opened(config, find_folder(config))
+
+
+def _opened(config: ModelConfig, folder: Path) -> Encoder | Towers:
     if not (folder / ROUTER).is_file():
         encoder = Encoder.load(config)
         encoder.words, encoder.language = words_of(folder)

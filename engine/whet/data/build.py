@@ -27,7 +27,7 @@ from whet.data.positives import same_text
 from whet.data.readers.lines import is_large
 from whet.data.readers.passages import NUMBERED, homes_of, passage_id, passages_of
 from whet.data.readers.records import (
-    Packed,
+    PackedRecords,
     Reading,
     Source,
     TeacherScore,
@@ -186,7 +186,7 @@ class _Spools:
     def fill(self, source: Source, reading: Reading) -> None:
         """Read the source, once."""
         for record in source.read(reading):
-            if isinstance(record, Packed):
+            if isinstance(record, PackedRecords):
                 self._unpack(record)
             elif isinstance(record, Text):
                 for id_, text in _parts(record, source, reading):
@@ -200,7 +200,7 @@ class _Spools:
             if writer is not None:
                 writer.close()
 
-    def _unpack(self, records: Packed) -> None:
+    def _unpack(self, records: PackedRecords) -> None:
         for table, texts in records.texts.items():
             self.texts[table].add_rows(texts.rows, texts.char_M, texts.hash_M)
             self.places[table].frombytes(texts.place_M.tobytes())

@@ -15,7 +15,7 @@ from typing import Any
 
 from whet.data.findings import excerpt
 from whet.data.readers.lines import Row, numbered_lines, records_of_rows
-from whet.data.readers.records import Judgment, Packed, Reading, Record, Source, Text, hidden
+from whet.data.readers.records import Judgment, PackedRecords, Reading, Record, Source, Text, hidden
 from whet.data.readers.rows.kinds import is_row_file, open_table, rows_of, stem_of
 from whet.data.readers.trec_topics import is_topics, topics_in
 from whet.data.readers.values import ID_NAMES, judgment_of, table_row
@@ -139,7 +139,7 @@ def _judges(path: Path) -> bool:
     return name.endswith(_LINES) or is_row_file(path)
 
 
-def _read(root: Path, parts: _Parts, reading: Reading) -> Iterator[Record | Packed]:
+def _read(root: Path, parts: _Parts, reading: Reading) -> Iterator[Record | PackedRecords]:
     for table, files in (("corpus", parts.corpus), ("queries", parts.queries)):
         for path in files:
             yield from texts_in(path, path.relative_to(root).as_posix(), table, reading)
@@ -155,7 +155,9 @@ def _read(root: Path, parts: _Parts, reading: Reading) -> Iterator[Record | Pack
                     yield judgment
 
 
-def texts_in(path: Path, name: str, table: str, reading: Reading) -> Iterator[Record | Packed]:
+def texts_in(
+    path: Path, name: str, table: str, reading: Reading
+) -> Iterator[Record | PackedRecords]:
     """The documents or queries of one file."""
     if is_topics(path):
         yield from topics_in(path, name, reading)

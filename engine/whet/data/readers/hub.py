@@ -16,7 +16,7 @@ from typing import Any
 from whet.config import DataConfig
 from whet.data.readers.beir import judged_fields
 from whet.data.readers.lines import Row
-from whet.data.readers.records import Packed, Reading, Record, Source, hidden
+from whet.data.readers.records import PackedRecords, Reading, Record, Source, hidden
 from whet.data.readers.rows.arrow_files import arrow_rows, open_arrow, saved_splits
 from whet.data.readers.rows.kinds import split_name
 from whet.data.readers.rows.opened import Opened, looked_through
@@ -45,7 +45,7 @@ def source_of_folder(root: Path, config: DataConfig) -> Source | None:
 
 def _read_saved(
     root: Path, splits: dict[str, list[Path]], config: DataConfig, reading: Reading
-) -> Iterator[Record | Packed]:
+) -> Iterator[Record | PackedRecords]:
     for raw, paths in splits.items():
         split = reading.split(split_name(raw), raw)
         for path in paths:
@@ -107,7 +107,7 @@ def _cache_alone_if_unreached(repo: str) -> Iterator[None]:
 def _hub_source(
     name: str,
     parts: dict[str, Parts],
-    read: Callable[[Reading], Iterator[Record | Packed]],
+    read: Callable[[Reading], Iterator[Record | PackedRecords]],
     repeats: str,
 ) -> Source:
     prints = [data._fingerprint for opened in parts.values() for data in opened.values()]
@@ -119,7 +119,7 @@ def _hub_source(
     )
 
 
-def _read(parts: Parts, config: DataConfig, reading: Reading) -> Iterator[Record | Packed]:
+def _read(parts: Parts, config: DataConfig, reading: Reading) -> Iterator[Record | PackedRecords]:
     for raw, data in parts.items():
         split = reading.split(split_name(raw), raw)
         classes = {

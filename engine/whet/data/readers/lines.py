@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from whet.data.findings import Findings, excerpt
-from whet.data.readers.records import Packed, Reading, Record, packed
+from whet.data.readers.records import PackedRecords, Reading, Record, packed
 from whet.errors import DataError
 from whet.printable import printable
 from whet.storage.readable import LFS_POINTER, LFS_REMEDY
@@ -193,7 +193,7 @@ def rows_of_piece(
 
 def records_of_rows(
     path: Path, make: Callable[..., Iterator[Record]], reading: Reading, base: int
-) -> Iterator[Record | Packed]:
+) -> Iterator[Record | PackedRecords]:
     """`make(rows, reading=reading)` of the JSON rows of a file; a large file's come packed, if
     there is a crew to do it, which `make` has to be pickled for.
     """
@@ -212,7 +212,7 @@ def _records_of_piece(
     files: tuple[tuple[str, str], ...],
     base: int,
     piece: tuple[int, bytes],
-) -> tuple[Packed, Findings]:
+) -> tuple[PackedRecords, Findings]:
     reading = Reading(files=list(files))
     rows = rows_of_piece(path, reading, base, piece)
     return packed(make(rows, reading=reading)), reading.findings

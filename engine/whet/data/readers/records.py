@@ -67,7 +67,7 @@ class Columns(NamedTuple):
     hash_M: np.ndarray
 
 
-class Packed(NamedTuple):
+class PackedRecords(NamedTuple):
     """Many records in the order they were read, as columns: texts by their table, judgments by
     their split.
     """
@@ -96,7 +96,7 @@ def row_of(record: Record) -> tuple[object, ...]:
     return record[1:] if isinstance(record, Judgment) else record
 
 
-def packed(records: Iterable[Record]) -> Packed:
+def packed(records: Iterable[Record]) -> PackedRecords:
     """Records as columns."""
     texts: dict[str, list[Text]] = defaultdict(list)
     judgments: dict[str, list[Judgment]] = defaultdict(list)
@@ -108,7 +108,7 @@ def packed(records: Iterable[Record]) -> Packed:
             judgments[record.split].append(record)
         else:
             scores.append(record)
-    return Packed(
+    return PackedRecords(
         {table: _columns(TEXTS, rows) for table, rows in texts.items()},
         {split: _columns(JUDGMENTS, rows) for split, rows in judgments.items()},
         _columns(SCORES, scores) if scores else None,
@@ -184,7 +184,7 @@ class Source:
     kind: str
     root: Path
     files: tuple[Path, ...]
-    read: Callable[[Reading], Iterator[Record | Packed]]
+    read: Callable[[Reading], Iterator[Record | PackedRecords]]
     repeats: str = "refuse"
     fingerprint: str = ""
     corpus_name: str = "the corpus"

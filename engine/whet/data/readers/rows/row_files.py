@@ -13,7 +13,7 @@ from pathlib import Path
 
 from whet.config import DataConfig
 from whet.data.readers.lines import json_rows, records_of_rows
-from whet.data.readers.records import Packed, Reading, Record, Source
+from whet.data.readers.records import PackedRecords, Reading, Record, Source
 from whet.data.readers.rows.clicks import click_columns, click_records
 from whet.data.readers.rows.columns import tell_unread
 from whet.data.readers.rows.json_files import json_file_rows
@@ -98,7 +98,7 @@ def _read(
     *,
     corpus: Path | None,
     config: DataConfig,
-) -> Iterator[Record | Packed]:
+) -> Iterator[Record | PackedRecords]:
     if corpus is not None:
         for place, row in json_rows(corpus, reading, reading.file(corpus.name)):
             yield from document_of(row, reading, place)
@@ -114,7 +114,7 @@ def _read(
 
 def records_in(
     opened: Opened, name: str, split: str, reading: Reading, config: DataConfig
-) -> Iterator[Record | Packed]:
+) -> Iterator[Record | PackedRecords]:
     """The records of one opened file, whatever its columns mean."""
     if not opened.columns:
         list(opened.read(reading, reading.file(name, opened.unit)))  # what is wrong with its rows

@@ -15,15 +15,18 @@ from hypothesis import strategies as st
 import whet
 from whet.config import FitConfig
 from whet.config.ranges import budget_seconds
+from whet.data.load import read_dataset
 from whet.errors import CheckpointError, ConfigError
+from whet.model.encoder import Encoder
 from whet.plan import budget
-from whet.plan.budget import RESERVE, BudgetChoice, choose, read_choice
+from whet.plan.budget import RESERVE, BudgetChoice, choose, read_choice, within_budget
 from whet.plan.estimate import Estimate, StepCost
 from whet.plan.footprint import Setting, Shape
 from whet.plan.machine import Machine
 from whet.plan.make import Plan
 from whet.plan.probe import EncodeRates, Rates, SearchRates, StepRates
 from whet.plan.workload import Split, Step, TextCount, Workload
+from whet.run.job import job_with_data
 from whet.storage.commit import write_json
 from whet.types import Positives, Qrels
 
@@ -138,6 +141,28 @@ def test_a_kept_choice_is_read_as_written_or_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "budget.json", {**asdict(choice), "max_steps": "many"})
     with pytest.raises(CheckpointError, match="not as it was written"):
         read_choice(tmp_path / "budget.json")
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(11.0, "auto"), (13.0, "off")])
+def test_words_are_tried_where_half_of_the_reserve_has_the_time(
+    tiny_data: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    seconds: float,
+    words: str,
+) -> None:
+    """A twentieth of four minutes is twelve seconds."""
+    monkeypatch.setattr(budget, "seconds_of_words", lambda *_: seconds)
+    write_json(tmp_path / "budget.json", asdict(BudgetChoice("4m", 6, "all", "all", 64, 100.0)))
+    config = FitConfig(budget="4m")
+    config.data.path = str(tiny_data)
+    job = job_with_data(config, tmp_path, read_dataset(config.data))
+    assert job.dev is not None
+    paid = within_budget(job, Encoder.load(str(tiny_model)), 0.0)
+    assert (paid.config.select.words, paid.config.trainer.max_steps) == (words, 6)
+    assert ("no time to try words" in capsys.readouterr().err) == (words == "off")
 
 
 @pytest.mark.slow  # measures for a quarter of a minute

@@ -154,7 +154,7 @@ def test_joined_tables_are_the_sets_one_after_another(two: list[str]) -> None:
 def test_each_set_has_its_row_and_the_mean_is_over_the_sets(run: Run) -> None:
     comparison, metrics = read(run, "comparison.json"), read(run, "metrics.json")
     assert list(comparison["sets"]) == list(metrics["sets"]) == ["a", "b"]
-    for system in ("base", "tuned"):
+    for system in ("base", "tuned", "base_words", "tuned_words"):
         for measure, value in metrics[system].items():
             own = [means[system][measure] for means in metrics["sets"].values()]
             assert value == pytest.approx(np.mean(own))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from hub import TOKEN, Hub, hub_here
 from huggingface_hub import constants
 
 from whet.model.parts.words import WordsBeside, write_words
+from whet.run.licences_found import statements_in
+from whet.run.model_card import adapted_card
 from whet.storage.commit import read_manifest, seal
 from whet.training.batches.order import Order
 from whet_launch.cli.main import main
@@ -98,6 +102,29 @@ def test_words_beside_the_vectors_go_along_and_the_card_says_so(
     make_bundle(tmp_path / "run", tmp_path / "bundle")
     assert (tmp_path / "bundle" / "words.json").read_bytes() == (model / "words.json").read_bytes()
     assert "(BM25) with weight 0.3" in (tmp_path / "bundle" / "README.md").read_text()
+
+
+def test_cards_name_the_language_model_that_the_base_learned_from(
+    push: Callable[..., tuple[int, str]], hub: Hub, run: Path, tmp_path: Path
+) -> None:
+    wrote = {"model": "writer-7b", "where": "a.b:8000", "licence": "Llama 3.1", "kept": 900}
+    facts = {"data": "manuals", "documents": 1000, "done": [], "proved": "", "not_proved": ""}
+    facts |= {"trained": "generated", "generated": wrote}
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "README.md").write_text(adapted_card(facts, "minilm"))
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("bundle"))
+    origin = json.loads((run / "origin.json").read_text())
+    origin["model"]["statements"] = [asdict(statement) for statement in statements_in(base)]
+    (tmp_path / "run" / "origin.json").write_text(json.dumps(origin))
+    code, text = push(str(tmp_path / "run"), NAME, "base_licence=Apache-2.0")
+    assert code == 0, text
+    make_bundle(tmp_path / "run", tmp_path / "bundle", base_licence="Apache-2.0")
+    for card in (
+        hub.files[NAME]["README.md"].decode(),
+        (tmp_path / "bundle/README.md").read_text(),
+    ):
+        assert "- base weights, README.md: that of `writer-7b` (Llama 3.1)" in card
 
 
 def test_a_dry_run_asks_nobody(push: Callable[..., tuple[int, str]], hub: Hub, run: Path) -> None:

@@ -18,6 +18,7 @@ import whet.version
 from whet.bundle.checking.verify import check_bundle, first_bad
 from whet.bundle.contents import contents_of
 from whet.bundle.facts import Facts, naming_damage, read_facts
+from whet.bundle.making.card import stated_in_words
 from whet.bundle.making.copies import Copies, model_copies
 from whet.bundle.making.licences import licence_fields
 from whet.bundle.making.make import checked_language, licences_of, refuse_private
@@ -110,7 +111,8 @@ def _files_of_bundle(bundle: Path, config: PushConfig) -> Copies:
 
 def _card(facts: Facts, config: PushConfig) -> str:
     """The run's card, with what hubs ask for at its head."""
-    licence = licence_together(licences_of(facts, config).values())
+    licences = licences_of(facts, config)
+    licence = licence_together(licences.values())
     front = front_matter(
         facts.origin,
         facts.comparison["rows"],
@@ -119,6 +121,9 @@ def _card(facts: Facts, config: PushConfig) -> str:
     )
     card = readable_text(facts.folder / "model" / CARD, remedy="Run the fit again.")
     beside = words_section(facts.folder / "model")
+    quoted = stated_in_words(licences).rstrip("\n")
+    if quoted:
+        beside += f"\n\n## Licences\n\n{quoted}\n"
     return f"{front}\n{FRONT.sub('', card)}{beside}".replace(HERE, config.to)
 
 

@@ -104,13 +104,14 @@ def bundle_card(
         use=USE + words_section(facts.folder / "model").rstrip("\n"),
         parts="\n".join(parts),
         permits="\n".join(f"- {line}" for line in openness.sentences),
-        words=_quoted(licences),
+        words=stated_in_words(licences),
         facts="\n".join(f"| {name} | {text} |" for name, text in _rows(facts, results)),
         needs=needs,
     )
 
 
-def _quoted(licences: dict[str, Licence]) -> str:
+def stated_in_words(licences: dict[str, Licence]) -> str:
+    """What files say of licences beside a name, quoted for a card; nothing where they say none."""
     lines = [f"- {name}, {words}" for name, licence in licences.items() for words in licence.words]
     if not lines:
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -109,3 +110,26 @@ def test_an_adaptation_killed_ten_times(
     assert again.returncode == 0, err
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
     verify_folder(tmp_path / "killed")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_ctrl_c_of_adapt_leaves_one_line_and_the_command_to_go_on(
+    tiny_data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHET_CACHE", str(tmp_path / "cache"))
+    words = ["adapt", f"data={tiny_data}", f"model={tiny_model}", f"output={tmp_path}/run"]
+    victim = started(words)
+    assert victim.stderr is not None
+    for line in victim.stderr:  # work has begun: documents are encoded, or their words counted
+        if "documents" in line and "/s" in line:
+            break
+    victim.send_signal(signal.SIGINT)
+    err = victim.stderr.read()
+    assert victim.wait() == 130, err
+    assert err.splitlines()[-1] == f"whet: interrupted. Go on with: {shlex.join(['whet', *words])}"
+    assert "Traceback" not in err and not (tmp_path / "run" / "adaptation.json").exists()
+    again = started(words)
+    err = again.communicate()[1]
+    assert again.returncode == 0, err
+    verify_folder(tmp_path / "run")

@@ -36,9 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
 def exit_code_of(action: Callable[[], int], command: str = "the same command") -> int:
     """Do `action`; an error a user can act on is told without a traceback and becomes an exit code.
 
-    `command` is what to give again after an error of the disk. WHET_DEBUG=1 adds the traceback. An
-    interrupted job may name its run folder, and what else its command needs to go on, as the
-    arguments of KeyboardInterrupt.
+    `command` is what to give again after an interruption or an error of the disk. WHET_DEBUG=1
+    adds the traceback. An interrupted job may name its run folder, and what else its command needs
+    to go on, as the arguments of KeyboardInterrupt.
     """
     try:
         code = action()
@@ -50,11 +50,9 @@ def exit_code_of(action: Callable[[], int], command: str = "the same command") -
         if interrupt.args:
             words = " ".join(map(str, interrupt.args))
             return _tell(f"interrupted. Go on with: whet fit resume={words}", INTERRUPTED)
-        return _tell(
-            "interrupted. Give the same command again; a fit goes on with: whet fit "
-            "resume=RUN_FOLDER",
-            INTERRUPTED,
-        )
+        if command.startswith("whet fit"):  # before it had a checkpoint, or while it went on
+            command = f"{command}, or, once it has a run folder, whet fit resume=RUN_FOLDER"
+        return _tell(f"interrupted. Go on with: {command}", INTERRUPTED)
     except BrokenPipeError:  # `whet check ... | head`: nobody reads on, which is no error
         _print_no_more()
         return 0

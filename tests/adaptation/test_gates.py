@@ -3,7 +3,6 @@
 import pytest
 
 from whet.adaptation.gates import log_gate, prose_gate, weight_of_words, words_gate
-from whet.adaptation.word_counts import count_words
 from whet.evaluation.lexical import Words
 
 PROSE = ["The pump is on the left of the tank, and it is started by the switch in the hall."] * 20
@@ -58,11 +57,3 @@ def test_without_a_log_words_count_as_usual_unless_they_cannot_be_counted():
     assert weight_of_words(words_gate(["pump leaks"], words)) == 0.3
     assert weight_of_words(words_gate([], unknown)) == 0.1
     assert weight_of_words(words_gate(["pump leaks"], unknown)) == 0.1  # nobody knows which count
-
-
-def test_words_are_counted_once_per_document_whatever_the_blocks():
-    texts = ["pump pump Valve", "valve tank", "tank"]
-    whole, parts = count_words([texts]), count_words([[text] for text in texts])
-    assert whole == parts
-    assert whole.found_in == {"pump": 1, "valve": 2, "tank": 2} and whole.documents == 3
-    assert whole.idf("pump") > whole.idf("valve") > whole.idf("unheard") == 0

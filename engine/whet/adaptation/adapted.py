@@ -20,10 +20,9 @@ from whet.adaptation.hybrid_teacher import HybridTeacher
 from whet.adaptation.judged import ENOUGH, MOST, Decided, Proof, decided, judged_split
 from whet.adaptation.learn import KEPT, STEPS, by_source, by_teacher
 from whet.adaptation.queries import MadeQuery, made_queries
-from whet.adaptation.word_counts import WordCounts, count_words
-from whet.config import EncodeConfig
+from whet.config import UNSTEMMED, EncodeConfig
 from whet.data.load import Dataset
-from whet.evaluation.lexical import Words
+from whet.evaluation.lexical import Words, corpus_words
 from whet.feedback.learn.adapt import Weights, changed
 from whet.feedback.learn.trials import ReportProgress
 from whet.model.encoder import Encoder
@@ -71,14 +70,11 @@ class Adapted:
 
 def adapt(base: Encoder | Towers, given: Given, report_progress: ReportProgress) -> Adapted:
     """Adapt a search; the model given stays as it is, and so do the documents' vectors."""
-    report_progress("Counting words", 0, 1)
-    counts = count_words(texts for _, texts in given.data.corpus.blocks())
     gate = words_gate(given.log, given.words)
-    report_progress("Counting words", 1, 1)
     if given.search == "hybrid":
         free = _by_words(base, gate, given.words.language)
     else:
-        free = _by_vectors(base, given, counts, [gate, *_gates(given)], report_progress)
+        free = _by_vectors(base, given, [gate, *_gates(given)], report_progress)
     judged = judged_split(given.data, given.train_split)
     if judged is None:
         return _unproved(free, given)
@@ -120,7 +116,6 @@ def _gates(given: Given) -> list[Gate]:
 def _by_vectors(
     base: Encoder | Towers,
     given: Given,
-    counts: WordCounts,
     gates: list[Gate],
     report_progress: ReportProgress,
 ) -> Adapted:
@@ -130,7 +125,7 @@ def _by_vectors(
     if not (log.open or prose.open or _generated(given)):
         done = [f"Without judgments nothing was trained: {log.why}; {prose.why}."]
         return Adapted(same, gates, done, [_more_queries(), _with_words()])
-    learned, made = _learned(base, given, counts, gates, report_progress)
+    learned, made = _learned(base, given, gates, report_progress)
     if learned is None:
         done = ["Nothing was learned: no made query finds the document that it was made from."]
         return Adapted(same, gates, done, [_more_queries(), _with_words()], made=made)
@@ -178,15 +173,16 @@ def _from_generated(given: Given, kinds: str, with_log: bool) -> str:
 def _learned(
     base: Encoder | Towers,
     given: Given,
-    counts: WordCounts,
     gates: list[Gate],
     report_progress: ReportProgress,
 ) -> tuple[Weights | None, dict[str, int]]:
     """The matrix (None: nothing to learn from), and how many queries of each kind were made."""
-    report_progress("Making queries", 0, 1)
     written, made = _generated(given), []
     if gates[1].open or gates[2].open:
-        made = made_queries(given.data.corpus, given.corpus.vectors, counts, seed=given.seed)
+        corpus = given.data.corpus
+        as_they_stand = corpus_words(corpus, UNSTEMMED)  # shows its own progress
+        report_progress("Making queries", 0, 1)
+        made = made_queries(corpus, given.corpus.vectors, as_they_stand, seed=given.seed)
     numbers = {kind: 0 for kind in dict.fromkeys(query.kind for query in made)}
     for query in made:
         numbers[query.kind] += 1

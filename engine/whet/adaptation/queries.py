@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from whet.adaptation.clusters import clusters_of, evenly
-from whet.adaptation.word_counts import WordCounts, words_of
+from whet.adaptation.word_counts import idf_of, words_of
 from whet.data.table import TextTable
 from whet.data.text import sentences_of
+from whet.evaluation.lexical import Words
 
 PER_KIND = 800
 CLUSTERS = 256
@@ -23,7 +24,7 @@ MOST_DOCUMENTS = 100_000  # that queries are made from: drawn at random where th
 KEYWORDS, CROP, SENTENCE, TITLE = (2, 6), (3, 14), (4, 40), (2, 16)  # words, from and to
 BEGINNING = 4_000  # characters of a document that are looked at
 
-Make = Callable[[str, WordCounts, np.random.Generator], str | None]
+Make = Callable[[str, dict[str, float], np.random.Generator], str | None]
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,11 @@ class MadeQuery:
 
 
 def made_queries(
-    corpus: TextTable, vector_ND: np.ndarray, counts: WordCounts, *, seed: int
+    corpus: TextTable, vector_ND: np.ndarray, words: Words, *, seed: int
 ) -> list[MadeQuery]:
     """At most 800 queries of each kind, kind by kind, of documents from all clusters of the corpus
-    alike; which document has which is a function of the seed.
+    alike; which document has which is a function of the seed. `words` are those of the corpus as
+    they stand (UNSTEMMED).
 
     A kind that fewer than half as many documents give as are asked is left out: a corpus in which
     few documents have a title has no titles to learn from.
@@ -50,7 +52,7 @@ def made_queries(
     made: list[MadeQuery] = []
     for number, (kind, make) in enumerate(KINDS.items()):
         rows = rows_S[evenly(cluster_S, len(rows_S), seed=seed + 1 + number)]
-        queries = _of_kind(kind, make, corpus, rows, counts=counts, random=random)
+        queries = _of_kind(kind, make, corpus, rows, words=words, random=random)
         if 2 * len(queries) >= min(PER_KIND, len(rows)):
             made += queries
     return made
@@ -62,24 +64,26 @@ def _of_kind(
     corpus: TextTable,
     rows: np.ndarray,
     *,
-    counts: WordCounts,
+    words: Words,
     random: np.random.Generator,
 ) -> list[MadeQuery]:
     """Those of a kind, from the documents in this order, until there are enough."""
     queries: list[MadeQuery] = []
     for start in range(0, min(len(rows), 4 * PER_KIND), PER_KIND):
         part = rows[start : start + PER_KIND]
-        for row, text in zip(part.tolist(), corpus.texts(part), strict=True):
-            query = make(text[:BEGINNING], counts, random)
+        texts = [text[:BEGINNING] for text in corpus.texts(part)]
+        idf = idf_of(texts, words) if make is _keywords else {}  # no other kind asks how rare
+        for row, text in zip(part.tolist(), texts, strict=True):
+            query = make(text, idf, random)
             if query is not None and len(queries) < PER_KIND:
                 queries.append(MadeQuery(query, kind, row))
     return queries
 
 
-def _keywords(text: str, counts: WordCounts, random: np.random.Generator) -> str | None:
+def _keywords(text: str, idf: dict[str, float], random: np.random.Generator) -> str | None:
     """Words of the text, each as likely as its idf squared is large, in their order."""
     words = list(dict.fromkeys(words_of(text)))
-    weight = np.array([counts.idf(word) ** 2 if len(word) > 1 else 0.0 for word in words])
+    weight = np.array([idf[word] ** 2 if len(word) > 1 else 0.0 for word in words])
     size = int(random.integers(KEYWORDS[0], KEYWORDS[1] + 1))
     if int((weight > 0).sum()) < size:
         return None
@@ -87,7 +91,7 @@ def _keywords(text: str, counts: WordCounts, random: np.random.Generator) -> str
     return " ".join(words[place] for place in sorted(chosen))
 
 
-def _sentence(text: str, counts: WordCounts, random: np.random.Generator) -> str | None:
+def _sentence(text: str, idf: dict[str, float], random: np.random.Generator) -> str | None:
     fitting = [
         sentence
         for sentence in sentences_of(text)
@@ -96,7 +100,7 @@ def _sentence(text: str, counts: WordCounts, random: np.random.Generator) -> str
     return " ".join(fitting[random.integers(len(fitting))].split()) if fitting else None
 
 
-def _crop(text: str, counts: WordCounts, random: np.random.Generator) -> str | None:
+def _crop(text: str, idf: dict[str, float], random: np.random.Generator) -> str | None:
     """Some words in a row, as they stand (AugTriever, arXiv 2212.08841)."""
     words = text.split()
     size = int(random.integers(CROP[0], CROP[1] + 1))
@@ -106,7 +110,7 @@ def _crop(text: str, counts: WordCounts, random: np.random.Generator) -> str | N
     return " ".join(words[start : start + size])
 
 
-def _title(text: str, counts: WordCounts, random: np.random.Generator) -> str | None:
+def _title(text: str, idf: dict[str, float], random: np.random.Generator) -> str | None:
     """The first line, where there are more and it is short; without the marks of a heading."""
     first, _, rest = text.strip().partition("\n")
     title = first.strip().lstrip("#").strip()

@@ -1,13 +1,12 @@
-"""Which words the documents have, and in how many of them each stands."""
+"""How rare the words of a text are among the documents, and how many are function words."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import log
 
 from whet.config import UNSTEMMED
+from whet.evaluation.lexical import Words
 from whet.evaluation.lexical.languages import word_ids
 
 # What a sentence of English cannot do without: the words that say how others belong together.
@@ -19,28 +18,13 @@ ENGLISH = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class WordCounts:
-    """The documents each word stands in, words as they stand there but for capitals."""
-
-    documents: int
-    found_in: Counter[str]
-
-    def idf(self, word: str) -> float:
-        """log(1 + N / n) of a word that n of N documents have; 0 for one that none has."""
-        count = self.found_in[word]
-        return log(1 + self.documents / count) if count else 0.0
-
-
-def count_words(blocks: Iterable[Sequence[str]]) -> WordCounts:
-    """The words of texts, a block of them in memory at a time."""
-    documents, found_in = 0, Counter[str]()
-    for texts in blocks:
-        documents += len(texts)
-        ids, numbers = word_ids(texts, UNSTEMMED)
-        names = list(numbers)
-        found_in.update(names[number] for row in ids for number in set(row))
-    return WordCounts(documents, found_in)
+def idf_of(texts: Sequence[str], words: Words) -> dict[str, float]:
+    """log(1 + N / n) of each word of the texts that n of the N documents of `words` have, 0 where
+    none has it. `words` count words as they stand: their language is UNSTEMMED.
+    """
+    names = list(word_ids(texts, UNSTEMMED)[1])
+    pairs = zip(names, words.frequencies(names).tolist(), strict=True)
+    return {name: log(1 + words.documents / count) if count else 0.0 for name, count in pairs}
 
 
 def words_of(text: str) -> list[str]:

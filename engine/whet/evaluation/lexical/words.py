@@ -163,9 +163,13 @@ class Words:
 
     def frequencies(self, words: Sequence[str]) -> np.ndarray:
         """In how many documents of the corpus each word stands (a stem, as `stems` gives them),
-        int64 [A].
+        int64 [A]. No more than one block's documents of a word are in memory.
         """
-        return self._sum(_frequencies(self._postings(words)))
+        hashes_A, frequency_A = hash64(words), np.zeros(len(words), np.int64)
+        for start, block in self._blocks:
+            for place, (rows_E, _) in block.of(hashes_A, self._span(start)):
+                frequency_A[place] += len(rows_E)
+        return self._sum(frequency_A)
 
     def _dense(self, queries: Sequence[str], *, shares: bool) -> np.ndarray:
         scores_QN = np.zeros((len(queries), len(self)), np.float32)

@@ -28,8 +28,14 @@ OF_THE_RUN |= {"adaptation.json"}
 
 
 def started(words: list[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "whet_launch", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "whet_launch", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background job ignores Ctrl-C, and its children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
 
 
 def content(folder: Path) -> dict[str, str]:

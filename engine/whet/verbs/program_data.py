@@ -65,13 +65,13 @@ def _rows(rows: Any, split: str) -> Iterator[dict[str, Any]]:
     if _of_library(rows, "pandas"):
         rows = rows.to_dict("records")
     if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
-        raise DataError(f"{split} is a {type(rows).__name__}. {TAKES}.")
+        raise DataError(f"{split} is of type {type(rows).__name__}. {TAKES}.")
     count = 0
     for row in rows:
         if not isinstance(row, Mapping):
             raise DataError(
-                f"row {count} of {split} is a {type(row).__name__}, and rows are dicts such as "
-                f'{{"query": ..., "positive": ...}}. {TAKES}.'
+                f"row {count} of {split} is of type {type(row).__name__}, and rows are dicts such "
+                f'as {{"query": ..., "positive": ...}}. {TAKES}.'
             )
         yield {str(name): _plain(value) for name, value in row.items() if not _is_none(value)}
         count += 1

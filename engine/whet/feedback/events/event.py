@@ -61,7 +61,7 @@ def event_of(record: Any, where: str) -> Event:
     Raises DataError that names the field at fault.
     """
     if not isinstance(record, dict):
-        raise DataError(f"{where}: an event is an object, this is a {type(record).__name__}.")
+        raise DataError(f"{where}: an event is an object, this is of type {type(record).__name__}.")
     unknown = set(record) - set(Event.__dataclass_fields__)
     _need(not unknown, where, f"unknown field {min(unknown, default='')!r}")
     shown = record.get("shown", [])

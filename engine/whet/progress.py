@@ -20,6 +20,7 @@ from whet.processes.world import world
 
 LINE_EVERY_S = 30.0
 CELL_EVERY_S = 0.2
+ReportProgress = Callable[[str, int, int], None]  # phase, done, total
 
 
 def say(text: str) -> None:
@@ -177,3 +178,15 @@ def spelled_rate(count: int, seconds: float, unit: str) -> str:
 
 def _spell(figures: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+
+
+def counted(title: str, total: int, report_progress: ReportProgress) -> Callable[[int], None]:
+    """What is told how many more are done; it tells how many are by then."""
+    done = 0
+
+    def more_done(count: int) -> None:
+        nonlocal done
+        done += count
+        report_progress(title, done, total)
+
+    return more_done

@@ -38,6 +38,15 @@ def started(words: list[str]) -> subprocess.Popen[str]:
     )
 
 
+def finished(words: list[str]) -> float:
+    """The seconds that a command takes which nobody disturbs."""
+    start = time.monotonic()
+    process = started(words)
+    err = process.communicate()[1]
+    assert process.returncode == 0, err
+    return time.monotonic() - start
+
+
 def content(folder: Path) -> dict[str, str]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {
@@ -60,11 +69,7 @@ def test_the_same_command_after_kill_9(
 ) -> None:
     words = [verb, f"data={tiny_data}", f"model={tiny_model}", *VERBS[verb]]
     monkeypatch.setenv("WHET_CACHE", str(tmp_path / "cache"))
-    start = time.monotonic()
-    whole = started([*words, f"output={tmp_path}/whole"])
-    err = whole.communicate()[1]
-    assert whole.returncode == 0, err
-    took = time.monotonic() - start
+    took = finished([*words, f"output={tmp_path}/whole"])
     wanted = content(tmp_path / "whole")
     moments = random.Random(f"{verb} 14")
     for number in range(KILLS):
@@ -74,9 +79,7 @@ def test_the_same_command_after_kill_9(
         time.sleep(moments.uniform(0.3, 1.0) * took)
         victim.send_signal(signal.SIGKILL)
         victim.communicate()
-        again = started([*words, f"output={output}"])
-        err = again.communicate()[1]
-        assert again.returncode == 0, err
+        finished([*words, f"output={output}"])
         assert content(output) == wanted
         verify_folder(output)
 
@@ -98,11 +101,7 @@ def test_an_adaptation_killed_ten_times(
         f"queries={log}",
     ]
     monkeypatch.setenv("WHET_CACHE", str(tmp_path / "cache of the whole"))
-    start = time.monotonic()
-    whole = started([*words, f"output={tmp_path}/whole"])
-    err = whole.communicate()[1]
-    assert whole.returncode == 0, err
-    took = time.monotonic() - start
+    took = finished([*words, f"output={tmp_path}/whole"])
     monkeypatch.setenv("WHET_CACHE", str(tmp_path / "cache"))
     words.append(f"output={tmp_path}/killed")
     moments = random.Random("adapt 19")
@@ -111,9 +110,7 @@ def test_an_adaptation_killed_ten_times(
         time.sleep(moments.uniform(0.2, 0.95) * took)
         victim.send_signal(signal.SIGKILL)
         victim.communicate()
-    again = started(words)
-    err = again.communicate()[1]
-    assert again.returncode == 0, err
+    finished(words)
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
     verify_folder(tmp_path / "killed")
 
@@ -135,7 +132,5 @@ def test_ctrl_c_of_adapt_leaves_one_line_and_the_command_to_go_on(
     assert victim.wait() == 130, err
     assert err.splitlines()[-1] == f"whet: interrupted. Go on with: {shlex.join(['whet', *words])}"
     assert "Traceback" not in err and not (tmp_path / "run" / "adaptation.json").exists()
-    again = started(words)
-    err = again.communicate()[1]
-    assert again.returncode == 0, err
+    finished(words)
     verify_folder(tmp_path / "run")

@@ -8,7 +8,6 @@ Shape suffixes: N documents, D dimensions, Q queries.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,9 +23,9 @@ from whet.config import UNSTEMMED, EncodeConfig
 from whet.data.load import Dataset
 from whet.evaluation.lexical import Words, corpus_words
 from whet.feedback.learn.adapt import Weights, changed
-from whet.feedback.learn.trials import ReportProgress
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
+from whet.progress import ReportProgress, counted
 from whet.types import Embeddings
 
 LOOKED_AT = 2_000  # documents that say whether they are prose
@@ -196,7 +195,7 @@ def _learned(
     teacher = _teacher(
         given, texts, kinds, query_QD, weight_of_words(gates[0]), report_progress=report_progress
     )
-    step_done = _counted("Training a matrix on the query vectors", STEPS, report_progress)
+    step_done = counted("Training a matrix on the query vectors", STEPS, report_progress)
     if of_log or written:
         after = by_teacher(teacher, kinds, steps=STEPS, seed=given.seed, step_done=step_done)
         return after, numbers
@@ -238,7 +237,7 @@ def _teacher(
         weight,
         places=places,
         judge=given.judge,
-        judged=_counted("Judging what they find", len(places), report_progress),
+        judged=counted("Judging what they find", len(places), report_progress),
     )
 
 
@@ -246,25 +245,13 @@ def _encoded(
     texts: list[str], encoder: Encoder, config: EncodeConfig, report_progress: ReportProgress
 ) -> np.ndarray:
     """Vectors of queries, float32 [Q, D], telling how far it is."""
-    step_done = _counted("Encoding queries", len(texts), report_progress)
+    step_done = counted("Encoding queries", len(texts), report_progress)
     parts = []
     for start in range(0, len(texts), ENCODED):
         part = texts[start : start + ENCODED]
         parts.append(encoder.encode(part, kind="query", config=config))
         step_done(len(part))
     return np.concatenate(parts)
-
-
-def _counted(title: str, total: int, report_progress: ReportProgress) -> Callable[[int], None]:
-    """What a training calls after each step."""
-    done = 0
-
-    def step_done(count: int) -> None:
-        nonlocal done
-        done += count
-        report_progress(title, done, total)
-
-    return step_done
 
 
 def _unproved(free: Adapted, given: Given) -> Adapted:

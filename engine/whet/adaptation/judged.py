@@ -17,10 +17,11 @@ from whet.evaluation.lexical import Words
 from whet.evaluation.significance import randomisation_test
 from whet.feedback.learn.checks import MEASURE, feedback_check, guard_check
 from whet.feedback.learn.lessons import Lessons
-from whet.feedback.learn.trials import GUARD_MAY_LOSE, ReportProgress
+from whet.feedback.learn.trials import GUARD_MAY_LOSE
 from whet.feedback.learn.tune import tune
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
+from whet.progress import ReportProgress
 from whet.types import Embeddings, Qrels
 
 ENOUGH = 25  # judged queries: fewer prove nothing

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,9 +30,7 @@ from whet.data.text import normalise
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.model.folder import find_folder
 from whet.printable import printable
-
-if TYPE_CHECKING:
-    from whet.feedback.learn.trials import ReportProgress
+from whet.progress import ReportProgress, counted
 
 KIND = "generated"  # these queries are a kind beside those that are made and those of the log
 NOT_TOLD = "not told"
@@ -155,7 +153,7 @@ def generated_queries(
         found = [query_of(answer.text, text) for answer, text in pairs]
         _refuse_useless([query is not None for query, _ in found], answers, found[0][1], writer)
 
-    done = _counter("Asking for queries", len(rows_S), report_progress)
+    done = counted("Asking for queries", len(rows_S), report_progress)
     answers = answered(writer, prompts_of, len(rows_S), check=check, shard_done=done)
     queries: dict[str, MadeQuery] = {}
     for start in range(0, len(rows_S), AT_ONCE):
@@ -193,7 +191,7 @@ def _judged(
         told = [verdict_of(answer.text) is not None for answer in answers]
         _refuse_useless(told, answers, "neither yes nor no", writer)
 
-    done = _counter("Asking for verdicts", len(queries), report_progress)
+    done = counted("Asking for verdicts", len(queries), report_progress)
     answers = answered(writer, prompts_of, len(queries), check=check, shard_done=done)
     kept = []
     for query, answer in zip(queries, answers, strict=True):
@@ -218,15 +216,3 @@ def _refuse_useless(
         f"None of {len(answers)} answers of {printable(writer.model)} at {printable(writer.where)} "
         f"can be used (the first: {problem}). Look at the model and its address, or give another."
     )
-
-
-def _counter(title: str, total: int, report_progress: ReportProgress) -> Any:
-    """What is told after each shard."""
-    done = 0
-
-    def shard_done(count: int) -> None:
-        nonlocal done
-        done += count
-        report_progress(title, done, total)
-
-    return shard_done

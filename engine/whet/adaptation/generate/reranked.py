@@ -51,8 +51,8 @@ class RerankedTeacher(HybridTeacher):
             judged(len(part))
 
     def scores(self, query_B: np.ndarray, rows_C: np.ndarray) -> np.ndarray:
-        """As the hybrid's, float32 [B, C]; of a judged list, where all of it is among the rows, the
-        judge's.
+        """As the hybrid's, float32 [B, C]; of a judged list the judge's. The rows are those that
+        `documents` gives for these queries: all their lists are among them.
         """
         score_BC = super().scores(query_B, rows_C)
         for score_C, place in zip(score_BC, query_B.tolist(), strict=True):

@@ -27,11 +27,10 @@ from whet.feedback.events.judgments import judgments
 from whet.feedback.events.store import EventStore
 from whet.feedback.learn.checks import guard_check
 from whet.feedback.learn.lessons import lessons_of
-from whet.feedback.learn.trials import ReportProgress
 from whet.feedback.learn.tune import tune
 from whet.feedback.learn.versions import Versions
 from whet.printable import printable, printable_lines
-from whet.progress import say, track
+from whet.progress import ReportProgress, say, track
 from whet.storage.commit import write_atomically
 from whet.storage.lock import in_use, locked
 from whet.storage.readable import readable_json, readable_yaml

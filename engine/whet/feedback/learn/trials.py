@@ -7,7 +7,7 @@ Shape suffixes: F judged queries, A asked of them, C queries of a check.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,7 @@ from whet.feedback.learn.adapt import (
 from whet.feedback.learn.checks import JudgedQueries, feedback_check
 from whet.feedback.learn.lessons import Lessons, Pool, pool_of
 from whet.model.encoder import Encoder
+from whet.progress import ReportProgress, counted
 from whet.types import Embeddings
 
 ENCODER_FROM = 10  # judged queries with an answer: below, the encoder is not tried
@@ -42,8 +43,6 @@ WHAT = {
     "matrix": "a matrix on the query vectors",
     "encoder": "the encoder of queries",
 }
-
-ReportProgress = Callable[[str, int, int], None]  # phase, done, total
 
 
 @dataclass(frozen=True)
@@ -111,13 +110,7 @@ class Work:
             return {}, {}
         total = MATRIX_STEPS if method == "matrix" else encoder_steps(len(places))
         title = title or f"Training {WHAT[method]} on all queries"
-        done = 0
-
-        def step_done(count: int) -> None:
-            nonlocal done
-            done += count
-            self.report_progress(title, done, total)
-
+        step_done = counted(title, total, self.report_progress)
         pool = self.pool.take(places).weighted(self.weight_for(places))
         if method == "matrix":
             return train_matrix(torch.from_numpy(self.query_FD[places]), pool, step_done)

@@ -30,7 +30,6 @@ from whet.feedback.learn.trials import (
     SHARES,
     WHAT,
     Change,
-    ReportProgress,
     Trials,
     Work,
     best,
@@ -39,6 +38,7 @@ from whet.feedback.learn.trials import (
 from whet.mining.search import search
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
+from whet.progress import ReportProgress
 from whet.types import Embeddings
 
 FEWEST = 5  # judged queries with a relevant document: below, nothing can be held out

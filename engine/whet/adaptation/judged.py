@@ -171,4 +171,4 @@ def lessons_of_qrels(data: Dataset, relevant: Qrels, *, seed: int) -> Lessons:
         good.append(np.sort(np.concatenate(spans)).astype(np.int64))
     empty = [np.empty(0, np.int64) for _ in rows_Q]
     pairs = [np.empty((0, 2), np.int64) for _ in rows_Q]
-    return Lessons(data.queries.texts(rows_Q), good, empty, pairs)
+    return Lessons(data.queries.texts(rows_Q), good, empty, pairs, data.home_N)

@@ -167,7 +167,7 @@ class EvalConfig:
 class SearchConfig:
     """The best documents for some words."""
 
-    run: str = option(MISSING, "folder of a fit that is done; with data= any model", path=True)
+    run: str = option(MISSING, "folder of a fit or an adaptation; with data= any model", path=True)
     query: str = option(MISSING, "what to look for")
     k: int = option(10, "documents shown", least=1)
     words: str = recorded_option(

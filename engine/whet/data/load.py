@@ -22,6 +22,7 @@ from whet.data.judgments import with_added
 from whet.data.positives import positives_of
 from whet.data.readers.detect import find_source
 from whet.data.readers.documents import READERS, can_read
+from whet.data.readers.passages import of_documents
 from whet.data.readers.records import Source
 from whet.data.readers.rows.kinds import split_name
 from whet.data.scores import TeacherScores, kept_scores
@@ -151,6 +152,9 @@ def read_dataset(config: DataConfig, *, cache_dir: Path | None = None) -> Datase
     }
     if config.added is not None:
         _add_judgments(splits, config, corpus=corpus, queries=queries)
+    home_N = np.load(folder / HOMES, mmap_mode="r") if source.passages else None
+    if home_N is not None:
+        splits = {name: of_documents(qrels, home_N) for name, qrels in splits.items()}
     return Dataset(
         name=_name(source.root, path),
         path=path,
@@ -161,7 +165,7 @@ def read_dataset(config: DataConfig, *, cache_dir: Path | None = None) -> Datase
         digest=_digest(corpus, queries, splits),
         findings=findings,
         own_Q=np.load(folder / OWN, mmap_mode="r"),
-        home_N=np.load(folder / HOMES, mmap_mode="r") if source.passages else None,
+        home_N=home_N,
         scores=kept_scores(folder),
     )
 

@@ -285,7 +285,7 @@ def _next_lines(config: AdaptConfig, folder: Path, data: Dataset, wanted: Wanted
     asked = folder / JUDGE_THESE
     fill = [] if wanted.queries else [f"write a query into each line of {printable(asked)}, then:"]
     return [
-        f'whet search {printable(model)} "words" {where}',
+        f'whet search {printable(folder)} "words"',
         *fill,
         f"whet label {where} model={printable(model)} queries={printable(asked)}",
         f"whet tune {printable(Path('runs') / f'feedback_{data.name}')} ship=true",

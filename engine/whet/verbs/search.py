@@ -101,13 +101,13 @@ def best_of(searcher: Searcher, data: Dataset, query: str, k: int) -> SearchHits
 
 
 def data_of_run(folder: Path) -> Dataset:
-    """The data that a run was made with, as its config.yaml names them. CheckpointError where there
-    is none.
+    """The data that a fit or an adaptation was made with, as its config.yaml names them.
+    CheckpointError where there is none.
     """
     source = folder / "config.yaml"
-    record = readable_yaml(source, remedy="Give the folder of a fit, or data=PATH.")
+    record = readable_yaml(source, remedy="Give the folder of a run, or data=PATH.")
     run = FitConfig()
-    fill(run, record, printable(source))
+    fill(run, {"data": record.get("data", {})}, printable(source))
     return read_dataset(run.data)
 
 

@@ -1,8 +1,9 @@
 """Long documents as passages, cut between paragraphs (data.passages=auto).
 
 The first passage of a document keeps its id, the others are `id#2`, `id#3`, ... Judgments stay with
-the document, that is its first passage: rankings name a document once, at its best passage, and in
-training each passage of a relevant document is relevant.
+the document, that is its first passage, also where they name another, as those of the search page
+do: rankings name a document once, at its best passage, and in training each passage of a relevant
+document is relevant.
 
 Shape suffixes: N passages of the corpus, M judgments.
 """
@@ -90,6 +91,18 @@ def homes_of(corpus: TextTable) -> np.ndarray:
             homes.append(row)
             home_id = id_
     return np.array(homes, np.int64)
+
+
+def of_documents(qrels: Qrels, home_N: np.ndarray) -> Qrels:
+    """Judgments of passages as those of their documents: of several the highest counts."""
+    doc_M = home_N[qrels.doc_rows_M]
+    if np.array_equal(doc_M, qrels.doc_rows_M):
+        return qrels
+    order = np.lexsort((-qrels.relevance_M, doc_M, qrels.query_rows_M))
+    query_M, doc_M = qrels.query_rows_M[order], doc_M[order]
+    keep_M = np.ones(len(order), bool)
+    keep_M[1:] = (query_M[1:] != query_M[:-1]) | (doc_M[1:] != doc_M[:-1])
+    return Qrels(query_M[keep_M], doc_M[keep_M], qrels.relevance_M[order][keep_M])
 
 
 def with_all_passages(qrels: Qrels, home_N: np.ndarray | None) -> Qrels:

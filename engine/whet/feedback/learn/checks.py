@@ -30,18 +30,21 @@ GUARDED = 200  # queries that must not get worse
 
 @dataclass(frozen=True)
 class JudgedQueries:
-    """Queries, and which documents answer each."""
+    """Queries, and which documents answer each. Of a corpus in passages, whose `home_N` is that of
+    the data, each document is scored by its best passage.
+    """
 
     texts: list[str]
     relevant: list[dict[str, int]]  # document id: grade
     corpus: Embeddings
     words: Words | None = None  # of the corpus, where they may count
+    home_N: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def scores(self, query_CD: np.ndarray, weight: float = 0.0) -> np.ndarray:
-        """nDCG@10 of each query over the whole corpus, words counting so much; float64 [C]."""
+        """nDCG@10 of each query over all documents, words counting so much; float64 [C]."""
         ids = [str(number) for number in range(len(self.texts))]
         judgments = dict(zip(ids, self.relevant, strict=True))
         config = EvaluateConfig(measures=[MEASURE], depth=10)
@@ -50,7 +53,12 @@ class JudgedQueries:
             assert self.words is not None
             search = HybridSearch(self.texts, self.words, weight)
         evaluation = evaluate_run(
-            Embeddings(ids, query_CD), self.corpus, judgments, config, search=search
+            Embeddings(ids, query_CD),
+            self.corpus,
+            judgments,
+            config,
+            home_N=self.home_N,
+            search=search,
         )
         return np.array([evaluation.scores.per_query[MEASURE][name] for name in ids])
 
@@ -61,8 +69,10 @@ def feedback_check(lessons: Lessons, corpus: Embeddings, words: Words | None) ->
     """
     places = np.flatnonzero(lessons.gains)
     chosen = lessons.take(places)
-    relevant = [{corpus.ids[int(row)]: 1 for row in rows} for rows in chosen.answers]
-    return JudgedQueries(chosen.queries, relevant, corpus, words)
+    home_N = lessons.home_N
+    answers = [rows if home_N is None else home_N[rows] for rows in chosen.answers]
+    relevant = [{corpus.ids[int(row)]: 1 for row in rows} for rows in answers]
+    return JudgedQueries(chosen.queries, relevant, corpus, words, home_N)
 
 
 def guard_check(
@@ -114,7 +124,7 @@ def _judged(
         if query in grades:
             grades[query][corpus.ids[document]] = max(1, round(grade))
     texts = data.queries.texts(chosen) if chosen else []
-    return JudgedQueries(texts, list(grades.values()), corpus, words)
+    return JudgedQueries(texts, list(grades.values()), corpus, words, data.home_N)
 
 
 def _own_documents(data: Dataset, corpus: Embeddings, words: Words | None) -> JudgedQueries:
@@ -122,6 +132,8 @@ def _own_documents(data: Dataset, corpus: Embeddings, words: Words | None) -> Ju
     groups = data.corpus.group_of_N()
     twins: dict[int, dict[str, int]] = {int(groups[row]): {} for row in rows}
     for row in np.flatnonzero(np.isin(groups, list(twins))):
-        twins[int(groups[row])][corpus.ids[int(row)]] = 1
+        home = row if data.home_N is None else data.home_N[row]
+        twins[int(groups[row])][corpus.ids[int(home)]] = 1
     texts = [sentences_of(text)[0] for text in data.corpus.texts(rows)]
-    return JudgedQueries(texts, [twins[int(groups[row])] for row in rows], corpus, words)
+    relevant = [twins[int(groups[row])] for row in rows]
+    return JudgedQueries(texts, relevant, corpus, words, data.home_N)

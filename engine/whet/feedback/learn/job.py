@@ -94,7 +94,7 @@ def _tuned(
     events = [event for _, event in store.events()]
     store.close()
     judged = judgments(events, unmarked_negative=config.unmarked_negative)
-    lessons, lost = lessons_of(judged, data.corpus)
+    lessons, lost = lessons_of(judged, data.corpus, data.home_N)
     if lost:
         say(f"{lost} judged documents are not in the corpus any more and are left out.")
     versions = Versions(home, label.model)

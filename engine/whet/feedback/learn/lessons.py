@@ -30,13 +30,15 @@ class Lessons:
     """What was said, by corpus rows. A positive's duplicates count as it.
 
     `relevant` and `irrelevant` hold arrays of corpus rows, one of each per query; `preferences`
-    holds int64 [n, 2] (over, under) a query.
+    holds int64 [n, 2] (over, under) a query. `home_N` is that of the data: for each passage its
+    document's first.
     """
 
     queries: list[str]
     relevant: list[np.ndarray]
     irrelevant: list[np.ndarray]
     preferences: list[np.ndarray]
+    home_N: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -49,6 +51,7 @@ class Lessons:
             [self.relevant[i] for i in rows],
             [self.irrelevant[i] for i in rows],
             [self.preferences[i] for i in rows],
+            self.home_N,
         )
 
     @property
@@ -68,16 +71,18 @@ class Lessons:
         return np.array([len(rows) > 0 for rows in self.answers], bool)
 
 
-def lessons_of(judged: Sequence[Judged], corpus: TextTable) -> tuple[Lessons, int]:
+def lessons_of(
+    judged: Sequence[Judged], corpus: TextTable, home_N: np.ndarray | None = None
+) -> tuple[Lessons, int]:
     """The judgments by corpus rows, and how many documents of them the corpus no longer has.
 
-    Queries about which nothing is left are dropped.
+    Queries about which nothing is left are dropped. `home_N` is that of the data.
     """
     group_of_N = corpus.group_of_N()
     members: dict[int, list[int]] = {}
     for row, group in enumerate(group_of_N.tolist()):
         members.setdefault(group, []).append(row)
-    lessons = Lessons([], [], [], [])
+    lessons = Lessons([], [], [], [], home_N)
     lost = 0
     for query in judged:
         pairs = [name for pair in query.preferences for name in pair]
@@ -143,7 +148,8 @@ def pool_of(
     common (if `words` count), and documents at random.
 
     Hard negatives score at most 95 % of the query's best relevant document (mining.md); what scores
-    higher and was not judged may be relevant, and is no negative of that query.
+    higher and was not judged may be relevant, and is no negative of that query. Nor is another
+    passage of a document that has an answer: found by it, the document is as right.
     """
     count = len(lessons)
     judged = [np.concatenate([a, b, c.ravel()]) for a, b, c in _parts(lessons)]
@@ -154,8 +160,8 @@ def pool_of(
     drawn = np.random.default_rng(seed).choice(len(corpus), size, replace=False)
     rows_P = np.unique(np.concatenate([*judged, *hard, drawn]).astype(np.int64))
     vectors_PD = torch.from_numpy(np.ascontiguousarray(corpus.vectors[rows_P], np.float32))
-    relevant_FP, irrelevant_FP, answer_FP = (
-        torch.zeros(count, len(rows_P), dtype=torch.bool) for _ in range(3)
+    relevant_FP, irrelevant_FP, answer_FP, kin_FP = (
+        torch.zeros(count, len(rows_P), dtype=torch.bool) for _ in range(4)
     )
     pairs: list[list[int]] = []
     for query, (good, bad, both) in enumerate(_parts(lessons)):
@@ -163,11 +169,14 @@ def pool_of(
         answer_FP[query, np.searchsorted(rows_P, lessons.answers[query])] = True
         irrelevant_FP[query, np.searchsorted(rows_P, bad)] = True
         pairs += [[query, *pair] for pair in np.searchsorted(rows_P, both).tolist()]
+        if lessons.home_N is not None:
+            home_P, answers = lessons.home_N[rows_P], lessons.answers[query]
+            kin_FP[query] = torch.from_numpy(np.isin(home_P, lessons.home_N[answers]))
     score_FP = torch.from_numpy(query_FD) @ vectors_PD.T
     best_F1 = score_FP.masked_fill(~answer_FP, -torch.inf).amax(1, keepdim=True)
     # without an answer there is nothing to be near to: only what was marked is known
     near_FP = (score_FP > best_F1 - 0.05 * best_F1.abs()) & best_F1.isfinite()
-    open_FP = near_FP & ~relevant_FP & ~irrelevant_FP
+    open_FP = (near_FP | kin_FP) & ~relevant_FP & ~irrelevant_FP
     pairs_M3 = torch.tensor(pairs, dtype=torch.long).reshape(-1, 3)
     words_FP = torch.zeros(count, len(rows_P))
     if words is not None:

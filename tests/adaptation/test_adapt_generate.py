@@ -165,6 +165,33 @@ def test_the_same_command_asks_only_for_what_lacks(lists, tiny_model, language_m
     assert {**again.record, "next": []} == {**whole.record, "next": []}
 
 
+def test_an_address_where_nobody_listens_is_told_before_any_work(
+    lists, tiny_model, language_model, tmp_path, capsys
+):
+    """But where all answers are kept nobody needs to listen."""
+    from whet.encoding.store import embeddings_folder
+
+    given = options(lists, tiny_model, language_model, yes=True, documents=32)
+    first = whet.adapt(str(lists), output=str(tmp_path / "first"), **given)
+    assert len(language_model.asked) == 32
+    language_model.server.shutdown()
+    language_model.server.server_close()
+    again = whet.adapt(str(lists), output=str(tmp_path / "again"), **given)
+    assert {**again.record, "next": []} == {**first.record, "next": []}
+    others = tmp_path / "others"
+    others.mkdir()
+    for number in range(64):
+        (others / f"{number}.txt").write_text(f"document {number} that nobody encoded\n")
+    before = set(embeddings_folder().rglob("*"))
+    command = ["adapt", f"data={others}", "search=vectors", f"model={tiny_model}"]
+    command += [f"generate.url={language_model.url}", "generate.model=tiny", "generate.yes=true"]
+    capsys.readouterr()
+    assert main([*command, f"output={tmp_path}/none"]) == EnvironmentRefused.exit_code
+    *_, line = capsys.readouterr().err.splitlines()
+    assert "cannot be reached" in line and line.endswith("Nothing was done yet.")
+    assert set(embeddings_folder().rglob("*")) == before and not (tmp_path / "none").exists()
+
+
 def test_a_cross_encoder_orders_what_they_find(
     lists, tiny_model, tiny_cross_encoder, language_model, tmp_path
 ):

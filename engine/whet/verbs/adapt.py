@@ -80,7 +80,7 @@ def adapt_job(config: AdaptConfig, local: Writer | None = None) -> Adaptation:
     Raises DataError, ConfigError or EnvironmentRefused for what the user can mend, before any work.
     """
     from whet.adaptation.generate.bill import agreed, estimated
-    from whet.adaptation.generate.generated import shown_examples, writer_of
+    from whet.adaptation.generate.generated import check_reached, shown_examples, writer_of
 
     check_options(config)
     check_installed()
@@ -106,6 +106,7 @@ def adapt_job(config: AdaptConfig, local: Writer | None = None) -> Adaptation:
         examples = shown_examples(log.queries, config.generate, seed=config.seed)
         bill = estimated(data.corpus, examples, config.generate)
         agreed(bill, examples, config.generate, writer.where)
+        check_reached(writer, len(data.corpus), config.generate)
     return _adapt(config, data, log, writer)
 
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 RETRIES = 7  # with back-off from 0.5 s to 8 s: half a minute in all
 MOST_WRITTEN = 512  # tokens of an answer: a model that thinks aloud needs more than a query has
 AT_ONCE = 64  # requests that are kept together
+REACHED_S = 10.0  # in which somebody listens, or nobody does
+NOBODY = {"ConnectError", "ConnectTimeout", "ProxyError"}  # of httpx, and of httpx2 alike
+NO_KEY = "none"  # the client wants one, and servers without keys read none
 HERE = {"localhost", "127.0.0.1", "::1"}
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 GOES_ON = "What was answered is kept: the same command goes on from there."
@@ -84,7 +87,27 @@ class Address:
         """Raises what `checked_host` does."""
         self._host, self._key = checked_host(config), key_of(config)
         self._config = config
+        self._is_here = urlsplit(config.url or "").hostname in HERE
         self._limit = "max_tokens"  # as most servers name it
+
+    def check_reached(self) -> None:
+        """EnvironmentRefused where nobody listens, by the way that the client takes, proxies too.
+        Neither a key nor a text is sent, and whatever is answered will do.
+        """
+        import openai
+
+        http = openai.DefaultHttpxClient(trust_env=not self._is_here, follow_redirects=False)
+        common = {**self._common(), "api_key": NO_KEY, "timeout": REACHED_S}
+        with openai.OpenAI(**common, max_retries=0, http_client=http) as client:
+            try:
+                client.models.with_raw_response.list()
+            except openai.APIConnectionError as error:
+                if type(error.__cause__).__name__ in NOBODY:
+                    raise EnvironmentRefused(
+                        f"{printable(self._host)} {self._unreachable(error)} Nothing was done yet."
+                    ) from None
+            except openai.OpenAIError:
+                pass  # somebody is there, and a request with a text will tell
 
     def __call__(self, prompts: Sequence[Messages]) -> list[ModelAnswer]:
         """An answer for each prompt, in order. EnvironmentRefused where it cannot go on."""
@@ -98,21 +121,8 @@ class Address:
     async def _all(self, prompts: Sequence[Messages]) -> list[ModelAnswer]:
         import openai
 
-        local = urlsplit(self._config.url or "").hostname in HERE
-        http = openai.DefaultAsyncHttpxClient(trust_env=not local, follow_redirects=False)
-        # what the environment says of an organisation is for one address, and this may be another
-        headers: dict[str, Any] = {
-            "OpenAI-Organization": openai.Omit(),
-            "OpenAI-Project": openai.Omit(),
-        }
-        client = openai.AsyncOpenAI(
-            base_url=self._config.url,
-            api_key=self._key or "none",  # it wants one, and servers without keys read none
-            max_retries=RETRIES,
-            timeout=self._config.timeout_s,
-            default_headers=headers,
-            http_client=http,
-        )
+        http = openai.DefaultAsyncHttpxClient(trust_env=not self._is_here, follow_redirects=False)
+        client = openai.AsyncOpenAI(**self._common(), max_retries=RETRIES, http_client=http)
         gate, ended = asyncio.Semaphore(self._config.requests), asyncio.Event()
 
         async def one(messages: Messages) -> ModelAnswer:
@@ -127,6 +137,19 @@ class Address:
 
         async with client:
             return list(await asyncio.gather(*map(one, prompts)))
+
+    def _common(self) -> dict[str, Any]:
+        """What a client is made with."""
+        import openai
+
+        # what the environment says of an organisation is for one address, and this may be another
+        of_one = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
+        return {
+            "base_url": self._config.url,
+            "api_key": self._key or NO_KEY,
+            "timeout": self._config.timeout_s,
+            "default_headers": of_one,
+        }
 
     async def _one(self, client: openai.AsyncOpenAI, messages: Messages) -> ModelAnswer:
         import openai
@@ -159,8 +182,7 @@ class Address:
                 "generate.timeout_s, or lower generate.requests."
             )
         elif isinstance(error, openai.APIConnectionError):
-            cause = printable(str(error.__cause__ or error))[:200]
-            why = f"cannot be reached ({self._without_key(cause)}). Is the server running there?"
+            why = self._unreachable(error)
         elif isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             why = f"lets nobody in so ({error.status_code}): " + (
                 "check the key that generate.key names, and what it may do."
@@ -182,6 +204,10 @@ class Address:
         else:
             why = f"gave what the client cannot take ({type(error).__name__}). Look at the server."
         raise EnvironmentRefused(f"{printable(self._host)} {why} {GOES_ON}") from None
+
+    def _unreachable(self, error: openai.APIConnectionError) -> str:
+        cause = printable(str(error.__cause__ or error))[:200]
+        return f"cannot be reached ({self._without_key(cause)}). Is the server running there?"
 
     def _told(self, error: openai.APIStatusError) -> str:
         """What a server says of an error, on one line, without the key."""

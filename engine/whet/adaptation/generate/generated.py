@@ -22,7 +22,7 @@ from whet.adaptation.generate.address import AT_ONCE, Address, checked_host
 from whet.adaptation.generate.answers import query_of, verdict_of
 from whet.adaptation.generate.bill import LLM
 from whet.adaptation.generate.prompt import Messages, to_judge, to_write
-from whet.adaptation.generate.shards import ModelAnswer, Writer, answered
+from whet.adaptation.generate.shards import ModelAnswer, Writer, answered, may_be_kept
 from whet.adaptation.queries import CLUSTERS, MOST_DOCUMENTS, MadeQuery
 from whet.config import AdaptConfig, GenerateConfig, ModelConfig
 from whet.data.table import TextTable
@@ -108,6 +108,15 @@ def writer_of(config: AdaptConfig, local: Writer | None = None) -> Writer | None
     where = checked_host(wanted)
     licence = " ".join((wanted.licence or NOT_TOLD).split())
     return Writer(str(wanted.model), where, licence, Address(wanted), AT_ONCE)
+
+
+def check_reached(writer: Writer, documents: int, config: GenerateConfig) -> None:
+    """EnvironmentRefused where nobody listens at the address, before any work; not where all
+    answers may be kept already, and nobody may be asked.
+    """
+    asked = min(config.documents, documents)
+    if isinstance(writer.ask, Address) and not may_be_kept(writer, asked):
+        writer.ask.check_reached()
 
 
 def shown_examples(log: Sequence[str], config: GenerateConfig, *, seed: int) -> list[str]:

@@ -49,9 +49,14 @@ class Writer:
     ask: Ask
     at_once: int
 
+    @property
+    def to_ask(self) -> dict[str, str]:
+        """Who is asked: answers are kept by that."""
+        return {"model": self.model, "where": self.where}
+
     def to_dict(self) -> dict[str, str]:
         """Who wrote, as records and cards name it."""
-        return {"model": self.model, "where": self.where, "licence": self.licence}
+        return {**self.to_ask, "licence": self.licence}
 
 
 def answers_folder() -> Path:
@@ -72,8 +77,7 @@ def answered(
     `check` sees the answers of each shard before they are kept, and may raise; `shard_done` is told
     how many are there more.
     """
-    who = {"model": writer.model, "where": writer.where}
-    home = answers_folder() / _digest(who)[:16]
+    who, home = writer.to_ask, _home(writer)
     texts: list[str | None] = []
     with locked(home):
         for start in range(0, count, writer.at_once):
@@ -90,6 +94,18 @@ def answered(
             texts += kept
             shard_done(len(places))
     return texts
+
+
+def may_be_kept(writer: Writer, count: int) -> bool:
+    """Whether answers to `count` prompts can all be there: as many shards as those make are. Which
+    prompts these are of is known once the documents are encoded.
+    """
+    shards = sum(1 for _ in _home(writer).glob("*/manifest.json"))
+    return shards >= -(-count // writer.at_once)
+
+
+def _home(writer: Writer) -> Path:
+    return answers_folder() / _digest(writer.to_ask)[:16]
 
 
 def _storable(text: str | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from learnable import WORDS, Fit, write_set
 from whet.config import FitConfig
 from whet.config.recorded import as_it_was
 from whet.data.load import read_dataset
+from whet.errors import CheckpointError
 from whet.evaluation.judge import judge
 from whet.evaluation.lexical.words import ListedTexts
 from whet.evaluation.measures import balanced
@@ -171,3 +173,82 @@ def test_the_model_searches_as_its_row_says(fit: Fit, tmp_path: Path) -> None:
     assert row == [metrics[name]["nDCG@10"] for name in ("tuned", "tuned_words")]
     assert f"| tuned | {row[0]:.4f} | {row[1]:.4f} |" in (run.model / "README.md").read_text()
     assert run.comparison.main.tuned == metrics["tuned"]["nDCG@10"]  # the table is of vectors
+
+
+@pytest.mark.parametrize(
+    ("count", "gains", "chosen", "weight", "heading"),
+    [
+        (4, {0.0: -0.1, 0.5: 0.1}, False, 0.3, "weight 0.3"),  # too few queries to decide
+        (60, {0.0: -0.1, 0.5: 0.2}, True, 0.5, "weights 0.3 and 0.5"),
+        (60, {0.0: 0.2, 0.5: 0.1}, True, 0.0, "weight 0.3"),  # surely better without words
+        (60, {0.0: -0.1, 0.5: -0.2}, False, 0.3, "weight 0.3"),
+    ],
+)
+def test_the_weight_of_the_base_model_stays_unless_another_is_surely_better(
+    count: int, gains: dict[float, float], chosen: bool, weight: float, heading: str
+) -> None:
+    random_ = np.random.default_rng(2)
+    own = random_.uniform(0.3, 0.6, count)
+    others = {w: by_query(own + gain * random_.uniform(0, 2, count)) for w, gain in gains.items()}
+    alone = others.pop(0.0)
+    each = {**others, 0.3: by_query(own)}
+    options = {"measure": "nDCG@10", "language": "german", "max_drop": 0.01}
+    choice = choose_words(alone, each, own=0.3, **options)
+    assert choice.chosen is chosen and choice.words == (weight, "german")
+    assert choice.of_base == (0.3, "german") and choice.shown.weight == (weight or 0.3)
+    assert choice.heading == f"vectors and words ({heading})"
+    sentence = choice.sentence()
+    assert "with the base model's weight of 0.3" in sentence
+    assert (f"count {weight:g} beside" if weight else "beside the vectors any more") in sentence
+
+
+def with_words(tiny_model: Path, folder: Path, content: str) -> Path:
+    """A copy of the tiny model whose searches count words."""
+    shutil.copytree(tiny_model, folder)
+    (folder / "words.json").write_text(content)
+    return folder
+
+
+def test_base_and_tuned_are_compared_as_they_search(
+    fit: Fit, tiny_model: Path, tmp_path: Path
+) -> None:
+    base = with_words(tiny_model, tmp_path / "base", '{"weight": 0.45}')
+    config = fit(model={"name": str(base)}, trainer={"max_steps": 2})
+    run = fit_job(config)
+    said = json.loads((run.folder / "selection.json").read_text())["words"]
+    assert said["own"] == 0.45 and [row["weight"] for row in said["tried"]] == [
+        *(0.1, 0.2, 0.3, 0.45, 0.5)
+    ]
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    data = read_dataset(config.data)
+    for name, folder in (("base_words", base), ("tuned_words", run.model)):
+        again = judge(
+            open_model(str(folder)),
+            data,
+            data.split("test"),
+            store=tmp_path / "store",
+            config=config.evaluate,
+        )
+        assert again.scores.means == pytest.approx(metrics[name], abs=1e-6)
+    assert words_of(run.model).weight == said["weight"] > 0
+
+
+def test_where_nothing_is_tried_the_base_models_words_stay(
+    fit: Fit, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = with_words(tiny_model, tmp_path / "base", '{"weight": 0.2, "language": "german"}')
+    config = fit(model={"name": str(base)}, select={"policy": "last"}, trainer={"max_steps": 1})
+    run = fit_job(config)
+    assert words_of(run.model) == (0.2, "german")
+    kept = "with weight 0.2; its vectors know nothing of them. The weight is that of the model it"
+    assert kept in (run.model / "README.md").read_text()
+    assert kept in " ".join(capsys.readouterr().err.split())
+
+
+def test_damaged_words_of_a_base_model_are_told_before_any_work(
+    fit: Fit, tiny_model: Path, tmp_path: Path
+) -> None:
+    base = with_words(tiny_model, tmp_path / "base", '{"weight": "much"}')
+    with pytest.raises(CheckpointError, match=r"words\.json is damaged"):
+        fit_job(fit(model={"name": str(base)}))
+    assert not (tmp_path / "run").exists()

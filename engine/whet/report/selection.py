@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from whet.report.charts import line_chart
-from whet.report.words import is_number, p_text, signed
+from whet.report.words import is_number, label, p_text, signed
 
 CURVES = {"dev": "Dev: {measure} on the pool", "guard": "Guard set: nDCG@10"}
 
@@ -75,7 +75,7 @@ def _words(record: Mapping[str, Any]) -> WordsView:
     return WordsView(
         str(record["sentence"]),
         str(record["measure"]),
-        f"Vectors and words (weight {record['best']:g})",
+        label(str(record["heading"])),
         [(name, vectors, words) for name, vectors, words in rows],
     )
 

@@ -16,6 +16,8 @@ from whet.data.table import TextTable
 from whet.encoding.corpus import Pace
 from whet.evaluation.selection.dev_part import dev_of_sets, parts_of, tell_dev, tell_dev_of_sets
 from whet.model.encoder import Encoder
+from whet.model.folder import find_folder
+from whet.model.parts.words import WordsBeside, words_of
 from whet.model.towers import Towers
 from whet.processes.world import from_leader, together
 from whet.run.determinism import base_store, is_deterministic
@@ -62,6 +64,11 @@ class Job:
         """The model that searches, with `encoder` for its queries."""
         documents = self.documents_by(encoder)
         return encoder if documents is encoder else Towers(encoder, documents)
+
+    @property
+    def base_words(self) -> WordsBeside:
+        """How much words in common count in the searches of the model before training."""
+        return words_of(find_folder(self.config.model))
 
     @property
     def base_store(self) -> Path:

@@ -226,7 +226,7 @@ def model_card(
         "temperature": config.loss.temperature,
         "learning_rate": config.trainer.learning_rate,
         "seed": config.seed,
-        "beside": f"\n\n{_words_rows(words)}" if words and words["weight"] else "",
+        "beside": _beside(job, words, rejected),
     }
     return CARD.format(table=card_table(plain, comparison.pool), use=USE, **facts)
 
@@ -240,10 +240,17 @@ def _title(job: Job, name: str, base_came_back: bool, rejected: bool) -> tuple[s
     return f"sharpened on {job.data.name}", f"Started from `{name}` and trained"
 
 
+def _beside(job: Job, words: Mapping[str, Any] | None, rejected: bool) -> str:
+    """What the card says of words where they count."""
+    if words is not None:
+        return f"\n\n{_words_rows(words)}" if words["weight"] else ""
+    return f"\n\n{job.base_words.kept}" if job.base_words.weight and not rejected else ""
+
+
 def _words_rows(words: Mapping[str, Any]) -> str:
     """Base and tuned by vectors alone and with words, as a markdown table."""
     lines = [
-        f"| {words['measure']} | vectors | vectors and words (weight {words['weight']:g}) |",
+        f"| {words['measure']} | vectors | {words['heading']} |",
         "|---|---|---|",
     ]
     for name, values in words["judged"].items():

@@ -53,7 +53,7 @@ REJECTED = "rejected"  # the folder of a tuned model that did not come back
 @dataclass(frozen=True)
 class Beside:
     """What dev says of words beside the vectors of what comes back, and that model and the base
-    judged with the best weight.
+    judged with words.
     """
 
     choice: WordsChoice
@@ -84,11 +84,11 @@ class Returned:
 
     def model(self, job: Job) -> Encoder | Towers:
         """What is saved as model/: with model.train=query beside the encoder of documents, and with
-        words where they count.
+        words where they count: as dev says, or else as in the base model's searches.
         """
         model = self.encoder if self.is_base else job.whole(self.encoder)
-        if self.beside is not None and self.beside.choice.chosen:
-            model.words, model.language = self.beside.choice.words
+        words = self.beside.choice.words if self.beside is not None else job.base_words
+        model.words, model.language = words
         return model
 
     @property
@@ -168,8 +168,8 @@ class Choosing:
             back = job.whole(returned.tuned)
             of_base = back is not returned.tuned
         alone = _whole(job, back, self.sides, of_base=of_base)
-        each = {}
-        for weight in WEIGHTS:
+        each, own = {}, job.base_words.weight
+        for weight in sorted({*WEIGHTS, own} - {0.0}):
             with _counting(back, WordsBeside(weight, self.language)):
                 each[weight] = _whole(job, back, self.sides, of_base=of_base)
         choice = choose_words(
@@ -179,14 +179,16 @@ class Choosing:
             language=self.language,
             max_drop=config.guard.max_drop,
             several=bool(job.sets),
+            own=own,
         )
-        name = f"words {choice.best:g}"
-        with _counting(base, choice.words):
-            base_too = judged(job, base, f"base, {name}", judged_on, of_base=True)
+        with _counting(base, choice.of_base):
+            name = f"base, words {choice.of_base.weight:g}"
+            base_too = judged(job, base, name, judged_on, of_base=True)
         back_too = base_too
-        if back is not base:
-            with _counting(back, choice.words):
-                back_too = judged(job, back, f"tuned, {name}", judged_on, of_base=of_base)
+        if back is not base or choice.shown != choice.of_base:
+            with _counting(back, choice.shown):
+                name = f"tuned, words {choice.shown.weight:g}"
+                back_too = judged(job, back, name, judged_on, of_base=of_base)
         return replace(returned, beside=Beside(choice, base_too, back_too))
 
     def _dev_scores(self, encoder: Encoder) -> Mapping[str, float]:
@@ -336,7 +338,9 @@ def _language(
     elif asked == "auto" and seconds > MOST_S:
         why = f"That would take about {duration(seconds)}; select.words=always does it."
     else:
-        language, why = language_of_words([one.data.corpus for one in job.each])
+        # a weight that the model came with is of words counted in its language
+        known = job.base_words.language if job.base_words.weight else None
+        language, why = language_of_words([one.data.corpus for one in job.each], known)
     if language is None:
         say(f"Words in common are not tried beside the vectors. {why}")
     elif language != ENGLISH:

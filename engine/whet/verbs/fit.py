@@ -28,6 +28,8 @@ from whet.evaluation.results import write_comparison, write_judged
 from whet.evaluation.selection.moments import FOLDER
 from whet.evaluation.selection.word_weight import words_table
 from whet.model.encoder import Encoder, weights_unchanged
+from whet.model.folder import find_folder
+from whet.model.parts.words import words_of
 from whet.model.towers import Towers, open_model
 from whet.processes.devices import choose_device, training_device
 from whet.processes.heartbeat import watched
@@ -185,6 +187,7 @@ def _base_model(config: FitConfig) -> Encoder:
     choose_device(config.encode)
     training_device(config.trainer)
     encoder = together(lambda: Encoder.load(config.model))
+    together(lambda: words_of(find_folder(config.model)))  # a damaged one is told now
     check_dims(config.loss.matryoshka_dims, encoder.dimension)
     prompts = encoder.recipe.prompts_in_words()
     if prompts:
@@ -284,6 +287,8 @@ def _finish(
     say(f"\n{comparison.table()}\n{paragraph(comparison.verdict())}\n")
     if words is not None:
         say(f"{words_table(words)}\n{paragraph(words['sentence'])}\n")
+    elif job.base_words.weight:
+        say(f"{paragraph(job.base_words.kept)}\n")
     say(f"Model:  {run.model}\nReport: {report}\n\n{_next_steps(job)}")
     return run
 

@@ -5,6 +5,9 @@ better than vectors alone, by a test that corrects for its being the best of sev
 models that words do not help at most five get a weight. The model was chosen by the same queries,
 which flatters its vectors and so speaks against words. Of several data sets each is guarded, as by
 the choice of the model.
+
+Where the base model's own searches count words, the weight that they have stands in the place of
+vectors alone, which is then one of those that are tried: it stays unless another is surely better.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from whet.model.parts.words import WordsBeside
 from whet.processes.world import gathered
 
 WEIGHTS = (CAREFUL, 0.2, USUAL, 0.5)
+ALONE = "The vectors are what they were, and words=0 searches by them alone."
 LEVEL = 0.05  # the chance that words which help nothing have to count
 MOST_S = 30.0  # that words may take with select.words=auto
 # What one core took on corpora of 10,000 to 60,000 documents; it is to decide the same everywhere.
@@ -36,7 +40,9 @@ COUNTED_S, SCORED_S = 1.5e-4, 4e-8  # a document, and a document for a query
 
 @dataclass(frozen=True)
 class WordsChoice:
-    """What dev says: its mean by vectors alone and with each weight, and what of the best one."""
+    """What dev says: its mean by vectors alone and with each weight, and what of the best one
+    beside `own`, the weight of the base model's searches (0: vectors alone).
+    """
 
     measure: str
     queries: int
@@ -46,46 +52,85 @@ class WordsChoice:
     best: float
     p_value: float
     fell: str = ""  # of several data sets the one that the best weight hurts
+    own: float = 0.0
 
     @property
     def chosen(self) -> bool:
-        """Whether words count."""
+        """Whether the best weight counts, and not that of the base model."""
         return self.p_value <= LEVEL and not self.fell
 
     @property
     def words(self) -> WordsBeside:
-        """The best weight, chosen or not, and the language."""
-        return WordsBeside(self.best, self.language)
+        """What counts in the searches of what comes back, and the language."""
+        return WordsBeside(self.best if self.chosen else self.own, self.language)
+
+    @property
+    def shown(self) -> WordsBeside:
+        """What that model is judged with: what counts, or else the best weight, that one may see
+        what it comes to; of a base model that counts words its own.
+        """
+        return WordsBeside(self.words.weight or self.own or self.best, self.language)
+
+    @property
+    def of_base(self) -> WordsBeside:
+        """What the base model is judged with: its own weight, where it has one."""
+        return WordsBeside(self.own, self.language) if self.own else self.shown
+
+    @property
+    def heading(self) -> str:
+        """Over the figures with words of both models."""
+        base, shown = self.of_base.weight, self.shown.weight
+        weights = f"weight {base:g}" if base == shown else f"weights {base:g} and {shown:g}"
+        return f"vectors and words ({weights})"
 
     def sentence(self) -> str:
         """What dev says, for people."""
+        if self.own:
+            return self._beside_own()
         numbers = (
             f"{self.measure} {self.dev[self.best]:.4f} on {self.queries:,} dev queries, "
             f"{self.vectors:.4f} by vectors alone"
         )
         if self.chosen:
-            return (
-                f"Words in common (BM25) count {self.best:g} beside the vectors where Whet "
-                f"searches with model/: {numbers} ({p_equation(self.p_value)}). The vectors are "
-                "what they were, and words=0 searches by them alone."
-            )
-        likely = "a loss" if self.dev[self.best] <= self.vectors else "may be chance"
-        why = f"{self.fell} loses by it" if self.fell else f"{likely}, {p_equation(self.p_value)}"
+            return f"{_count(self.best)}: {numbers} ({p_equation(self.p_value)}). {ALONE}"
         return (
             "Words in common (BM25) do not count beside the vectors: with their best weight, "
-            f"{self.best:g}, {numbers}: {why}."
+            f"{self.best:g}, {numbers}: {self._doubt(self.dev[self.best] - self.vectors)}."
         )
 
+    def _beside_own(self) -> str:
+        """The same where the base model's searches count words."""
+        best = self.dev[self.best] if self.best else self.vectors
+        tried = f"with {self.best:g}" if self.best else "by vectors alone"
+        numbers = (
+            f"{self.measure} {best:.4f} {tried} on {self.queries:,} dev queries, "
+            f"{self.dev[self.own]:.4f} with the base model's weight of {self.own:g}"
+        )
+        if not self.chosen:
+            doubt = self._doubt(best - self.dev[self.own])
+            return f"{_count(self.own)}, as with the base model: {numbers}: {doubt}. {ALONE}"
+        sure = f"{numbers} ({p_equation(self.p_value)})"
+        if not self.best:
+            return f"Words in common (BM25) do not count beside the vectors any more: {sure}."
+        return f"{_count(self.best)}: {sure}. {ALONE}"
+
+    def _doubt(self, gain: float) -> str:
+        """Why the best weight is not chosen."""
+        if self.fell:
+            return f"{self.fell} loses by it"
+        likely = "a loss" if gain <= 0 else "may be chance"
+        return f"{likely}, {p_equation(self.p_value)}"
+
     def record(self, judged: Mapping[str, tuple[Evaluation, Evaluation]]) -> dict[str, Any]:
-        """Plain values; `judged` are the models' searches by vectors alone, and with the best
-        weight.
-        """
+        """Plain values; `judged` are the models' searches by vectors alone, and with words."""
         values = {
             name: [next(iter(one.scores.means.values())) for one in both]
             for name, both in judged.items()
         }
         return {
-            "weight": self.best if self.chosen else 0.0,
+            "weight": self.words.weight,
+            "own": self.own,
+            "heading": self.heading,
             "language": self.language,
             "sentence": self.sentence(),
             "measure": self.measure,
@@ -106,14 +151,18 @@ def choose_words(
     language: str,
     max_drop: float,
     several: bool = False,
+    own: float = 0.0,
 ) -> WordsChoice:
-    """Choose by the dev queries' scores by vectors alone and, by weight, with words. With `several`
-    data sets all are `balanced`, and none may surely lose more than `max_drop`.
+    """Choose by the dev queries' scores by vectors alone and, by weight, with words; `own`, one of
+    those weights, is that of the base model's searches. With `several` data sets all are
+    `balanced`, and none may surely lose more than `max_drop`.
     """
-    gains = {weight: differences(alone, scores) for weight, scores in each.items()}
+    others = {0.0: alone, **each}
+    before = others.pop(own)
+    gains = {weight: differences(before, scores) for weight, scores in others.items()}
     best = max(gains, key=lambda weight: (round(mean(gains[weight]), 9), -weight))
     family = [np.fromiter(gain.values(), np.float64) for gain in gains.values()]
-    own = np.fromiter(gains[best].values(), np.float64)
+    of_best = np.fromiter(gains[best].values(), np.float64)
     return WordsChoice(
         measure,
         len(alone),
@@ -121,8 +170,16 @@ def choose_words(
         mean(alone),
         {weight: mean(scores) for weight, scores in each.items()},
         best,
-        chance_of_gain(own, family),
+        chance_of_gain(of_best, family),
         changes_of_sets(gains[best], max_drop)[1] if several else "",
+        own,
+    )
+
+
+def _count(weight: float) -> str:
+    return (
+        f"Words in common (BM25) count {weight:g} beside the vectors where Whet searches with "
+        "model/"
     )
 
 
@@ -131,12 +188,13 @@ def words_table(record: Mapping[str, Any]) -> str:
     words.
 
     >>> judged = {"base": [0.5, 0.625], "tuned": [0.75, 0.8125]}
-    >>> print(words_table({"measure": "RR@10", "best": 0.3, "judged": judged}))
+    >>> heading = "vectors and words (weight 0.3)"
+    >>> print(words_table({"measure": "RR@10", "heading": heading, "judged": judged}))
     RR@10  vectors  vectors and words (weight 0.3)
     base    0.5000                          0.6250
     tuned   0.7500                          0.8125
     """
-    heads = ("vectors", f"vectors and words (weight {record['best']:g})")
+    heads = ("vectors", record["heading"])
     width = max(map(len, (record["measure"], *record["judged"])))
     lines = ["  ".join([f"{record['measure']:<{width}}", *heads])]
     for name, values in record["judged"].items():
@@ -155,14 +213,16 @@ def seconds_of_words(documents: int, dev: int, judged: int) -> float:
     return documents * (COUNTED_S + SCORED_S * (len(WEIGHTS) * dev + 2 * judged))
 
 
-def language_of_words(corpora: Sequence[Documents]) -> tuple[str | None, str]:
-    """The language in which the words of all corpora can be counted, and an empty text; else None
-    and why not. Every process of the job calls it, and all get the same.
+def language_of_words(
+    corpora: Sequence[Documents], known: str | None = None
+) -> tuple[str | None, str]:
+    """The language in which the words of all corpora can be counted, by default their own, and an
+    empty text; else None and why not. Every process of the job calls it, and all get the same.
     """
     languages, refused = set[str](), ""
     try:
         check_installed()
-        languages = {corpus_language(corpus) for corpus in corpora}
+        languages = {known or corpus_language(corpus) for corpus in corpora}
         for language in languages:
             stems(["words"], language)
     except EnvironmentRefused as error:

@@ -35,6 +35,11 @@ class WordsBeside(NamedTuple):
             "vectors know nothing of them."
         )
 
+    @property
+    def kept(self) -> str:
+        """What to know of a model that was trained, and whose weight nothing was tried against."""
+        return f"{self.sentence()} The weight is that of the model it began with."
+
 
 def words_of(folder: Path) -> WordsBeside:
     """What a model's folder says of words. CheckpointError where that is damaged."""

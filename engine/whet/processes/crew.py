@@ -4,6 +4,10 @@ A worker is a fresh Python that imports the function's module and nothing of the
 a fork would copy threads and their locks, and multiprocessing's spawn would run a script without
 `if __name__ == "__main__":` once more in each. It ends with the pipe that it reads from, however
 this process ends.
+
+A ProcessPoolExecutor over a forkserver ran such a script in each worker, and joblib's loky, which
+does not, would be a new dependency. With either, one killed worker loses the answers of all the
+others, and Ctrl-C waited for the items that were begun.
 """
 
 from __future__ import annotations

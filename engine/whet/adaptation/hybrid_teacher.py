@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from whet.evaluation.lexical import Words
-from whet.evaluation.lexical.hybrid import HybridSearch
+from whet.evaluation.lexical.hybrid import HybridSearch, at_rows
 
 BEST = 30  # documents of each query that a step compares
 RANDOM_ROWS = 256  # documents of the corpus beside them, in each step
@@ -53,8 +53,9 @@ class HybridTeacher:
             return cosine_BC
         if self._share_QN is not None:
             share_BC = self._share_QN[np.ix_(query_B, rows_C)]
-        else:  # a query at a time: a corpus may be large
-            parts = [self._words.shares([self._texts[int(q)]])[0, rows_C] for q in query_B]
-            share_BC = np.stack(parts)
+        else:  # not of all documents: a corpus may be large
+            asked = [self._texts[int(query)] for query in query_B]
+            found = self._words.found(asked, shares=True)
+            share_BC = np.stack([at_rows(rows_C, shares) for shares in found]).astype(np.float32)
         score_BC: np.ndarray = cosine_BC + np.float32(self._weight) * share_BC
         return score_BC

@@ -88,7 +88,7 @@ class _Part(NamedTuple):
         if len(score_N) > k:
             least = float(np.partition(score_N, len(score_N) - k)[len(score_N) - k])
             rows_M = np.flatnonzero(score_N >= np.float64(least - 2 * error))
-        sum_M = self.dots(query_D, rows_M) + _at(rows_M, added)
+        sum_M = self.dots(query_D, rows_M) + at_rows(rows_M, added)
         order = np.lexsort((rows_M, -sum_M))[:k]
         return sum_M[order], rows_M[order] + self.start
 
@@ -108,8 +108,8 @@ def _part_of(corpus: np.ndarray | CorpusShard) -> _Part:
     return _Part(corpus, 0)
 
 
-def _at(rows_M: np.ndarray, added: Scored) -> np.ndarray:
-    """What words add to the rows, float64: 0 where there is none in common."""
+def at_rows(rows_M: np.ndarray, added: Scored) -> np.ndarray:
+    """What words add to the rows, float64 [M]: 0 where there is none in common."""
     added_M = np.zeros(len(rows_M))
     if len(added.rows_T):
         place_M = np.minimum(np.searchsorted(added.rows_T, rows_M), len(added.rows_T) - 1)

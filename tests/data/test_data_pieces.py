@@ -11,19 +11,26 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whet.config import DataConfig
 from whet.data import build
 from whet.data import table as table_module
 from whet.data.load import load_dataset
 from whet.data.readers import lines
 from whet.data.readers.records import Reading
+from whet.data.readers.rows import arrow_files
+from whet.data.readers.rows.delimited import open_delimited
+from whet.data.readers.rows.opened import Pieces
 from whet.data.table import repeated_rows, write_table
 from whet.errors import DataError
 from whet.storage import blocks
@@ -52,7 +59,7 @@ def whole_and_pieces(path: Path) -> tuple[Any, Any]:
     def in_pieces(reading: Reading) -> Any:
         base = reading.file("f.jsonl")
         for piece in lines.pieces_in(path):
-            yield from lines.rows_of_piece(path, reading, base, piece)
+            yield from lines.json_rows_of_piece(path, reading, base, piece)
 
     return told(lambda r: lines.json_rows(path, r, r.file("f.jsonl"))), told(in_pieces)
 
@@ -81,6 +88,56 @@ def test_pieces_hold_what_the_file_holds(
         whole, pieces = whole_and_pieces(path)
         assert pieces == whole
         assert bool(whole[2]) == bool(torn) or not content
+
+
+CELLS = st.sampled_from(
+    [b"a\tb", b'"c\td"', b"e\tf\tg", b"\xff\th", b"", b"i\rj\tk", b"l", b"\tm", b"n\t" + b"l" * 70]
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(rows=st.lists(CELLS, max_size=30), piece=st.integers(1, 60), header=st.booleans())
+def test_pieces_of_a_tsv_hold_what_the_file_holds(
+    rows: list[bytes], piece: int, header: bool
+) -> None:
+    first = b"query\tpositive" if header else b"what is it?\tthat"
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "PIECE", piece)
+        patch.setattr(lines, "LINE_LIMIT", 64)
+        path = Path(folder) / "f.tsv"
+        path.write_bytes(b"\xef\xbb\xbf" + b"\n".join([first, *rows]))
+        opened = open_delimited(path, DataConfig())
+        assert opened.pieces is not None
+        assert told(partial(_in_pieces, opened.pieces)) == told(
+            lambda reading: opened.read(reading, reading.file("f.tsv"))
+        )
+
+
+def _in_pieces(pieces: Pieces, reading: Reading) -> Any:
+    base = reading.file("f.tsv")
+    for piece in pieces.cut():
+        yield from pieces.rows(reading, base, piece)
+
+
+def test_a_csv_with_quotes_is_read_by_one_process(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text('query,positive\n"a\nb",c\n')
+    opened = open_delimited(path, DataConfig())
+    assert opened.pieces is None
+    reading = Reading()
+    rows = [row for _, row in opened.read(reading, reading.file("f.csv"))]
+    assert rows == [{"query": "a\nb", "positive": "c"}]
+
+
+def test_a_categorical_column_is_read_by_one_process(tmp_path: Path) -> None:
+    path = tmp_path / "f.parquet"
+    texts = pa.array(["a", "b", "a"])
+    for kind, cut in ((texts, True), (texts.dictionary_encode(), False)):
+        pq.write_table(pa.table({"query": kind}), path)
+        opened, reading = arrow_files.open_parquet(path), Reading()
+        assert (opened.pieces is not None) is cut
+        rows = [row["query"] for _, row in opened.read(reading, reading.file("f"))]
+        assert rows == ["a", "b", "a"]
 
 
 @settings(max_examples=80, deadline=None)
@@ -164,7 +221,36 @@ def _pairs(root: Path) -> None:
         (root / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
 
-@pytest.mark.parametrize("make", [_beir, _pairs])
+def _columns(root: Path) -> None:
+    """Parquet with several row groups, nulls, and texts that are no UTF-8."""
+    count = 3_000
+    texts = [f"text {n}".encode() if n % 701 else b"no UTF-8 \xff" for n in range(count)]
+    columns = {
+        "_id": pa.array([f"d{n % 2900}" if n % 97 else None for n in range(count)]),
+        "title": pa.array(["T", "Ü"] * (count // 2)),
+        "text": pa.Array.from_buffers(pa.string(), count, pa.array(texts, pa.binary()).buffers()),
+    }
+    (root / "corpus").mkdir()
+    pq.write_table(pa.table(columns), root / "corpus/train-00000-of-00001.parquet", 700)
+    rows = [f"q{n}\tquery {n}" if n % 50 else f"q{n}\tmore\tcells" for n in range(600)]
+    (root / "queries.tsv").write_text("\n".join(["_id\ttext", *rows]))
+    (root / "qrels").mkdir()
+    (root / "qrels/test.tsv").write_text("".join(f"q{n}\td{n}\t1\n" for n in range(1, 90)))
+
+
+def _labelled(root: Path) -> None:
+    """Pairs with labels, as tsv and as Arrow that `datasets` saved would be."""
+    rows = [(f"q{n % 300}", f"p{n}", n % 2) for n in range(900)]
+    lines = [f"{query}\t{text}\t{label}" for query, text, label in rows]
+    lines[5:5] = ["", "a\tb\t1\tc", "\tz\t1"]
+    (root / "train.tsv").write_text("\n".join(["query\tpositive\tlabel", *lines]))
+    names = ("query", "positive", "label")
+    table = pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+    with pa.ipc.new_stream(str(root / "dev.arrow"), table.schema) as stream:
+        stream.write_table(table, max_chunksize=400)
+
+
+@pytest.mark.parametrize("make", [_beir, _pairs, _columns, _labelled])
 def test_several_processes_write_the_bytes_of_one(
     make: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +262,7 @@ def test_several_processes_write_the_bytes_of_one(
         monkeypatch.setattr(lines, "LARGE", large)
         monkeypatch.setattr(table_module, "LARGE", large)
         monkeypatch.setattr(lines, "PIECE", 4096)
+        monkeypatch.setattr(arrow_files, "PIECE", 4096)
         monkeypatch.setattr(build, "cores", lambda: 2)
         with pytest.raises(DataError) as refusal:
             load_dataset(str(root), cache_dir=tmp_path / name)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from whet.data.findings import excerpt
-from whet.data.readers.lines import Row, numbered_lines, records_of_rows
+from whet.data.readers.lines import Row, numbered_lines
 from whet.data.readers.records import Judgment, PackedRecords, Reading, Record, Source, Text, hidden
 from whet.data.readers.rows.kinds import is_row_file, open_table, rows_of, stem_of
+from whet.data.readers.rows.opened import records_of_rows
 from whet.data.readers.trec_topics import is_topics, topics_in
 from whet.data.readers.values import ID_NAMES, judgment_of, table_row
 
@@ -165,10 +166,7 @@ def texts_in(
     make = partial(_texts_of, table=table)
     opened = open_table(path)
     base = reading.file(name, opened.unit)
-    if opened.jsonl is not None:
-        yield from records_of_rows(opened.jsonl, make, reading, base)
-    else:
-        yield from make(opened.read(reading, base), reading=reading)
+    yield from records_of_rows(opened, make, reading, base)
 
 
 def _texts_of(rows: Iterable[Row], *, table: str, reading: Reading) -> Iterator[Text]:

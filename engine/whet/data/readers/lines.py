@@ -1,6 +1,6 @@
 """Lines of a text file, plain or gzip, in bounded memory; bad ones are noted and passed over.
 
-A large file is cut at ends of lines into pieces, which a crew reads, with the same findings.
+A large file can be cut at ends of lines into pieces, of which several processes read the same.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from whet.data.findings import Findings, excerpt
-from whet.data.readers.records import PackedRecords, Reading, Record, packed
+from whet.data.findings import excerpt
+from whet.data.readers.records import Reading
 from whet.errors import DataError
 from whet.printable import printable
 from whet.storage.readable import LFS_POINTER, LFS_REMEDY
@@ -182,40 +181,19 @@ def pieces_in(path: Path) -> Iterator[tuple[int, bytes]]:
                 return
 
 
-def rows_of_piece(
+def lines_of_piece(
+    path: Path, reading: Reading, base: int, piece: tuple[int, bytes]
+) -> Iterator[tuple[int, str]]:
+    """What `numbered_lines` gives, of one piece of a file."""
+    lines, raw = piece
+    yield from _lines_of(cast(BinaryIO, io.BytesIO(raw)), path, reading, Start(base, lines))
+
+
+def json_rows_of_piece(
     path: Path, reading: Reading, base: int, piece: tuple[int, bytes]
 ) -> Iterator[Row]:
     """What `json_rows` gives, of one piece of a file."""
-    lines, raw = piece
-    handle = cast(BinaryIO, io.BytesIO(raw))
-    yield from _parsed_rows(_lines_of(handle, path, reading, Start(base, lines)), reading)
-
-
-def records_of_rows(
-    path: Path, make: Callable[..., Iterator[Record]], reading: Reading, base: int
-) -> Iterator[Record | PackedRecords]:
-    """`make(rows, reading=reading)` of the JSON rows of a file; a large file's come packed, if
-    there is a crew to do it, which `make` has to be pickled for.
-    """
-    if reading.crew is None or not is_large(path):
-        yield from make(json_rows(path, reading, base), reading=reading)
-        return
-    task = partial(_records_of_piece, path, make, tuple(reading.files), base)
-    for records, found in reading.crew.each(task, pieces_in(path)):
-        reading.findings.take(found)
-        yield records
-
-
-def _records_of_piece(
-    path: Path,
-    make: Callable[..., Iterator[Record]],
-    files: tuple[tuple[str, str], ...],
-    base: int,
-    piece: tuple[int, bytes],
-) -> tuple[PackedRecords, Findings]:
-    reading = Reading(files=list(files))
-    rows = rows_of_piece(path, reading, base, piece)
-    return packed(make(rows, reading=reading)), reading.findings
+    yield from _parsed_rows(lines_of_piece(path, reading, base, piece), reading)
 
 
 def _parsed_rows(lines: Iterator[tuple[int, str]], reading: Reading) -> Iterator[Row]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from whet.data.readers.lines import Row
+from whet.data.readers.lines import PIECE, Row
 from whet.data.readers.records import Reading
-from whet.data.readers.rows.opened import Opened
+from whet.data.readers.rows.opened import Opened, Pieces
 from whet.errors import DataError
 from whet.printable import printable
 from whet.storage.readable import readable_json
 
 BATCH = 4096  # rows in memory at a time
+
+Batches = Callable[[], Iterable[Any]]
 
 
 def open_parquet(path: Path) -> Opened:
@@ -34,8 +37,7 @@ def open_parquet(path: Path) -> Opened:
         with pq.ParquetFile(path, memory_map=True) as file:
             yield from file.iter_batches(batch_size=BATCH)
 
-    read = partial(_read, path, "parquet", batches)
-    return Opened(read, schema.names, "row", classes_of(schema))
+    return _opened(path, "parquet", schema, batches)
 
 
 def open_arrow(path: Path) -> Opened:
@@ -62,8 +64,19 @@ def open_arrow(path: Path) -> Opened:
         raise DataError(
             f"{printable(path)}: is no whole Arrow file ({printable(error)}). Save it again."
         ) from error
-    read = partial(_read, path, "Arrow", batches)
-    return Opened(read, schema.names, "row", classes_of(schema))
+    return _opened(path, "Arrow", schema, batches)
+
+
+def _opened(path: Path, kind: str, schema: Any, batches: Batches) -> Opened:
+    import pyarrow as pa
+
+    pieces = None
+    # of a categorical column each piece would carry all values
+    if not any(map(pa.types.is_dictionary, schema.types)):
+        rows = partial(_rows_of_piece, path, kind)
+        pieces = Pieces(path, partial(_pieces, path, kind, batches), rows)
+    read = partial(_read, path, kind, batches)
+    return Opened(read, schema.names, "row", classes_of(schema), pieces=pieces)
 
 
 def saved_splits(root: Path) -> dict[str, list[Path]] | None:
@@ -118,14 +131,43 @@ def classes_of(schema: Any) -> dict[str, tuple[str, ...]]:
         return {}
 
 
-def _read(
-    path: Path, kind: str, batches: Callable[[], Iterator[Any]], reading: Reading, base: int
+def _read(path: Path, kind: str, batches: Batches, reading: Reading, base: int) -> Iterator[Row]:
+    with _torn_is_told(path, kind):
+        yield from arrow_rows(batches(), base, reading)
+
+
+def _pieces(path: Path, kind: str, batches: Batches) -> Iterator[tuple[int, bytes]]:
+    """(rows before it, some rows as an Arrow stream), about PIECE bytes at a time."""
+    import pyarrow as pa
+
+    before = 0
+    with _torn_is_told(path, kind):
+        for batch in batches():
+            step = max(1, batch.num_rows * PIECE // max(1, batch.nbytes))
+            for start in range(0, batch.num_rows, step):
+                rows, sink = batch.slice(start, step), pa.BufferOutputStream()
+                with pa.ipc.new_stream(sink, batch.schema) as stream:
+                    stream.write_batch(rows)
+                yield before, sink.getvalue().to_pybytes()
+                before += rows.num_rows
+
+
+def _rows_of_piece(
+    path: Path, kind: str, reading: Reading, base: int, piece: tuple[int, bytes]
 ) -> Iterator[Row]:
+    import pyarrow as pa
+
+    before, raw = piece
+    yield from _read(path, kind, partial(pa.ipc.open_stream, raw), reading, base + before)
+
+
+@contextmanager
+def _torn_is_told(path: Path, kind: str) -> Iterator[None]:
     import pyarrow as pa
 
     try:
         # A torn file shows only here, when its pages are read.
-        yield from arrow_rows(batches(), base, reading)
+        yield
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{printable(path)}: is a torn {kind} file ({printable(error)}). Fetch it again."

@@ -6,16 +6,24 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from whet.config import DataConfig
-from whet.data.readers.lines import LINE_LIMIT, Row, numbered_lines, read_some
+from whet.data.readers.lines import (
+    LINE_LIMIT,
+    Row,
+    lines_of_piece,
+    numbered_lines,
+    pieces_in,
+    read_some,
+)
 from whet.data.readers.records import Reading
 from whet.data.readers.rows.columns import known_name, negatives_named, plain
-from whet.data.readers.rows.opened import Opened
+from whet.data.readers.rows.opened import Opened, Pieces
 
 _SEPARATORS = "\t,;|"
 _HEAD = 1 << 16  # bytes that tell the separator
@@ -73,8 +81,11 @@ def open_delimited(path: Path, config: DataConfig) -> Opened:
     header = any(known_name(cell) or plain(cell) in named for cell in first) or identifiers
     places = [NUMBERED.format(number + 1) for number in range(len(first))]
     names = _names(first) if header else places
-    read = partial(_rows, path, separator, names, skipped=bool(told) + header)
-    return Opened(read, names)
+    file = Delimited(path, separator, names, bool(told) + header)
+    pieces = None
+    if _quoting(separator) == csv.QUOTE_NONE:  # else a row's end is known from the start on alone
+        pieces = Pieces(path, partial(pieces_in, path), file.rows_of_piece)
+    return Opened(file.rows, names, pieces=pieces)
 
 
 def _names(header: list[str]) -> list[str]:
@@ -89,19 +100,38 @@ def _names(header: list[str]) -> list[str]:
     return names
 
 
-def _rows(
-    path: Path, separator: str, names: list[str], reading: Reading, base: int, *, skipped: int
-) -> Iterator[Row]:
-    csv.field_size_limit(LINE_LIMIT)
-    lines = _Lines(numbered_lines(path, reading, base))
-    table = csv.reader(lines, delimiter=separator, quoting=_quoting(separator), strict=True)
-    fields = _fields(table, lines, reading)
-    for place, cells in islice(fields, skipped, None):
-        if len(cells) > len(names):
-            reading.add("bad CSV", place, f"{len(cells)} fields, but {len(names)} columns")
-        else:
-            # an empty cell is how these formats say "none": a triplet with fewer negatives
-            yield place, {n: f for n, f in zip(names, cells, strict=False) if f}
+@dataclass(frozen=True)
+class Delimited:
+    """A file of cells: what separates them, the columns, how many rows are before the first."""
+
+    path: Path
+    separator: str
+    names: list[str]
+    skipped: int
+
+    def rows(self, reading: Reading, base: int) -> Iterator[Row]:
+        """Its rows, by their columns."""
+        yield from self._rows(numbered_lines(self.path, reading, base), self.skipped, reading)
+
+    def rows_of_piece(self, reading: Reading, base: int, piece: tuple[int, bytes]) -> Iterator[Row]:
+        """The same of a piece, where a row is a line; what is skipped is in the first."""
+        lines = lines_of_piece(self.path, reading, base, piece)
+        yield from self._rows(lines, 0 if piece[0] else self.skipped, reading)
+
+    def _rows(
+        self, numbered: Iterator[tuple[int, str]], skipped: int, reading: Reading
+    ) -> Iterator[Row]:
+        csv.field_size_limit(LINE_LIMIT)
+        lines, quoting = _Lines(numbered), _quoting(self.separator)
+        table = csv.reader(lines, delimiter=self.separator, quoting=quoting, strict=True)
+        fields = _fields(table, lines, reading)
+        for place, cells in islice(fields, skipped, None):
+            if len(cells) > len(self.names):
+                what = f"{len(cells)} fields, but {len(self.names)} columns"
+                reading.add("bad CSV", place, what)
+            else:
+                # an empty cell is how these formats say "none": a triplet with fewer negatives
+                yield place, {n: f for n, f in zip(self.names, cells, strict=False) if f}
 
 
 class _Lines:

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from whet.config import DataConfig
-from whet.data.readers.lines import Row, json_rows, read_some
+from whet.data.readers.lines import Row, json_rows, json_rows_of_piece, pieces_in, read_some
 from whet.data.readers.records import Reading, hidden
 from whet.data.readers.rows.arrow_files import open_arrow, open_parquet
 from whet.data.readers.rows.delimited import open_delimited
 from whet.data.readers.rows.json_files import is_set, is_whole_json, json_file_rows
-from whet.data.readers.rows.opened import Opened
+from whet.data.readers.rows.opened import Opened, Pieces
 from whet.errors import DataError
 from whet.printable import printable
 
@@ -84,7 +84,8 @@ def open_rows(path: Path, kind: str, config: DataConfig) -> Opened:
     if kind in ("csv", "tsv"):
         return open_delimited(path, config)
     if kind == "jsonl":
-        return Opened(partial(json_rows, path), jsonl=path)
+        pieces = Pieces(path, partial(pieces_in, path), partial(json_rows_of_piece, path))
+        return Opened(partial(json_rows, path), pieces=pieces)
     return Opened(partial(json_file_rows, path))
 
 

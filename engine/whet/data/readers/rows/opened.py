@@ -10,15 +10,28 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from whet.data.readers.lines import Row, is_large, pieces_in, rows_of_piece
-from whet.data.readers.records import Reading
+from whet.data.findings import Findings
+from whet.data.readers.lines import Row, is_large
+from whet.data.readers.records import PackedRecords, Reading, Record, packed
 from whet.data.readers.rows.columns import is_label
 from whet.processes.crew import Crew
 
 ReadRows = Callable[[Reading, int], Iterator[Row]]
+ReadPiece = Callable[[Reading, int, Any], Iterator[Row]]
 
 MOST_VALUES = 200  # of a label, to tell grades from classes and scores
+
+
+class Pieces(NamedTuple):
+    """How several processes read one file: `cut()` gives its pieces, about a MiB each, in order,
+    and `rows(reading, base, piece)` what `read` gives of one. Both pieces and `rows` are pickled.
+    """
+
+    path: Path
+    cut: Callable[[], Iterator[Any]]
+    rows: ReadPiece
 
 
 @dataclass(frozen=True)
@@ -27,8 +40,8 @@ class Opened:
 
     `read(reading, base)` gives the rows anew. `columns` are empty where only the rows tell, until
     the file is looked through; then `labels` are the values of each column that may hold
-    grades (a list stands as the type list), as many as tell what they are. `jsonl` is the file
-    where it is one of JSON rows, which can be read in pieces.
+    grades (a list stands as the type list), as many as tell what they are. `pieces` are None of a
+    file that one process reads.
     """
 
     read: ReadRows
@@ -36,7 +49,40 @@ class Opened:
     unit: str = "line"
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     labels: dict[str, set[object]] = field(default_factory=dict)
-    jsonl: Path | None = None
+    pieces: Pieces | None = None
+
+    def pieces_for(self, crew: Crew | None) -> Pieces | None:
+        """Its pieces, where there is a crew and the file is worth one."""
+        if crew is None or self.pieces is None or not is_large(self.pieces.path):
+            return None
+        return self.pieces
+
+
+def records_of_rows(
+    opened: Opened, make: Callable[..., Iterator[Record]], reading: Reading, base: int
+) -> Iterator[Record | PackedRecords]:
+    """`make(rows, reading=reading)` of the rows of a file; a large file's come packed, if there is
+    a crew to do it, which `make` has to be pickled for.
+    """
+    crew, pieces = reading.crew, opened.pieces_for(reading.crew)
+    if crew is None or pieces is None:
+        yield from make(opened.read(reading, base), reading=reading)
+        return
+    task = partial(_records_of_piece, pieces.rows, make, tuple(reading.files), base)
+    for records, found in crew.each(task, pieces.cut()):
+        reading.findings.take(found)
+        yield records
+
+
+def _records_of_piece(
+    rows: ReadPiece,
+    make: Callable[..., Iterator[Record]],
+    files: tuple[tuple[str, str], ...],
+    base: int,
+    piece: Any,
+) -> tuple[PackedRecords, Findings]:
+    reading = Reading(files=list(files))
+    return packed(make(rows(reading, base, piece), reading=reading)), reading.findings
 
 
 def looked_through(opened: Opened, crew: Crew | None = None) -> Opened:
@@ -46,8 +92,9 @@ def looked_through(opened: Opened, crew: Crew | None = None) -> Opened:
     """
     if opened.columns and not any(map(is_label, opened.columns)):
         return opened
-    if crew is not None and opened.jsonl is not None and is_large(opened.jsonl):
-        looks = crew.each(partial(_look_at_piece, opened.jsonl), pieces_in(opened.jsonl))
+    pieces = opened.pieces_for(crew)
+    if crew is not None and pieces is not None:
+        looks = crew.each(partial(_look_at_piece, pieces.rows), pieces.cut())
     else:
         scratch = Reading()
         looks = iter([_look(opened.read(scratch, scratch.file("")), opened.columns)])
@@ -66,9 +113,9 @@ def looked_through(opened: Opened, crew: Crew | None = None) -> Opened:
 Look = tuple[list[str], dict[str, list[object]]]  # columns, and the values of those with labels
 
 
-def _look_at_piece(path: Path, piece: tuple[int, bytes]) -> Look:
+def _look_at_piece(rows: ReadPiece, piece: Any) -> Look:
     scratch = Reading()
-    return _look(rows_of_piece(path, scratch, scratch.file(""), piece), [])
+    return _look(rows(scratch, scratch.file(""), piece), [])
 
 
 def _look(rows: Iterable[Row], columns: list[str]) -> Look:

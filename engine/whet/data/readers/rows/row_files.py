@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from whet.config import DataConfig
-from whet.data.readers.lines import json_rows, records_of_rows
+from whet.data.readers.lines import json_rows
 from whet.data.readers.records import PackedRecords, Reading, Record, Source
 from whet.data.readers.rows.clicks import click_columns, click_records
 from whet.data.readers.rows.columns import tell_unread
@@ -26,7 +26,7 @@ from whet.data.readers.rows.kinds import (
     split_name,
     stem_of,
 )
-from whet.data.readers.rows.opened import Opened, looked_through
+from whet.data.readers.rows.opened import Opened, looked_through, records_of_rows
 from whet.data.readers.rows.pairs import records_of
 from whet.data.readers.rows.settled import settled_roles
 from whet.data.readers.rows.shapes import SHAPES, document_of, shape_of, shaped_records
@@ -133,7 +133,4 @@ def records_in(
     else:
         roles, grade = settled_roles(opened, printable(name), reading, config)
         make = partial(records_of, roles=roles, split=split, grade=grade)
-        if opened.jsonl is not None:
-            yield from records_of_rows(opened.jsonl, make, reading, base)
-        else:
-            yield from make(opened.read(reading, base), reading=reading)
+        yield from records_of_rows(opened, make, reading, base)

@@ -8,10 +8,10 @@ import pytest
 
 from whet.adaptation.clusters import clusters_of, evenly
 from whet.adaptation.queries import CROP, KEYWORDS, made_queries
-from whet.adaptation.word_counts import idf_of, words_of
 from whet.config import UNSTEMMED
 from whet.data.table import write_table
 from whet.evaluation.lexical import Words, corpus_words
+from whet.evaluation.lexical.word_counts import idf_of, words_of
 
 TOPICS = 3
 NOUNS = [

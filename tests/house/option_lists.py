@@ -64,7 +64,7 @@ def page() -> str:
 
 
 def _names(verbs: list[Verb]) -> str:
-    return ", ".join(f"`whet {verb.name}`" for verb in verbs)
+    return ", ".join(f"`whet {verb.spelled}`" for verb in verbs)
 
 
 def _table(group: OptionGroup) -> str:

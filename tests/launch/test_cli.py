@@ -294,7 +294,7 @@ def test_help_shows_every_option_with_its_meaning(whet: Whet) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_help(whet: Whet, verb: str) -> None:
     code, out, err = whet(verb, "--help")
-    assert (code, err) == (0, "") and out.startswith(f"whet {verb}: ")
+    assert (code, err) == (0, "") and out.startswith(f"whet {VERBS[verb].spelled}: ")
     assert all(f"\n  {key} " in out for key in rules_of(VERBS[verb].config))
 
 

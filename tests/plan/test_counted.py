@@ -23,7 +23,7 @@ from whet.plan.estimate import STATE_BYTES
 from whet.plan.footprint import Shape, every_strategy, footprint, setting_of
 from whet.plan.forecast import Forecast
 from whet.plan.make import keep_plan, make_plan, plan_path
-from whet.plan.table import _bytes, plan_text, rough_duration
+from whet.plan.table import bytes_text, plan_text, rough_duration
 from whet.plan.workload import Split, stand_in_examples, workload_of
 from whet.training.batches.order import Order
 from whet.training.module import Contrastive
@@ -212,7 +212,7 @@ def test_a_plan_is_kept_for_the_run_that_it_is_about(job: Job, tmp_path: Path) -
      (3 * 2**29, "1.5 GiB"), (2**50, "1,024.0 TiB")],
 )  # fmt: skip
 def test_bytes_in_words(count: float, told: str) -> None:
-    assert _bytes(count) == told
+    assert bytes_text(count) == told
 
 
 UNITS = {"s": 1, "min": 60, "h": 3600, "days": 86_400}

@@ -21,7 +21,7 @@ from whet.plan.estimate import (
 )
 from whet.plan.footprint import Footprint, Setting, Shape, calibrated, every_strategy, footprint
 from whet.plan.machine import Machine
-from whet.plan.probe import EncodeRates, SearchRates, StepRates, _like, _line
+from whet.plan.probe import EncodeRates, SearchRates, StepRates, line_through, vectors_like
 from whet.plan.workload import Step, TextCount, Workload, sampled
 
 few = settings(deadline=None, max_examples=30)
@@ -240,10 +240,10 @@ def test_the_line_through_two_searches_is_found(
     start: float, slope: float, size: int, more: int
 ) -> None:
     sizes = [size, size + more]
-    found = _line(sizes, [start + slope * each for each in sizes])
+    found = line_through(sizes, [start + slope * each for each in sizes])
     assert found == pytest.approx((start, slope), abs=1e-9 * (1 + slope * sizes[1] + start))
-    assert _line([size, size], [5.0, 3.0]) == (0.0, 3.0 / size)
-    falling = _line(sizes, [2.0, 1.0])  # noise
+    assert line_through([size, size], [5.0, 3.0]) == (0.0, 3.0 / size)
+    falling = line_through(sizes, [2.0, 1.0])  # noise
     assert falling == (1.0, 0.0)
 
 
@@ -252,14 +252,14 @@ def test_the_line_through_two_searches_is_found(
 def test_vectors_to_search_with_are_like_those_given(rows: int, count: int, seed: int) -> None:
     """Mixtures of them, each as long as one of them."""
     given_SD = np.random.default_rng(seed).normal(size=(rows, 40)).astype(np.float32)
-    found_ND = _like(given_SD, count)
+    found_ND = vectors_like(given_SD, count)
     assert found_ND.shape == (count, 40) and found_ND.dtype == np.float32
     lengths = np.linalg.norm(given_SD, axis=1)
     off = np.abs(np.linalg.norm(found_ND, axis=1)[:, None] - lengths).min(1)
     assert off.max() < 1e-4 * lengths.max()
     rest = found_ND - np.linalg.lstsq(given_SD.T, found_ND.T, rcond=None)[0].T @ given_SD
     assert np.abs(rest).max() < 1e-3 * np.abs(found_ND).max()
-    assert np.array_equal(_like(given_SD, count), found_ND)
+    assert np.array_equal(vectors_like(given_SD, count), found_ND)
 
 
 @few

@@ -21,6 +21,7 @@ from whet.adaptation.learn import KEPT, STEPS, by_source, by_teacher
 from whet.adaptation.queries import MadeQuery, made_queries
 from whet.config import UNSTEMMED, EncodeConfig
 from whet.data.load import Dataset
+from whet.data.table import TextTable
 from whet.evaluation.lexical import Words, corpus_words
 from whet.feedback.learn.adapt import Weights, changed
 from whet.model.encoder import Encoder
@@ -73,7 +74,8 @@ def adapt(base: Encoder | Towers, given: Given, report_progress: ReportProgress)
     if given.search == "hybrid":
         free = _by_words(base, gate, given.words.language)
     else:
-        free = _by_vectors(base, given, [gate, *_gates(given)], report_progress)
+        gates = training_gates(given.data.corpus, len(given.log), given.words.language)
+        free = _by_vectors(base, given, [gate, *gates], report_progress)
     judged = judged_split(given.data, given.train_split)
     if judged is None:
         return _unproved(free, given)
@@ -104,12 +106,13 @@ def _by_words(base: Encoder | Towers, gate: Gate, language: str) -> Adapted:
     return Adapted(model, [gate], done, [])
 
 
-def _gates(given: Given) -> list[Gate]:
-    """Those that say whether anything is trained."""
-    step = max(1, len(given.data.corpus) // LOOKED_AT)
-    rows = np.arange(0, len(given.data.corpus), step)[:LOOKED_AT]
-    texts = given.data.corpus.texts(rows)
-    return [log_gate(len(given.log)), prose_gate(texts, given.words.language)]
+def training_gates(corpus: TextTable, queries: int, language: str) -> list[Gate]:
+    """Those that say whether anything is trained without judgments, by how many queries the log has
+    and what a sample of the documents looks like.
+    """
+    step = max(1, len(corpus) // LOOKED_AT)
+    rows = np.arange(0, len(corpus), step)[:LOOKED_AT]
+    return [log_gate(queries), prose_gate(corpus.texts(rows), language)]
 
 
 def _by_vectors(

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from whet.adaptation.word_counts import function_share
 from whet.evaluation.lexical import Words
 from whet.evaluation.lexical.languages import COMMON, STOP_WORDS
 from whet.evaluation.lexical.weight import CAREFUL, LEAST_KNOWN, USUAL, known_share
+from whet.evaluation.lexical.word_counts import function_share
 
 PROSE = 0.25  # of the documents' words are function words: below, they are lists, code, commands
 ENOUGH_QUERIES = 300  # of a log: fewer say nothing without judgments

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from whet.adaptation.clusters import clusters_of, evenly
-from whet.adaptation.word_counts import idf_of, words_of
-from whet.data.table import TextTable
 from whet.data.text import sentences_of
-from whet.evaluation.lexical import Words
+from whet.evaluation.lexical import Documents, Words
+from whet.evaluation.lexical.word_counts import idf_of, words_of
 
 PER_KIND = 800
 CLUSTERS = 256
@@ -37,7 +36,7 @@ class MadeQuery:
 
 
 def made_queries(
-    corpus: TextTable, vector_ND: np.ndarray, words: Words, *, seed: int
+    corpus: Documents, vector_ND: np.ndarray, words: Words, *, seed: int
 ) -> list[MadeQuery]:
     """At most 800 queries of each kind, kind by kind, of documents from all clusters of the corpus
     alike; which document has which is a function of the seed. `words` are those of the corpus as
@@ -61,7 +60,7 @@ def made_queries(
 def _of_kind(
     kind: str,
     make: Make,
-    corpus: TextTable,
+    corpus: Documents,
     rows: np.ndarray,
     *,
     words: Words,

@@ -38,6 +38,7 @@ from whet.config.verbs import JobConfig as JobConfig
 from whet.config.verbs import JobsConfig as JobsConfig
 from whet.config.verbs import LabelConfig as LabelConfig
 from whet.config.verbs import MineConfig as MineConfig
+from whet.config.verbs import PlanAdaptConfig as PlanAdaptConfig
 from whet.config.verbs import PushConfig as PushConfig
 from whet.config.verbs import ReproduceConfig as ReproduceConfig
 from whet.config.verbs import SearchConfig as SearchConfig

@@ -240,6 +240,18 @@ class AdaptConfig:
 
 
 @dataclass
+class PlanAdaptConfig(AdaptConfig):
+    """What an adaptation would take; the options are those of `whet adapt`."""
+
+    documents: list[int] = option(
+        [], "plan for so many documents of the same kind, too: [10000000,100000000]"
+    )
+    prices: Optional[str] = option(
+        None, "YAML file of what a machine costs an hour; null: Whet's examples", path=True
+    )
+
+
+@dataclass
 class LabelConfig:
     """A search page on this machine, to judge results by hand."""
 

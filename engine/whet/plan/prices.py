@@ -20,11 +20,13 @@ class Price:
     link_bytes_s: float
 
 
-def price_of(device: str, path: str | None = None) -> Price | None:
+def price_of(
+    device: str, path: str | None = None, *, option: str = "launch.prices"
+) -> Price | None:
     """The row whose name is part of the device's, the longest such; None where there is none.
 
-    `path` is a list of one's own; the one that comes with Whet holds examples. Raises ConfigError
-    for a file that is no price list.
+    `path` is a list of one's own, which `option` names; the one that comes with Whet holds
+    examples. Raises ConfigError for a file that is no price list.
 
     >>> price_of("NVIDIA A100-SXM4-80GB").name
     'A100'
@@ -42,7 +44,7 @@ def price_of(device: str, path: str | None = None) -> Price | None:
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"launch.prices={path}: no price list ({type(error).__name__}: {reason}). Write it "
+            f"{option}={path}: no price list ({type(error).__name__}: {reason}). Write it "
             "like conf/whet_conf/prices.yaml."
         ) from error
     fitting = [name for name in prices if name.casefold() in device.casefold()]

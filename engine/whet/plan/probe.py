@@ -14,9 +14,8 @@ import torch
 
 from whet.config import EncodeConfig, FitConfig
 from whet.data.load import Dataset
-from whet.data.table import TextTable
 from whet.evaluation.judge import evaluate_run
-from whet.evaluation.lexical import nearest_by_words
+from whet.evaluation.lexical import Documents, nearest_by_words
 from whet.evaluation.lexical.words import ListedTexts
 from whet.evaluation.pool.choose import NEAR
 from whet.mining.miner import mine
@@ -111,19 +110,19 @@ def probe_encode(
     data: Dataset, split: Split, encoder: Encoder, config: EncodeConfig, *, limit_s: float
 ) -> EncodeRates:
     """Encode documents and judged queries, half of `limit_s` seconds each."""
-    document_s, document_SD = _encode(
+    document_s, document_SD = encode_rate(
         encoder, data.corpus, np.arange(len(data.corpus)), "document", config, limit_s=limit_s / 2
     )
-    query_s, query_SD = _encode(
+    query_s, query_SD = encode_rate(
         encoder, data.queries, split.judged.query_rows, "query", config, limit_s=limit_s / 2
     )
     texts = len(document_SD) + len(query_SD)
     return EncodeRates(document_s, query_s, document_SD, query_SD, texts)
 
 
-def _encode(
+def encode_rate(
     encoder: Encoder,
-    table: TextTable,
+    table: Documents,
     rows: np.ndarray,
     kind: str,
     config: EncodeConfig,
@@ -156,12 +155,12 @@ def probe_search(encode: EncodeRates, config: FitConfig, work: Workload) -> Sear
     sizes = [max(1, min(size, work.documents)) for size in SEARCHED]
     mined, judged = [], []
     for documents in sizes:
-        document_ND = _like(encode.document_SD, documents)
-        query_QD = _like(encode.query_SD, min(ASKED, work.judged.distinct))
+        document_ND = vectors_like(encode.document_SD, documents)
+        query_QD = vectors_like(encode.query_SD, min(ASKED, work.judged.distinct))
         mined.append(_mine_s(query_QD, document_ND, config) if work.mines else 0.0)
         judged.append(_judge_s(query_QD, document_ND, config))
-    mine_query_s, mine_pair_s = _line(sizes, mined)
-    judge_query_s, judge_pair_s = _line(sizes, judged)
+    mine_query_s, mine_pair_s = line_through(sizes, mined)
+    judge_query_s, judge_pair_s = line_through(sizes, judged)
     return SearchRates(mine_query_s, mine_pair_s, judge_query_s, judge_pair_s)
 
 
@@ -180,7 +179,7 @@ def with_words(rates: SearchRates, data: Dataset, split: Split) -> SearchRates:
     return replace(rates, words_document_s=seconds[0] / len(rows), words_pair_s=pair_s)
 
 
-def _like(vector_SD: np.ndarray, count: int) -> np.ndarray:
+def vectors_like(vector_SD: np.ndarray, count: int) -> np.ndarray:
     """`count` vectors, each a random mixture of a few of the given ones and as long."""
     random = np.random.default_rng(0)
     drawn = random.integers(len(vector_SD), size=(count, NEIGHBOURS))
@@ -219,7 +218,7 @@ def _named(vector_ND: np.ndarray) -> Embeddings:
     return Embeddings([str(row) for row in range(len(vector_ND))], vector_ND)
 
 
-def _line(sizes: list[int], seconds: list[float]) -> tuple[float, float]:
+def line_through(sizes: list[int], seconds: list[float]) -> tuple[float, float]:
     """What does not depend on the size, and what each unit of it adds; neither below 0."""
     if sizes[0] == sizes[1]:
         return 0.0, min(seconds) / sizes[0]

@@ -19,7 +19,7 @@ def fit_verdict(plan: Plan) -> str:
     held = plan.held
     took = f"about {rough_duration(plan.seconds)}"
     if plan.fits(held):
-        most = f"{_bytes(held.device_bytes)} of {_bytes(plan.machine.device_bytes)}"
+        most = f"{bytes_text(held.device_bytes)} of {bytes_text(plan.machine.device_bytes)}"
         return f"It fits: strategy={plan.chosen} takes {most} a process, and {took}."
     fitting = [name for name, footprint in plan.footprints.items() if plan.fits(footprint)]
     remedy = (
@@ -34,12 +34,12 @@ def fit_verdict(plan: Plan) -> str:
 def _too_much(plan: Plan, held: Footprint) -> str:
     if held.device_bytes > plan.machine.device_bytes:
         return (
-            f"{_bytes(held.device_bytes)} a process, and the device has "
-            f"{_bytes(plan.machine.device_bytes)}"
+            f"{bytes_text(held.device_bytes)} a process, and the device has "
+            f"{bytes_text(plan.machine.device_bytes)}"
         )
     return (
-        f"{_bytes(held.host_bytes)} of the computer's memory, which has "
-        f"{_bytes(plan.machine.host_bytes)}"
+        f"{bytes_text(held.host_bytes)} of the computer's memory, which has "
+        f"{bytes_text(plan.machine.host_bytes)}"
     )
 
 
@@ -103,7 +103,7 @@ def _stages(plan: Plan) -> str:
     rows = [("load data and model", plan.load_s, "")]
     rows += [(name, s, what[name]) for name, s in whole.stages.items()]
     rows.append(("all", plan.seconds, rough_duration(plan.seconds)))
-    return _table(
+    return aligned(
         ("stage", "seconds", ""), [(name, f"{s:,.1f}", text) for name, s, text in rows], "<><"
     )
 
@@ -118,11 +118,15 @@ def _strategies(plan: Plan) -> str:
     rows = []
     for name, held in plan.footprints.items():
         of = held.device
-        cells = [name, *(_bytes(of.get(part, 0.0)) for part in parts), _bytes(held.device_bytes)]
-        cells += [_bytes(held.host_bytes)] if gpu else []
-        cells += [_bytes(held.sent_bytes), "yes" if plan.fits(held) else "no"]
+        cells = [
+            name,
+            *(bytes_text(of.get(part, 0.0)) for part in parts),
+            bytes_text(held.device_bytes),
+        ]
+        cells += [bytes_text(held.host_bytes)] if gpu else []
+        cells += [bytes_text(held.sent_bytes), "yes" if plan.fits(held) else "no"]
         rows.append(tuple(cells))
-    return _table(tuple(columns), rows, "<" + ">" * (len(columns) - 1))
+    return aligned(tuple(columns), rows, "<" + ">" * (len(columns) - 1))
 
 
 def _parts(*, gpu: bool) -> list[str]:
@@ -140,10 +144,11 @@ def _money(plan: Plan) -> str:
             "prices are examples until you set launch.prices)"
         )
     sent = plan.work.steps * plan.held.sent_bytes
-    return f"{line}\n{_bytes(sent)} sent by each process while training"
+    return f"{line}\n{bytes_text(sent)} sent by each process while training"
 
 
-def _bytes(count: float) -> str:
+def bytes_text(count: float) -> str:
+    """`1.5 KiB`, `3.2 GiB`; 0 for nothing."""
     if count <= 0:
         return "0"
     for unit, size in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", MIB)):
@@ -152,7 +157,8 @@ def _bytes(count: float) -> str:
     return f"{count / 1024:,.1f} KiB"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], sides: str) -> str:
+def aligned(head: tuple[str, ...], rows: list[tuple[str, ...]], sides: str) -> str:
+    """A table in columns, each to the side that `sides` says: < or >."""
     lines = [head, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join(

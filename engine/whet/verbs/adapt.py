@@ -10,19 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from whet.config import AdaptConfig
 from whet.config.ranges import check_options
-from whet.data.load import Dataset, open_dataset
-from whet.encoding.lengths import tell_cut_documents
-from whet.errors import DataError
-from whet.evaluation.lexical import check_installed
+from whet.data.load import Dataset
+from whet.evaluation.lexical import Words, corpus_language, corpus_words
 from whet.evaluation.lexical.languages import counted_in
-from whet.model.folder import find_folder
 from whet.printable import printable, printable_lines
 from whet.progress import paragraph, say
-from whet.run.early import check_device
 from whet.run.folder import Stopwatch, write_config
 from whet.run.output import facts_of, refuse_taken, whole_output
 from whet.storage.commit import write_atomically, write_json
@@ -81,25 +75,11 @@ def adapt_job(config: AdaptConfig, local: Writer | None = None) -> Adaptation:
     """
     from whet.adaptation.generate.bill import agreed, estimated
     from whet.adaptation.generate.generated import check_reached, shown_examples, writer_of
+    from whet.adaptation.log import data_and_log
 
     check_options(config)
-    check_installed()
     writer = writer_of(config, local)
-    data = open_dataset(config.data)
-    if not len(data.corpus):
-        raise DataError(f"{printable(data.path)} holds no documents. Nothing to search.")
-    from whet.adaptation.log import log_of, read_log
-
-    if config.queries is not None:
-        log = read_log(config.queries, seed=config.seed)
-    else:
-        log = log_of(unjudged_queries(data), seed=config.seed)
-    if len(log) or log.left_out:
-        whose = "the data, which nobody judged" if config.queries is None else config.queries
-        say(f"The log: {log} of {printable(whose)}.")
-    check_device(config.encode)
-    find_folder(config.model)
-    tell_cut_documents(data, config.model)
+    data, log = data_and_log(config)
     facts = {**facts_of("adapt", config, data.digest), "log": log.digest}
     refuse_taken(config.output, facts)
     if writer is not None:
@@ -108,13 +88,6 @@ def adapt_job(config: AdaptConfig, local: Writer | None = None) -> Adaptation:
         agreed(bill, examples, config.generate, writer.where)
         check_reached(writer, len(data.corpus), config.generate)
     return _adapt(config, data, log, writer)
-
-
-def unjudged_queries(data: Dataset) -> list[str]:
-    """The texts of the data's queries that no split judges."""
-    judged = [qrels.query_rows for qrels in data.splits.values()]
-    rows = np.setdiff1d(np.arange(len(data.queries)), np.concatenate([*judged, np.empty(0, int)]))
-    return data.queries.texts(rows)
 
 
 def _adapt(config: AdaptConfig, data: Dataset, log: QueryLog, writer: Writer | None) -> Adaptation:
@@ -149,7 +122,6 @@ def _written(
     from whet.adaptation.wanted import wanted_of
     from whet.encoding.store import embeddings_folder
     from whet.encoding.table import encode_table
-    from whet.evaluation.lexical import corpus_language, corpus_words
     from whet.feedback.learn.job import Bars
     from whet.model.towers import one_or_two
     from whet.report.adaptation import write_adaptation_report
@@ -162,11 +134,8 @@ def _written(
         base, data.corpus, kind="document", store=embeddings_folder(), config=config.encode
     )
     watch.stage("encode")
-    # a weight that the model came with is of words counted in its language
-    language = base.language if base.words else corpus_language(data.corpus)
-    if language != "english":
-        say(counted_in(language))
-    words = corpus_words(data.corpus, language)
+    words = _counted(base, data.corpus)
+    watch.stage("words")
     given = Given(
         data,
         corpus,
@@ -179,13 +148,16 @@ def _written(
     )
     bars = Bars()
     with bars.bar:
-        given = _with_queries(given, writer, config, log, bars)
+        if writer is not None:
+            given = _with_queries(given, writer, config, log, bars)
+            watch.stage("generate")
         adapted = adapt(base, given, bars)
     watch.stage("adapt")
     wanted = wanted_of(
         data, log.queries, corpus, encoder=base.side("query"), words=words, seed=config.seed
     )
     record = record_of(adapted, given, base, wanted=wanted, log=log)
+    watch.stage("ask")
     record["next"] = _next_lines(config, folder, data, wanted)
     write_atomically(draft / JUDGE_THESE, _json_lines(wanted.rows()))
     card = adapted_card(record, config.model.name)
@@ -196,18 +168,24 @@ def _written(
     return record
 
 
+def _counted(base: Encoder | Towers, corpus: TextTable) -> Words:
+    """The words of the documents. A weight that the model came with is of words counted in its
+    language.
+    """
+    language = base.language if base.words else corpus_language(corpus)
+    if language != "english":
+        say(counted_in(language))
+    return corpus_words(corpus, language)
+
+
 def _json_lines(rows: list[dict[str, Any]]) -> str:
     return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
 
 
 def _with_queries(
-    given: Given, writer: Writer | None, config: AdaptConfig, log: QueryLog, report_progress: Bars
+    given: Given, writer: Writer, config: AdaptConfig, log: QueryLog, report_progress: Bars
 ) -> Given:
-    """The same with what a language model writes, where one is asked, and the cross-encoder that
-    judges it.
-    """
-    if writer is None:
-        return given
+    """The same with what a language model writes, and the cross-encoder that judges it."""
     from whet.adaptation.generate.generated import generated_queries, shown_examples
 
     wanted, corpus = config.generate, given.data.corpus

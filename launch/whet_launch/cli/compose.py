@@ -163,10 +163,10 @@ def typed(verb: Verb, composed: DictConfig) -> Any:
 def _refuse_missing(verb: Verb, missing: list[str]) -> None:
     if "data.path" in missing:
         raise ConfigError(
-            f"{verb.name} needs data. Say which: whet {verb.name} data=FOLDER, "
+            f"{verb.spelled} needs data. Say which: whet {verb.spelled} data=FOLDER, "
             "or try experiment=demo."
             if verb.config is FitConfig
-            else f"{verb.name} needs data. Say which: whet {verb.name} data=FOLDER."
+            else f"{verb.spelled} needs data. Say which: whet {verb.spelled} data=FOLDER."
         )
     if missing:
         raise ConfigError(f"{', '.join(missing)} must be set. Write {missing[0]}=VALUE.")
@@ -285,7 +285,7 @@ def _in_one_line(verb: Verb, error: BaseException) -> str:
     if "multirun" in text:
         several = text.split("'")[1]  # "Ambiguous value for argument 'seed=1,2' ..."
         text = f"{several} has several values. Add --multirun for a run of each"
-    return f"{text.rstrip('.')}. `whet {verb.name} --help` lists every option."
+    return f"{text.rstrip('.')}. `whet {verb.spelled} --help` lists every option."
 
 
 def _first_line(error: BaseException) -> str:

@@ -49,7 +49,9 @@ def words_of_file(verb: Verb, name: str, chosen: Collection[str]) -> list[str]:
         record = as_it_was(record, FitConfig)
     others = [name for name in record if name in fits - {option.name for option in own_fields}]
     if others:  # a fit's file says how to train, too
-        say(f"{source} also holds {', '.join(others)}: no options of whet {verb.name}, left out.")
+        say(
+            f"{source} also holds {', '.join(others)}: no options of whet {verb.spelled}, left out."
+        )
         record = {name: value for name, value in record.items() if name not in others}
     try:
         left = fill(verb.config(), record, source)

@@ -13,7 +13,7 @@ WIDTH = 100
 
 def overview() -> str:
     """What `whet --help` prints."""
-    verbs = "\n".join(f"  {verb.name:<8} {verb.meaning}" for verb in VERBS.values())
+    verbs = "\n".join(f"  {verb.spelled:<10} {verb.meaning}" for verb in VERBS.values())
     return f"""\
 Whet makes a search model better on your documents.
 
@@ -46,7 +46,8 @@ def of_verb(verb: Verb) -> str:
     examples = "\n".join(f"  {command:<{width}}  {what}" for command, what in verb.examples)
     data = "data=PATH " if "data" in group_names(verb.config) else ""
     parts = [
-        f"whet {verb.name}: {verb.meaning}\n\nusage: whet {verb.name} {data}[option=value ...]",
+        f"whet {verb.spelled}: {verb.meaning}",
+        f"usage: whet {verb.spelled} {data}[option=value ...]",
         f"examples:\n{examples}",
         *(_group(group) for group in groups_of(verb.config)),
     ]

@@ -112,8 +112,11 @@ def _tell_version() -> int:
 def _run_verb(name: str, words: list[str]) -> int:
     from whet_launch.cli.overrides import find_verb, to_hydra
 
+    command = shlex.join(["whet", name, *words])
     if name == "mine" and words[:1] == ["audit"]:
         name, words = "audit", words[1:]
+    if name == "plan" and words[:1] == ["adapt"]:
+        name, words = "plan_adapt", words[1:]
     verb = find_verb(name)
     if set(VERSION_FLAGS) & set(words):
         return _tell_version()
@@ -126,7 +129,6 @@ def _run_verb(name: str, words: list[str]) -> int:
     arguments = to_hydra(verb, words)
     from whet_launch.cli.compose import run
 
-    command = shlex.join(["whet", name, *words])
     return run(verb, arguments, lambda action: exit_code_of(action, command))
 
 

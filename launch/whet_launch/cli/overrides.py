@@ -67,7 +67,7 @@ def to_hydra(verb: Verb, words: list[str]) -> list[str]:
     if verb.then == "query" and len(bare) > 2:
         raise ConfigError(
             f"{len(bare) - 1} words stand where one query is expected. Put them in quotes: "
-            f'whet {verb.name} {bare[0]} "{" ".join(bare[1:])}"'
+            f'whet {verb.spelled} {bare[0]} "{" ".join(bare[1:])}"'
         )
     if len(bare) > (1 if verb.then is None else 2):
         expected = _meant(verb) if verb.then is None else f"value of {verb.then}"
@@ -80,7 +80,7 @@ def to_hydra(verb: Verb, words: list[str]) -> list[str]:
     for word in bare[:1]:
         refuse_bare(word)
     if bare and verb.bare is None:
-        raise ConfigError(f"{verb.name} takes options as key=value, and {bare[0]!r} is none.")
+        raise ConfigError(f"{verb.spelled} takes options as key=value, and {bare[0]!r} is none.")
     keys = iter((verb.bare, verb.then))
     named = [
         f"{next(keys)}={word}" if by_itself else word
@@ -162,7 +162,7 @@ def _split(verb: Verb, words: list[str]) -> tuple[list[str], list[str]]:
             )
         else:
             near = _did_you_mean(name, {*FLAGS, *FLAGS_WITH_VALUE, "--help", "--version"})
-            all_flags = f"`whet {verb.name} --help` lists all."
+            all_flags = f"`whet {verb.spelled} --help` lists all."
             raise ConfigError(f"There is no flag {name}.{near} {all_flags}")
     return flags, rest
 
@@ -262,7 +262,7 @@ def _unknown_key(verb: Verb, key: str) -> str:
         or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     )
     hint = f" Did you mean {near[0]}?" if near else ""
-    return f"There is no option {key!r}.{hint} `whet {verb.name} --help` lists all."
+    return f"There is no option {key!r}.{hint} `whet {verb.spelled} --help` lists all."
 
 
 def _did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:

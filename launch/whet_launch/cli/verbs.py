@@ -21,6 +21,11 @@ class Verb:
     bare: str | None = "data"  # the key of a word that stands alone; None: no such word
     then: str | None = None  # the key of a second such word
 
+    @property
+    def spelled(self) -> str:
+        """As it is written after `whet`."""
+        return self.name.replace("_", " ")
+
 
 def run_function(verb: Verb, config: Any) -> int:
     """Do what a verb does; its exit code."""
@@ -184,6 +189,20 @@ VERBS = {
                 ("whet plan data=my/data", "after a quarter of a minute of measuring"),
                 ("whet plan data=my/data launch.num_workers=8", "on eight machines like this"),
                 ("whet plan data=my/data launch.prices=prices.yaml", "with your own prices"),
+            ),
+        ),
+        Verb(
+            "plan_adapt",
+            "say what an adaptation takes: time, memory, disk, money",
+            whet.config.PlanAdaptConfig,
+            "whet.adaptation.planned.command:plan_adapt_command",
+            (
+                ("whet plan adapt data=my/documents", "after 20 seconds of measuring"),
+                (
+                    "whet plan adapt data=my/documents documents=[10000000,100000000]",
+                    "and with so many of the kind",
+                ),
+                ("whet plan adapt data=my/documents prices=prices.yaml", "with your own prices"),
             ),
         ),
         Verb(

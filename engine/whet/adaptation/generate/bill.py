@@ -63,7 +63,7 @@ def agreed(bill: Bill, examples: Sequence[str], config: GenerateConfig, where: s
     """Tell the bill; return where it is agreed to, by generate.yes=true or on a terminal.
     ConfigError where it is not: nothing was sent.
     """
-    say(paragraph(_told(bill, examples, config, where)))
+    say(paragraph(told_bill(bill, examples, config, where)))
     if config.yes:
         return
     if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
@@ -76,7 +76,8 @@ def agreed(bill: Bill, examples: Sequence[str], config: GenerateConfig, where: s
     )
 
 
-def _told(bill: Bill, examples: Sequence[str], config: GenerateConfig, where: str) -> str:
+def told_bill(bill: Bill, examples: Sequence[str], config: GenerateConfig, where: str) -> str:
+    """What is asked of which model, how much of it, and what is sent."""
     sent = f"the first {READ:,} characters of each document"
     if examples:
         sent += f" and {len(examples)} queries of the log"

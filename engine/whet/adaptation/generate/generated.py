@@ -73,11 +73,9 @@ class Generated:
         )
 
 
-def writer_of(config: AdaptConfig, local: Writer | None = None) -> Writer | None:
-    """The language model that is to write; None where none is asked for. `local` is one that runs
-    on this machine, where the caller has such.
-
-    Raises ConfigError and EnvironmentRefused for what cannot be used; nothing is sent.
+def check_generate(config: AdaptConfig) -> bool:
+    """Whether a language model is to write. ConfigError for options of it that contradict each
+    other, or would be of no use.
     """
     wanted = config.generate
     if wanted.url is None and wanted.local is None:
@@ -86,7 +84,7 @@ def writer_of(config: AdaptConfig, local: Writer | None = None) -> Writer | None
                 "Options of generate say nothing without an address. Add generate.url=, such as "
                 "generate.url=http://localhost:8000/v1, or leave them out."
             )
-        return None
+        return False
     if wanted.url is not None and wanted.local is not None:
         raise ConfigError(
             "generate.url and generate.local name two language models. Leave one of them out."
@@ -98,6 +96,18 @@ def writer_of(config: AdaptConfig, local: Writer | None = None) -> Writer | None
         )
     if wanted.judge not in (None, LLM):
         find_folder(ModelConfig(name=wanted.judge), "generate.judge")
+    return True
+
+
+def writer_of(config: AdaptConfig, local: Writer | None = None) -> Writer | None:
+    """The language model that is to write; None where none is asked for. `local` is one that runs
+    on this machine, where the caller has such.
+
+    Raises ConfigError and EnvironmentRefused for what cannot be used; nothing is sent.
+    """
+    if not check_generate(config):
+        return None
+    wanted = config.generate
     if wanted.url is None:
         if local is None:
             raise ConfigError(

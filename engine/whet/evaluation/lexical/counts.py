@@ -63,6 +63,11 @@ class WordBlock:
         for part in fields(self):
             np.save(folder / f"{part.name}.npy", getattr(self, part.name))
 
+    @property
+    def nbytes(self) -> int:
+        """Of the arrays."""
+        return sum(getattr(self, part.name).nbytes for part in fields(self))
+
     @classmethod
     def open(cls, folder: Path) -> WordBlock:
         """What `write` wrote, memory-mapped."""

@@ -55,6 +55,14 @@ def keep_blocks(corpus: TextTable, numbers: Sequence[int], language: str) -> Non
             advance(size)
 
 
+def uncounted(corpus: TextTable, language: str) -> int:
+    """How many documents have no counted words yet, as far as folders say that are not opened."""
+    folder = words_folder(corpus, language)
+    numbers = range(-(-len(corpus) // counts.BLOCK))
+    missing = (number for number in numbers if not block_folder(folder, number).exists())
+    return sum(len(block_rows(number, len(corpus))) for number in missing)
+
+
 def kept_blocks(corpus: TextTable, numbers: Sequence[int], language: str) -> list[WordBlock]:
     """These blocks of the corpus: opened, or counted and kept."""
     keep_blocks(corpus, numbers, language)

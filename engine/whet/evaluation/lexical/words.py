@@ -106,6 +106,11 @@ class Words:
         """How many documents it has, of the part where it is one."""
         return int(self.stop - self.start)
 
+    @property
+    def nbytes(self) -> int:
+        """Of what was counted, as it is kept."""
+        return sum(block.nbytes for _, block in self._blocks)
+
     def scores(self, queries: Sequence[str]) -> np.ndarray:
         """BM25 of every document for each query, float32 [Q, N]; 0 without a word in common."""
         return self._dense(queries, shares=False)

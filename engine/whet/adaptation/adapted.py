@@ -9,6 +9,7 @@ Shape suffixes: N documents, D dimensions, Q queries.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from whet.model.towers import Towers
 from whet.progress import ReportProgress, counted
 from whet.types import Embeddings
 
+if TYPE_CHECKING:
+    from whet.adaptation.planned.within import SomeEncoded
+
 LOOKED_AT = 2_000  # documents that say whether they are prose
 ENCODED = 512  # queries between two lines of progress
 LOG = "log"  # its queries are a kind beside those that are made
@@ -48,6 +52,7 @@ class Given:
     train_split: str = "train"
     generated: Generated | None = None  # queries that a language model wrote
     judge: Judge | None = None  # a cross-encoder that scores what those find
+    some: SomeEncoded | None = None  # where not all documents are: nothing is judged among a part
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def adapt(base: Encoder | Towers, given: Given, report_progress: ReportProgress)
         gates = training_gates(given.data.corpus, len(given.log), given.words.language)
         free = _by_vectors(base, given, [gate, *gates], report_progress)
     judged = judged_split(given.data, given.train_split)
-    if judged is None:
+    if judged is None or given.some is not None:
         return _unproved(free, given)
     choice = decided(
         given.data,
@@ -260,7 +265,11 @@ def _encoded(
 def _unproved(free: Adapted, given: Given) -> Adapted:
     judged = [len(qrels.relevant().query_rows) for qrels in given.data.splits.values()]
     count = max(judged, default=0)
-    helps = [f"Judge {ENOUGH} queries: that proves or disproves it, and teaches more.", *free.helps]
+    if count >= ENOUGH:  # and not all documents are encoded
+        helps = [f"With time for all documents {count:,} judged queries decide: leave budget out."]
+    else:
+        helps = [f"Judge {ENOUGH} queries: that proves or disproves it, and teaches more."]
+    helps += free.helps
     return Adapted(free.model, free.gates, free.done, helps, free.trained, free.made, judged=count)
 
 

@@ -236,6 +236,11 @@ class AdaptConfig:
     seed: int = recorded_option(
         0, "of the queries that are made, and of the order of training", least=0
     )
+    budget: Optional[str] = option(
+        None,
+        "time the adaptation may take, such as 30m; where it has none for all documents, those "
+        "nearest by words to the queries are encoded first; auto: 30m",
+    )
     output: Optional[str] = option(None, "folder; null: runs/<date>_<time>_<data>_adapt", path=True)
 
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whet.config import AdaptConfig
-from whet.config.ranges import check_options
+from whet.config.ranges import budget_seconds, check_options
 from whet.data.load import Dataset
 from whet.evaluation.lexical import Words, corpus_language, corpus_words
 from whet.evaluation.lexical.languages import counted_in
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from whet.adaptation.generate.reranked import Judge
     from whet.adaptation.generate.shards import Writer
     from whet.adaptation.log import QueryLog
+    from whet.adaptation.planned.within import AdaptBudget, SomeEncoded
     from whet.adaptation.wanted import Wanted
     from whet.data.table import TextTable
     from whet.feedback.learn.job import Bars
     from whet.model.encoder import Encoder
     from whet.model.towers import Towers
+    from whet.types import Embeddings
 
 RECORD = "adaptation.json"
 JUDGE_THESE = "judge_these.jsonl"
@@ -77,7 +80,10 @@ def adapt_job(config: AdaptConfig, local: Writer | None = None) -> Adaptation:
     from whet.adaptation.generate.generated import check_reached, shown_examples, writer_of
     from whet.adaptation.log import data_and_log
 
+    start_s = time.monotonic()
     check_options(config)
+    if config.budget is not None:
+        budget_seconds(config.budget)
     writer = writer_of(config, local)
     data, log = data_and_log(config)
     facts = {**facts_of("adapt", config, data.digest), "log": log.digest}
@@ -87,12 +93,15 @@ def adapt_job(config: AdaptConfig, local: Writer | None = None) -> Adaptation:
         bill = estimated(data.corpus, examples, config.generate)
         agreed(bill, examples, config.generate, writer.where)
         check_reached(writer, len(data.corpus), config.generate)
-    return _adapt(config, data, log, writer)
+    return _adapt(config, data, log, writer, start_s)
 
 
-def _adapt(config: AdaptConfig, data: Dataset, log: QueryLog, writer: Writer | None) -> Adaptation:
-    """What is left when nothing is refused."""
+def _adapt(
+    config: AdaptConfig, data: Dataset, log: QueryLog, writer: Writer | None, start_s: float
+) -> Adaptation:
+    """What is left when nothing is refused; it began at `start_s` on the clock."""
     # torch is loaded here: what was refused before took no second
+    from whet.adaptation.planned.within import measured_budget
     from whet.model.encoder import weights_unchanged
     from whet.model.towers import open_model
 
@@ -101,8 +110,16 @@ def _adapt(config: AdaptConfig, data: Dataset, log: QueryLog, writer: Writer | N
         facts = facts_of("adapt", config, data.digest, base.fingerprint())
         facts["log"] = log.digest
         with whole_output(config.output, f"{data.name}_adapt", facts) as output:
+            budget = measured_budget(data, log, base, config, start_s=start_s)
             record = _written(
-                output.draft, output.folder, base, config=config, data=data, log=log, writer=writer
+                output.draft,
+                output.folder,
+                base,
+                config=config,
+                data=data,
+                log=log,
+                writer=writer,
+                budget=budget,
             )
     return Adaptation(output.folder, record)
 
@@ -116,12 +133,11 @@ def _written(
     data: Dataset,
     log: QueryLog,
     writer: Writer | None,
+    budget: AdaptBudget | None,
 ) -> dict[str, Any]:
     """Do the work and fill the draft of a run folder; what adaptation.json says."""
     from whet.adaptation.adapted import Given, adapt
     from whet.adaptation.wanted import wanted_of
-    from whet.encoding.store import embeddings_folder
-    from whet.encoding.table import encode_table
     from whet.feedback.learn.job import Bars
     from whet.model.towers import one_or_two
     from whet.report.adaptation import write_adaptation_report
@@ -130,12 +146,7 @@ def _written(
     write_config(draft, config)
     about = {"name": data.name, "digest": data.digest, "documents": len(data.corpus)}
     watch = Stopwatch(draft, {"data": {**about, "log": len(log)}})
-    corpus = encode_table(
-        base, data.corpus, kind="document", store=embeddings_folder(), config=config.encode
-    )
-    watch.stage("encode")
-    words = _counted(base, data.corpus)
-    watch.stage("words")
+    corpus, words, some = _read(base, data, log, config, watch=watch, budget=budget)
     given = Given(
         data,
         corpus,
@@ -145,6 +156,7 @@ def _written(
         config.seed,
         config.encode,
         config.data.train_split,
+        some=some,
     )
     bars = Bars()
     with bars.bar:
@@ -154,7 +166,13 @@ def _written(
         adapted = adapt(base, given, bars)
     watch.stage("adapt")
     wanted = wanted_of(
-        data, log.queries, corpus, encoder=base.side("query"), words=words, seed=config.seed
+        data,
+        log.queries,
+        corpus,
+        encoder=base.side("query"),
+        words=words,
+        seed=config.seed,
+        some=some,
     )
     record = record_of(adapted, given, base, wanted=wanted, log=log)
     watch.stage("ask")
@@ -166,6 +184,37 @@ def _written(
     watch.stage("write")
     write_adaptation_report(draft, record)
     return record
+
+
+def _read(
+    base: Encoder | Towers,
+    data: Dataset,
+    log: QueryLog,
+    config: AdaptConfig,
+    *,
+    watch: Stopwatch,
+    budget: AdaptBudget | None,
+) -> tuple[Embeddings, Words, SomeEncoded | None]:
+    """The documents as vectors and as words; where a budget has no time for all, the vectors of
+    those that are nearest by words, which are counted first.
+    """
+    from whet.adaptation.planned.within import encode_some
+    from whet.encoding.store import embeddings_folder
+    from whet.encoding.table import encode_table
+
+    if budget is None or budget.whole:
+        corpus = encode_table(
+            base, data.corpus, kind="document", store=embeddings_folder(), config=config.encode
+        )
+        watch.stage("encode")
+        words = _counted(base, data.corpus)
+        watch.stage("words")
+        return corpus, words, None
+    words = _counted(base, data.corpus)
+    watch.stage("words")
+    corpus, some = encode_some(base, data, words, log, config=config, budget=budget)
+    watch.stage("encode")
+    return corpus, words, some
 
 
 def _counted(base: Encoder | Towers, corpus: TextTable) -> Words:
@@ -223,9 +272,12 @@ def record_of(
 
     proof = None if adapted.proof is None else adapted.proof.summary()
     told = [] if given.generated is None else [given.generated.sentence()]
+    some = given.some
+    told += [] if some is None else [some.sentence()]
     return {
         "data": given.data.name,
         "documents": len(given.data.corpus),
+        "encoded": None if some is None else some.to_dict(),
         "log": len(given.log),
         "left_out": log.left_out,
         "search": given.search,
@@ -237,11 +289,9 @@ def record_of(
         "done": [*told, *adapted.done],
         "proof": proof,
         "proved": None if proof is None else _proved(proof),
-        "not_proved": ""
-        if proof is not None
-        else f"Not proved on your queries: {adapted.judged:,} are judged, and {ENOUGH} are needed.",
+        "not_proved": "" if proof is not None else _not_proved(adapted.judged, ENOUGH),
         "helps": adapted.helps,
-        "examples": examples_of(adapted.model, base, given),
+        "examples": examples_of(adapted.model, base, given) if some is None else [],
         "wanted": wanted.rows(),
     }
 
@@ -254,6 +304,16 @@ def _proved(proof: dict[str, Any]) -> str:
         f"{proof['before']:.3f} before, {proof['after']:.3f} after ({change:+.3f}, "
         f"p = {proof['p_value']:.3f})."
     )
+
+
+def _not_proved(judged: int, enough: int) -> str:
+    """Why nothing is proved."""
+    if judged >= enough:
+        return (
+            f"Not proved on your queries: {judged:,} are judged, and judging by them takes the "
+            "vectors of all documents."
+        )
+    return f"Not proved on your queries: {judged:,} are judged, and {enough} are needed."
 
 
 def _next_lines(config: AdaptConfig, folder: Path, data: Dataset, wanted: Wanted) -> list[str]:

@@ -35,9 +35,9 @@ class AdaptAmounts:
     language they are counted in.
 
     `asked` and `compared` are the queries that the wanted judgments and the examples are found
-    with. What is trained without judgments learns from `learned` kinds: made queries, where
-    `makes`, and others (`given`: of the log, and of a language model). `judged` queries are learned
-    from, 0 where there are too few.
+    with. What is trained without judgments learns from made queries, where it `makes` such, and
+    from others (`given`: of the log, and of a language model). `judged` queries are learned from, 0
+    where there are too few.
     """
 
     documents: int

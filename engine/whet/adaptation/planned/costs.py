@@ -26,9 +26,7 @@ from whet.plan.prices import Price
 
 ANSWER_S = 2.0  # that a language model takes for an answer: taken as given, for nothing is sent
 MAKING_PARTS = 4  # times that the words of 800 documents are looked up to make keywords
-GUARD_LOOKS = (
-    2  # shares of what was learned that are looked at until one forgets no more than it may
-)
+GUARD_LOOKS = 2  # shares of what was learned, looked at until one forgets no more than it may
 COPIES = 8  # of the similarities of judged queries and their pool, masks among them
 ROW_BYTES = 150  # of a document, in memory at the widest moment: keys, orders, rows, scores
 

@@ -185,7 +185,9 @@ def _lookup_s(keys_S: np.ndarray) -> float:
 
 def _counted(sample: _Sample, amounts: AdaptAmounts) -> tuple[list[Words], dict[str, Any]]:
     """The words of the sample at its two sizes, and what counting took."""
-    seconds, kept, found = {}, {}, {}
+    seconds: dict[str, float] = {}
+    kept: dict[str, float] = {}
+    found: dict[str, Words] = {}
     for language in amounts.uncounted:
         taken_s, found[language] = _timed(partial(Words, sample.texts, language))
         seconds[language] = taken_s / len(sample.texts)
@@ -193,8 +195,12 @@ def _counted(sample: _Sample, amounts: AdaptAmounts) -> tuple[list[Words], dict[
     words = found[amounts.language]
     names = list(word_ids(sample.texts[:PER_KIND], amounts.language)[1])
     asked_s = _timed(lambda: words.frequencies(names))[0]
-    rates = {"words_s": seconds, "words_bytes": kept, "made_words": len(names)}
-    rates["frequency_s"] = asked_s / max(1, len(names))
+    rates = {
+        "words_s": seconds,
+        "words_bytes": kept,
+        "made_words": len(names),
+        "frequency_s": asked_s / max(1, len(names)),
+    }
     return [Words(sample.texts[: sample.sizes[0]], amounts.language), words], rates
 
 

@@ -204,8 +204,8 @@ def _counted(sample: _Sample, amounts: AdaptAmounts) -> tuple[list[Words], dict[
     return [Words(sample.texts[: sample.sizes[0]], amounts.language), words], rates
 
 
-def _searches(sample: _Sample, words: list[Words]) -> dict[str, Line]:
-    """Seconds of a query over the two sizes, by way of searching."""
+def _searches(sample: _Sample, words: list[Words]) -> dict[str, Any]:
+    """Seconds of a query as a line through the two sizes, by way of searching."""
     found: dict[str, list[float]] = {name: [] for name in ("hybrid", "vectors", "words", "shares")}
     for size, counted in zip(sample.sizes, words, strict=True):
         document_ND = sample.document_SD[:size]

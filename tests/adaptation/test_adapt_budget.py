@@ -109,10 +109,11 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that is measured to take a second for a document, and whose clock shows 20 s more
-    whenever it is looked at: a budget of 60s has time for two looks.
+def slow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine that is measured to take a second for a document, whose cache is empty, and whose
+    clock shows 20 s more whenever it is looked at: a budget of 60s has time for two looks.
     """
+    monkeypatch.setenv("WHET_CACHE", str(tmp_path / "cache"))
     measured = planner.probe_adapt
 
     def slower(*given: Any, **named: Any) -> AdaptRates:

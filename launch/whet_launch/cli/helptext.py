@@ -13,7 +13,7 @@ WIDTH = 100
 
 def overview() -> str:
     """What `whet --help` prints."""
-    verbs = "\n".join(f"  {verb.spelled:<10} {verb.meaning}" for verb in VERBS.values())
+    verbs = "\n".join(f"  {verb.spelled:<11} {verb.meaning}" for verb in VERBS.values())
     return f"""\
 Whet makes a search model better on your documents.
 

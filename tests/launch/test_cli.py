@@ -116,6 +116,7 @@ MISTAKES = [
     (["fit", "--multrun"], "no flag --multrun. Did you mean --multirun?"),
     (["fit", "--cfg", "jab"], "write --cfg job"),
     (["fit", "one", "two"], "'one' and 'two' both stand where one data path is expected."),
+    (["plan", "adpt", "data=x"], "'adpt' stands where data is expected, and data= is given, too."),
     (["push", "one", "me/two", "three"], "'three' both stand where one value of to is expected."),
     (["fit", "gradient_checkpointing=true"], "It is called trainer.activation_checkpointing."),
     (["fit", "seed"], "seed needs a value. Write seed=VALUE."),

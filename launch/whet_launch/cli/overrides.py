@@ -86,12 +86,26 @@ def to_hydra(verb: Verb, words: list[str]) -> list[str]:
         f"{next(keys)}={word}" if by_itself else word
         for word, by_itself in zip(rest, alone, strict=True)
     ]
+    _refuse_twice(verb, bare, named)
     overrides = [_override(verb, word, flags, sweep=sweep) for word in named]
     if sweep:
         # one folder for the whole sweep, and each job's own in it
         one_folder = re.compile(r"^output=(?='[^',]*'$)")
         overrides = [one_folder.sub("hydra.sweep.dir=", text) for text in overrides]
     return flags + _from_file(verb, files, named) + overrides
+
+
+def _refuse_twice(verb: Verb, bare: list[str], named: list[str]) -> None:
+    """ConfigError for a word that stands alone where its option is given, too: one of them would
+    be left out.
+    """
+    for key, word in zip((verb.bare, verb.then), bare, strict=False):
+        same = [_parts(other)[3] for other in named if _parts(other)[1] == key]
+        if len(same) > 1:
+            raise ConfigError(
+                f"{printable(word)!r} stands where {key} is expected, and {key}= is given, too. "
+                "Leave one of them out."
+            )
 
 
 def _from_file(verb: Verb, files: list[str], named: list[str]) -> list[str]:

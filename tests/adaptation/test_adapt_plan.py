@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -93,8 +94,8 @@ def test_by_hand() -> None:
     """Every stage of an adaptation that trains nothing, written out."""
     cost = cost_of(SOME, RATES, PLACE)
     row = 4 * 384 + 16
-    segments = 7  # of 8,192
-    encode = 40_000 * 200 * 1e-3 + 50_000 * (1e-6 + segments * 1e-7) + 40_000 * row / 1e8
+    runs = 1 + math.log2(50_000 / 8192)  # of keys
+    encode = 40_000 * 200 * 1e-3 + 50_000 * (1e-6 + runs * 1e-7) + 40_000 * row / 1e8
     search_s = 1e-3 + 1e-8 * 50_000
     ask = 400 * (10 * 1e-3 + search_s + 1e-4 + 1e-7 * 50_000)
     ask += 200 * (2 * 10 * 1e-3 + search_s + 1e-3 + 1e-7 * 50_000)
@@ -121,7 +122,7 @@ def test_ten_million_documents_are_searched_in_a_file() -> None:
     assert cost.passing_bytes == vectors
     assert cost.stages["load"] == pytest.approx(3 + 100)
     assert cost.stages["words"] == pytest.approx(1_000)
-    encode = 10_000_000 * (0.2 + 1e-6 + 1_221 * 1e-7)  # segments
+    encode = 10_000_000 * (0.2 + 1e-6 + (1 + math.log2(10_000_000 / 8192)) * 1e-7)  # runs of keys
     encode += (10_000_000 * (4 * 384 + 16) + vectors) / 1e8
     assert cost.stages["encode"] == pytest.approx(encode)
     little = replace(PLACE, machine=replace(PLACE.machine, host_bytes=8 << 30))

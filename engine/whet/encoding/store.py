@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from whet.encoding.keys import KeyIndex
 from whet.errors import CheckpointError
 from whet.progress import say
 from whet.storage.commit import commit_folder, verify_folder
@@ -47,9 +48,8 @@ class EmbeddingStore:
         self.folder = root / hashlib.sha256(spelled.encode()).hexdigest()[:32]
         self.folder.mkdir(parents=True, exist_ok=True)
         self.dimension = dimension
-        self._keys: list[np.ndarray] = []  # of each segment, sorted, with the rows they stand in
-        self._rows: list[np.ndarray] = []
-        self._vectors: list[np.ndarray] = []
+        self._keys = KeyIndex()
+        self._segments: list[Path] = []
         for segment in sorted(self.folder.glob("segment-*")):
             if segment.suffix != ".tmp":
                 self._open(segment)
@@ -64,21 +64,12 @@ class EmbeddingStore:
         self._take(segment)
 
     def _take(self, segment: Path) -> None:
-        keys = np.load(segment / "keys.npy")
-        order = np.argsort(keys, kind="stable")
-        self._keys.append(keys[order])
-        self._rows.append(order)
-        self._vectors.append(np.load(segment / "vectors.npy", mmap_mode="r"))
+        self._keys.add(np.load(segment / "keys.npy"), len(self._segments))
+        self._segments.append(segment)
 
     def find(self, keys_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Segment and row of each key, int64 [N] each, -1 where the store has none."""
-        segment_N = np.full(len(keys_N), -1, np.int64)
-        row_N = np.full(len(keys_N), -1, np.int64)
-        for number, (known, rows) in enumerate(zip(self._keys, self._rows, strict=True)):
-            place_N = np.minimum(np.searchsorted(known, keys_N), len(known) - 1)
-            hit_N = known[place_N] == keys_N
-            segment_N[hit_N], row_N[hit_N] = number, rows[place_N[hit_N]]
-        return segment_N, row_N
+        return self._keys.find(keys_N)
 
     def add(self, keys_N: np.ndarray, vector_ND: np.ndarray) -> None:
         """Commit one segment. CheckpointError, and nothing is written, for NaN or infinity."""
@@ -86,18 +77,32 @@ class EmbeddingStore:
             raise CheckpointError(
                 "Vectors with NaN or infinity are not stored. Check the model that made them."
             )
-        number = len(list(self.folder.glob("segment-*")))
         # Two jobs may write at once, also from two machines.
-        target = self.folder / f"segment-{number:06d}-{uuid4().hex[:12]}"
+        target = self.folder / f"segment-{len(self._segments):06d}-{uuid4().hex[:12]}"
         with commit_folder(target) as draft:
             np.save(draft / "keys.npy", keys_N)
             np.save(draft / "vectors.npy", np.asarray(vector_ND, np.float32))
         self._take(target)
 
     def gather(self, keys_N: np.ndarray, out_ND: np.ndarray) -> None:
-        """Copy the vectors of the keys into `out_ND`; every key must be there."""
+        """Copy the vectors of the keys into `out_ND`; every key must be there. CheckpointError
+        where a segment was deleted meanwhile.
+        """
         segment_N, row_N = self.find(keys_N)
         assert (segment_N >= 0).all(), "gather before add"
-        for number, vectors in enumerate(self._vectors):
+        # A segment is mapped for as long as it is copied from: each map holds a file open, and a
+        # process may have 1,024 of them where ten million texts make 1,221 segments.
+        for number in np.unique(segment_N):
             mine = np.flatnonzero(segment_N == number)
-            out_ND[mine] = vectors[row_N[mine]]
+            out_ND[mine] = self._vectors(self._segments[number])[row_N[mine]]
+
+    @staticmethod
+    def _vectors(segment: Path) -> np.ndarray:
+        try:
+            vectors: np.ndarray = np.load(segment / "vectors.npy", mmap_mode="r")
+        except FileNotFoundError:  # another process found it damaged, or somebody cleared the cache
+            raise CheckpointError(
+                f"{segment} was deleted while it was in use. Give the command again: what lacks is "
+                "encoded anew."
+            ) from None
+        return vectors

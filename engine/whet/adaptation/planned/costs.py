@@ -5,6 +5,7 @@ Shape suffixes: N documents.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from whet.adaptation.hybrid_teacher import CELLS
@@ -121,15 +122,17 @@ class _Adapting:
         return self.vectors > MEMORY_BYTES
 
     def encoding_s(self) -> float:
-        """Encode, store, and gather what is searched: each block is looked up in all segments."""
+        """Encode, store, and gather what is searched. A key is looked up in each of the sorted runs
+        that the store has, and merged into the next as often (whet.encoding.keys).
+        """
         work, rates, machine = self.amounts, self.rates, self.place.machine
         documents, new = work.documents, work.corpus.missing
-        segments = -(-documents // BLOCK)
+        runs = 1 + math.log2(max(1.0, documents / BLOCK))
         row_bytes = FLOAT * self.place.dimension + KEY.itemsize
         written = new * row_bytes + self.passing()
         return (
             new * work.corpus.tokens * rates.token_s
-            + documents * (rates.keyed_s + segments * rates.lookup_s)
+            + documents * (rates.keyed_s + runs * rates.lookup_s)
             + written / machine.disk_bytes_s
         )
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from whet.data.text import hash64
 from whet.evaluation.lexical.languages import word_ids
+from whet.evaluation.lexical.name_parts import with_parts
 
 BLOCK = 16_384  # documents; their rows in the block fit in 16 bits
 READ = 64  # documents read at a time
@@ -123,7 +124,7 @@ class _Counted(NamedTuple):
 
 
 def _counted(texts: Sequence[str], language: str) -> _Counted:
-    ids, numbers = word_ids(texts, language)
+    ids, numbers = word_ids([with_parts(text) for text in texts], language)
     lengths_N = np.fromiter(map(len, ids), np.int64, len(ids))
     word_M = np.fromiter(chain.from_iterable(ids), np.int64, int(lengths_N.sum()))
     pair_M = np.repeat(np.arange(len(ids)), lengths_N) * max(1, len(numbers)) + word_M

@@ -26,7 +26,7 @@ from whet.progress import say, track
 from whet.storage.commit import commit_folder, verify_folder
 from whet.storage.places import cache_folder
 
-COUNTING = "1"  # raise it whenever the words of a text would be others
+COUNTING = "2"  # raise it whenever the words of a text would be others
 
 
 def words_folder(corpus: TextTable, language: str) -> Path:

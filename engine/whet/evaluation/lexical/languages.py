@@ -19,6 +19,7 @@ from unicodedata import category
 from whet.config import LANGUAGES, UNSTEMMED
 from whet.data.text import LETTER, UNSPACED
 from whet.errors import EnvironmentRefused
+from whet.evaluation.lexical.name_parts import with_parts
 from whet.printable import printable
 from whet.version import install_line
 
@@ -122,10 +123,10 @@ def check_installed() -> None:
 
 
 def stems(texts: Sequence[str], language: str = "english") -> list[list[str]]:
-    """The words of each text that count, as they are compared. EnvironmentRefused where the
-    installed PyStemmer does not know the language.
+    """The words of each text that count, as they are compared, the parts of names among them.
+    EnvironmentRefused where the installed PyStemmer does not know the language.
     """
-    ids, numbers = word_ids(texts, language)
+    ids, numbers = word_ids([with_parts(text) for text in texts], language)
     names = list(numbers)
     assert list(numbers.values()) == list(range(len(names)))
     return [[names[number] for number in row] for row in ids]
@@ -134,7 +135,7 @@ def stems(texts: Sequence[str], language: str = "english") -> list[list[str]]:
 def word_ids(
     texts: Sequence[str], language: str = "english"
 ) -> tuple[list[list[int]], dict[str, int]]:
-    """The same as numbers, and the number of each word in these texts."""
+    """Words as numbers, and the number of each word in these texts. Names are one word each."""
     import bm25s
 
     words = bm25s.tokenize(

@@ -26,10 +26,10 @@ from whet.feedback.events.store import EventStore
 from whet.feedback.learn.job import EVENTS, Tuner, tune_folder
 from whet.feedback.serve.access import Keys
 from whet.feedback.serve.app import guarded_app, make_app
-from whet.feedback.serve.connections import server_of
 from whet.feedback.serve.label import feedback_folder, session_and_tuner
-from whet.feedback.serve.listening import hosts_of, listen
 from whet.feedback.serve.session import Session
+from whet.web.connections import server_of
+from whet.web.listening import hosts_of, listen
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 WIDE = {"width": 1280, "height": 800}

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from whet.feedback.serve import connections
-from whet.feedback.serve.connections import Server, server_of
-from whet.feedback.serve.listening import listen
+from whet.web import connections
+from whet.web.connections import Server, server_of
+from whet.web.listening import listen
 
 HALVES = [
     b"",

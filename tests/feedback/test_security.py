@@ -16,7 +16,7 @@ from labelling import event, open_folder, served
 
 from whet.errors import ConfigError
 from whet.feedback.serve.access import ENTER, HELP, KEY_HEADER, LARGEST_BODY, Keys
-from whet.feedback.serve.listening import hosts_of, listen, shown_host, warning_of
+from whet.web.listening import hosts_of, listen, shown_host, warning_of
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -390,7 +390,7 @@ def test_odd_texts_break_no_search(site: Site, path: str, value: object) -> None
 @pytest.mark.parametrize("host", ["0.0.0.0", "0", "0x0", "0.0", "00.0.0.0", "::", "::0"])
 def test_every_spelling_of_all_interfaces_is_warned_of(host: str) -> None:
     with listen(host, 0) as listening:
-        assert "everyone on this network" in warning_of(host, listening)
+        assert "everyone on this network" in warning_of(host, listening, "the page", "all can")
         names = hosts_of(host, listening)
         assert {"localhost", "127.0.0.1", "[::1]", socket.gethostname().lower()} <= set(names)
         assert "*" not in "".join(names) and "" not in names
@@ -400,7 +400,7 @@ def test_every_spelling_of_all_interfaces_is_warned_of(host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.1"])
 def test_this_machine_alone_is_not_warned_of(host: str) -> None:
     with listen(host, 0) as listening:
-        assert warning_of(host, listening) == ""
+        assert warning_of(host, listening, "the page", "all can") == ""
         assert shown_host(host, listening).strip("[]") == host
         assert shown_host(host, listening) in hosts_of(host, listening)
 

@@ -21,6 +21,7 @@ from whet.config.losses import DistillConfig as DistillConfig
 from whet.config.losses import LossConfig as LossConfig
 from whet.config.selecting import GuardConfig as GuardConfig
 from whet.config.selecting import SelectConfig as SelectConfig
+from whet.config.serving import ServeConfig as ServeConfig
 from whet.config.verbs import LANGUAGES as LANGUAGES
 from whet.config.verbs import UNSTEMMED as UNSTEMMED
 from whet.config.verbs import AdaptConfig as AdaptConfig

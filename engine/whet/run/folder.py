@@ -17,13 +17,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from whet.config import FitConfig, ModelConfig
+from whet.config.recorded import fill
+from whet.data.load import Dataset, load_dataset, read_dataset
 from whet.errors import CheckpointError, ConfigError
 from whet.printable import printable
 from whet.processes.world import world
 from whet.run.energy import EnergyMeter
 from whet.storage.commit import write_atomically, write_json
-from whet.storage.places import check_place, make_folder
-from whet.storage.readable import readable_json
+from whet.storage.places import check_place, make_folder, user_path
+from whet.storage.readable import readable_json, readable_yaml
 
 ENVIRONMENT = "environment.json"
 PACKAGES = (
@@ -157,3 +160,41 @@ class Stopwatch:
     def _write(self) -> None:
         if world().leader:
             write_json(self.path, self.facts)
+
+
+def model_of(name: str) -> ModelConfig:
+    """The model of a run folder, or the one of that name. CheckpointError for a run that is not
+    finished.
+    """
+    folder = user_path(name)
+    if not _is_run(folder):
+        return ModelConfig(name=name)
+    if not (folder / "model").is_dir():
+        raise CheckpointError(
+            f"{printable(folder)} holds no model: that run is not finished. Go on with: whet fit "
+            f"resume={printable(folder)}"
+        )
+    return ModelConfig(name=str(folder / "model"))
+
+
+def data_of(name: str, path: str | None) -> Dataset | None:
+    """The data at `path`, or else those of the run folder `name`; None where it is none."""
+    if path is not None:
+        return load_dataset(path)
+    folder = user_path(name)
+    return data_of_run(folder) if _is_run(folder) else None
+
+
+def data_of_run(folder: Path) -> Dataset:
+    """The data that a fit or an adaptation was made with, as its config.yaml names them.
+    CheckpointError where there is none.
+    """
+    source = folder / "config.yaml"
+    record = readable_yaml(source, remedy="Give the folder of a run, or data=PATH.")
+    run = FitConfig()
+    fill(run, {"data": record.get("data", {})}, printable(source))
+    return read_dataset(run.data)
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file()

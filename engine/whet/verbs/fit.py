@@ -41,7 +41,7 @@ from whet.refresh.of_sets import refresher_of
 from whet.report.render import write_report
 from whet.run.determinism import fixed_order
 from whet.run.early import check_dims
-from whet.run.folder import Stopwatch, new_folder, write_config
+from whet.run.folder import Stopwatch, data_of_run, new_folder, write_config
 from whet.run.job import Job, job_with_data, shared_dataset
 from whet.run.model_card import model_card
 from whet.run.negatives import negatives_path, stored_negatives
@@ -60,7 +60,7 @@ from whet.verbs.parts import (
     tell_shares,
     within_time,
 )
-from whet.verbs.search import SearchHits, best_of, data_of_run, searcher_of
+from whet.verbs.search import SearchHits, best_of, searcher_of
 
 if TYPE_CHECKING:
     from whet.plan.forecast import Forecast

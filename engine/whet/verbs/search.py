@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whet.config import FitConfig, ModelConfig, SearchConfig
+from whet.config import ModelConfig, SearchConfig
 from whet.config.ranges import check_options
-from whet.config.recorded import fill
-from whet.data.load import Dataset, load_dataset, read_dataset
-from whet.errors import CheckpointError, ConfigError
+from whet.data.load import Dataset
+from whet.errors import ConfigError
 from whet.evaluation.lexical.weight import check_words, count_words
 from whet.model.folder import find_folder
 from whet.printable import printable
 from whet.run.early import check_device
-from whet.storage.places import user_path
-from whet.storage.readable import readable_yaml
+from whet.run.folder import data_of, model_of
 
 if TYPE_CHECKING:
     from whet.feedback.serve.searcher import Searcher
@@ -100,35 +97,15 @@ def best_of(searcher: Searcher, data: Dataset, query: str, k: int) -> SearchHits
     return SearchHits(query, tuple(Hit(doc_id, score, text) for doc_id, score, text in found))
 
 
-def data_of_run(folder: Path) -> Dataset:
-    """The data that a fit or an adaptation was made with, as its config.yaml names them.
-    CheckpointError where there is none.
-    """
-    source = folder / "config.yaml"
-    record = readable_yaml(source, remedy="Give the folder of a run, or data=PATH.")
-    run = FitConfig()
-    fill(run, {"data": record.get("data", {})}, printable(source))
-    return read_dataset(run.data)
-
-
 def _model_and_data(config: SearchConfig) -> tuple[ModelConfig, Dataset]:
     """The run's model and data; a model that is no run's needs data."""
-    folder = user_path(config.run)
-    of_run = (folder / "config.yaml").is_file()
-    if of_run and not (folder / "model").is_dir():
-        raise CheckpointError(
-            f"{printable(folder)} holds no model: that run is not finished. Go on with: whet fit "
-            f"resume={printable(folder)}"
-        )
-    if config.data.path is not None:
-        data = load_dataset(config.data.path)
-    elif of_run:
-        data = data_of_run(folder)
-    else:
+    model = model_of(config.run)
+    data = data_of(config.run, config.data.path)
+    if data is None:
         raise ConfigError(
             f"run={printable(config.run)} is no run folder, and names no documents. Add data=PATH."
         )
-    return ModelConfig(name=str(folder / "model") if of_run else config.run), data
+    return model, data
 
 
 def _excerpt(text: str) -> str:

@@ -111,6 +111,19 @@ VERBS = {
             then="query",
         ),
         Verb(
+            "serve",
+            "answer over HTTP with a run's model: vectors, searches, another version",
+            whet.config.ServeConfig,
+            "whet.serving.command:serve_command",
+            (
+                ("whet serve runs/RUN", "the run's model, and its documents to search"),
+                ("whet serve minilm port=8000", "any model: vectors alone"),
+                ("whet serve use=runs/NEW", "the server answers with it from now on"),
+                ("whet serve back=true", "and with the one before again"),
+            ),
+            bare="run",
+        ),
+        Verb(
             "bench",
             "run recipes with published figures, and say whether these come again",
             whet.config.BenchConfig,

@@ -65,6 +65,21 @@ class HybridSearch:
             scores_QK, rows_QK = best_of_parts(scores_QK, rows_QK, k)
         return scores_QK.astype(np.float32), rows_QK
 
+    def among(
+        self, query_QD: np.ndarray, vectors_ND: np.ndarray, rows_M: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same of a corpus whose vectors lie here, among the documents of some rows, ascending:
+        scores float32 [Q, K] and rows int64 [Q, K], K = min(k, M).
+        """
+        part, k = _Part(vectors_ND, 0), min(k, len(rows_M))
+        scores_QK, rows_QK = np.empty((len(query_QD), k)), np.empty((len(query_QD), k), np.int64)
+        for place, (rows_T, share_T) in enumerate(self.words.found(self.texts, shares=True)):
+            added = Scored(rows_T, np.float32(self.weight) * share_T)
+            sum_M = part.dots(query_QD[place], rows_M) + at_rows(rows_M, added)
+            order = np.lexsort((rows_M, -sum_M))[:k]
+            scores_QK[place], rows_QK[place] = sum_M[order], rows_M[order]
+        return scores_QK.astype(np.float32), rows_QK
+
 
 class _Part(NamedTuple):
     """Vectors of documents, and the row of the first."""

@@ -7,18 +7,13 @@ other ports, and names that point at 127.0.0.1 (DNS rebinding) are those kept ou
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import Any
 from urllib.parse import parse_qs
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+from whet.web.asgi import App, Message, Receive, Send, answer, body_of, headers_of, replay, same
 
 LARGEST_BODY = 1 << 20  # bytes
-LONGEST_LENGTH = 20  # digits of an announced length; Python reads no number of thousands of them
 TOKEN_BYTES = 32
 READS = ("GET", "HEAD")
 POLICY = (
@@ -59,7 +54,7 @@ class Keys:
 
     def good(self, token: str) -> bool:
         """Whether a token was issued and not used."""
-        return any([_same(token, own) for own in self._tokens])
+        return any([same(token, own) for own in self._tokens])
 
     def spend(self, token: str) -> bool:
         """Use a token; False if it was used before, or never issued."""
@@ -68,26 +63,6 @@ class Keys:
         with suppress(OSError):  # whoever holds it comes in, though the terminal be gone
             self._tokens.pop(token)()
         return True
-
-
-class WithHeaders:
-    """Sets what browsers are to forbid on every answer, also on refusals."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer, with the headers."""
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                fixed = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-                own = {name.encode() for name in HEADERS}
-                rest = [pair for pair in message.get("headers", []) if pair[0].lower() not in own]
-                message = {**message, "headers": [*rest, *fixed]}
-            await send(message)
-
-        await self._app(scope, receive, with_headers)
 
 
 class Guard:
@@ -103,14 +78,14 @@ class Guard:
         """Answer, refuse, or pass on."""
         if scope["type"] != "http":
             return  # there are no sockets here, and nothing to start or stop
-        headers = _headers(scope)
+        headers = headers_of(scope)
         token = _token(scope)
         if token is not None and not _is_browser(headers):
             await self._let_script_in(token, send)
         elif not self._is_let_in(scope, headers, token):
-            await _answer(send, 401, HELP)
+            await answer(send, 401, HELP)
         elif scope["method"] not in READS and (why := self._foreign(headers)):
-            await _answer(send, 403, why)
+            await answer(send, 403, why)
         else:
             await self._pass_on(headers, scope, receive, send)
 
@@ -118,21 +93,21 @@ class Guard:
         self, headers: dict[str, bytes], scope: Message, receive: Receive, send: Send
     ) -> None:
         try:
-            body = await _body(headers, receive)
+            body = await body_of(headers, receive, LARGEST_BODY)
         except ConnectionError:
             return  # nobody is there to be answered
         if body is None:
-            await _answer(send, 413, f"A request may hold {LARGEST_BODY:,} bytes.\n")
+            await answer(send, 413, f"A request may hold {LARGEST_BODY:,} bytes.\n")
         else:
-            await self._app(scope, _replay(body, receive), send)
+            await self._app(scope, replay(body, receive), send)
 
     async def _let_script_in(self, token: str, send: Send) -> None:
         """A cookie for what is no browser, whose cookies other ports would see."""
         if not self._keys.spend(token):
-            await _answer(send, 401, HELP)
+            await answer(send, 401, HELP)
             return
         cookie = f"{self._keys.cookie_name}={self._keys.key}; HttpOnly; SameSite=Strict; Path=/"
-        await _answer(send, 303, "", location="/", set_cookie=cookie)
+        await answer(send, 303, "", {"location": "/", "set-cookie": cookie})
 
     def _is_let_in(self, scope: Message, headers: dict[str, bytes], token: str | None) -> bool:
         if token is not None:  # a browser's: the page it gets will exchange it
@@ -150,7 +125,7 @@ class Guard:
         name = self._keys.cookie_name.encode()
         held = [value.strip() for key, _, value in pairs if key.strip() == name]
         held.append(headers.get(KEY_HEADER, b""))
-        return any([_same(value.decode("latin-1"), self._keys.key) for value in held])
+        return any([same(value.decode("latin-1"), self._keys.key) for value in held])
 
     def _foreign(self, headers: dict[str, bytes]) -> str:
         """Why a change does not come from our page; "" if it does."""
@@ -160,16 +135,6 @@ class Guard:
         if kind != b"application/json":
             return "A change is sent as application/json.\n"
         return ""
-
-
-def _headers(scope: Message) -> dict[str, bytes]:
-    """Headers by name in lower case; cookies may come in several."""
-    headers: dict[str, bytes] = {}
-    for raw, value in scope["headers"]:
-        name = raw.decode("latin-1").lower()
-        first = headers.get(name)
-        headers[name] = first + b"; " + value if name == "cookie" and first else value
-    return headers
 
 
 def _is_browser(headers: dict[str, bytes]) -> bool:
@@ -183,51 +148,3 @@ def _token(scope: Message) -> str | None:
     sent: bytes = scope["query_string"]
     query = parse_qs(sent.decode("latin-1"), keep_blank_values=True)
     return query["token"][0] if "token" in query else None
-
-
-def _same(given: str, right: str) -> bool:
-    """Whether they are equal, found in a time that tells nothing."""
-    return secrets.compare_digest(given.encode("utf-8", "replace"), right.encode())
-
-
-async def _body(headers: dict[str, bytes], receive: Receive) -> bytes | None:
-    """The whole body; None if it is too large, whether its length was announced or not.
-    ConnectionError where the sender left before its end.
-    """
-    announced = headers.get("content-length", b"0")
-    if not announced.isdigit() or len(announced) > LONGEST_LENGTH or int(announced) > LARGEST_BODY:
-        return None
-    body, more = b"", True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionError
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-        if len(body) > LARGEST_BODY:
-            return None
-    return body
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body that was read already, then what comes after."""
-    waiting = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def give() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return give
-
-
-async def _answer(
-    send: Send, status: int, text: str, *, location: str = "", set_cookie: str = ""
-) -> None:
-    fields = {
-        "content-type": "text/plain; charset=utf-8",
-        "content-length": str(len(text.encode())),
-    }
-    if location:
-        fields |= {"location": location, "set-cookie": set_cookie}
-    headers = [(name.encode(), value.encode()) for name, value in fields.items()]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": text.encode()})

@@ -20,8 +20,9 @@ from whet.errors import ConfigError, DataError, WhetError
 from whet.feedback.learn.job import Tuner
 from whet.feedback.learn.trials import ENCODER_FROM
 from whet.feedback.learn.tune import FEWEST, check_enough
-from whet.feedback.serve.access import ENTER, HELP, App, Guard, Keys, WithHeaders
+from whet.feedback.serve.access import ENTER, HEADERS, HELP, Guard, Keys
 from whet.feedback.serve.session import MOST_EXPLAINED, MOST_RESULTS, Session
+from whet.web.asgi import App, WithHeaders
 
 PAGE = files("whet.feedback.serve") / "page"
 EXPORTS = {  # kind -> file name and media type
@@ -114,7 +115,7 @@ def guarded_app(app: FastAPI, keys: Keys, hosts: Sequence[str]) -> App:
         allowed_hosts=list(hosts),
         www_redirect=False,
     )
-    return WithHeaders(behind)
+    return WithHeaders(behind, HEADERS)
 
 
 def _add_page(app: FastAPI) -> None:

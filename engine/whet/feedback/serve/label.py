@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from whet.config import LabelConfig
 from whet.config.ranges import check_options
@@ -24,7 +21,6 @@ from whet.feedback.learn.versions import Versions
 from whet.feedback.serve.access import Keys
 from whet.feedback.serve.asked import AskedSession
 from whet.feedback.serve.browser import has_screen, redirect_file, send_on
-from whet.feedback.serve.listening import hosts_of, listen, shown_host, warning_of
 from whet.feedback.serve.session import Session
 from whet.model.folder import find_folder
 from whet.progress import say
@@ -33,8 +29,11 @@ from whet.run.folder import write_config
 from whet.storage.places import make_folder
 from whet.storage.readable import readable_yaml
 from whet.version import install_line
+from whet.web.ending import ended_by_signals
+from whet.web.listening import hosts_of, listen, shown_host, warning_of
 
 MakeSession = Callable[[Dataset, Path, EventStore, LabelConfig], tuple[Session, Tuner]]
+RISK = "whoever has an address below that was not used yet can read the documents and judge"
 PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "bm25s": "bm25s", "Stemmer": "PyStemmer"}
 
 
@@ -81,7 +80,7 @@ def run_page(data: Dataset, config: LabelConfig, make: MakeSession) -> Path:
     listening = listen(config.host, config.port)
     home = feedback_folder(config, data)
     store = EventStore(home / EVENTS)
-    with _ended_by_signals():
+    with ended_by_signals():
         _label(data, home, store, listening=listening, config=config, make=make)
     return home
 
@@ -138,27 +137,6 @@ def _last_line(session: Session, store: EventStore) -> str:
         return f"Stopped. How many events are kept is not known: {error}."
 
 
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM, and SIGHUP unless it is ignored (nohup), are Ctrl-C to the block."""
-    handlers: dict[signal.Signals, Any] = {
-        signal.SIGTERM: signal.default_int_handler,
-        signal.SIGHUP: lambda number, frame: signal.raise_signal(
-            signal.SIGTERM
-        ),  # uvicorn knows it
-    }
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def feedback_folder(config: LabelConfig, data: Dataset) -> Path:
     """The folder of the feedback, with the configuration in it. ConfigError if it is of other data
     or another model.
@@ -213,7 +191,7 @@ def _serve(
     session: Session, tuner: Tuner, home: Path, listening: socket.socket, config: LabelConfig
 ) -> None:
     from whet.feedback.serve.app import guarded_app, make_app
-    from whet.feedback.serve.connections import server_of
+    from whet.web.connections import server_of
 
     port = listening.getsockname()[1]
     keys = Keys(port)
@@ -221,7 +199,7 @@ def _serve(
         make_app(session, tuner, keys, home=home), keys, hosts_of(config.host, listening)
     )
     page = f"http://{shown_host(config.host, listening)}:{port}/?token="
-    if warning := warning_of(config.host, listening):
+    if warning := warning_of(config.host, listening, "the page", RISK):
         say(warning)
     say(f"Search page: {page}{_fresh(keys, page)}\nFeedback: {home}. Ctrl-C ends it.")
     redirect = redirect_file(home, port)

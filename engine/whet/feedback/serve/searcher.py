@@ -32,17 +32,27 @@ class Searcher:
     """A version of the model and the corpus as it sees it. Usable from any thread."""
 
     def __init__(
-        self, version: int, encoder: Encoder | Towers, data: Dataset, config: EncodeConfig
+        self,
+        version: int,
+        encoder: Encoder | Towers,
+        data: Dataset,
+        config: EncodeConfig,
+        *,
+        corpus: np.ndarray | None = None,
     ) -> None:
-        """Encode what of the corpus the store lacks, and search once so that nothing is cold."""
+        """Encode what of the corpus the store lacks, unless its vectors are given, and search once
+        so that nothing is cold.
+        """
         self.version = version
         self.name = f"{version}:{encoder.fingerprint()[:16]}"
         self._encoder, self._config = encoder, config
         self._turn = threading.Lock()  # tokenizers cannot be shared by threads
         self._sentences: dict[int, tuple[list[str], np.ndarray]] = {}
-        self._corpus = encode_table(
-            encoder, data.corpus, kind="document", store=embeddings_folder(), config=config
-        ).vectors
+        if corpus is None:
+            corpus = encode_table(
+                encoder, data.corpus, kind="document", store=embeddings_folder(), config=config
+            ).vectors
+        self.corpus = corpus
         self._weight = encoder.words
         counted = corpus_words(data.corpus, encoder.language) if self._weight else None
         self._words: Words | None = counted
@@ -58,8 +68,19 @@ class Searcher:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Scores and rows [Q, k] of the best documents; fewer where the corpus is smaller."""
         if self._words is not None:
-            return HybridSearch(queries, self._words, self._weight)(query_QD, self._corpus, k)
-        return search(query_QD, self._corpus, min(k, len(self._corpus)), backend=BACKEND)
+            return HybridSearch(queries, self._words, self._weight)(query_QD, self.corpus, k)
+        return search(query_QD, self.corpus, min(k, len(self.corpus)), backend=BACKEND)
+
+    def best_among(
+        self, queries: Sequence[str], query_QD: np.ndarray, rows_M: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same among the documents of some rows, ascending."""
+        if self._words is not None:
+            hybrid = HybridSearch(queries, self._words, self._weight)
+            return hybrid.among(query_QD, self.corpus, rows_M, k)
+        part_MD = self.corpus[rows_M]
+        score_QK, place_QK = search(query_QD, part_MD, min(k, len(rows_M)), backend=BACKEND)
+        return score_QK, rows_M[place_QK]
 
     def best_sentence(self, query_1D: np.ndarray, row: int, text: str) -> str:
         """The sentence of a document that is nearest to the query; "" where it has but one."""

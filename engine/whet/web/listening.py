@@ -1,4 +1,4 @@
-"""Where the search page's server listens, and who can reach it there."""
+"""Where a server listens, and who can reach it there."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ConfigError(
-                f"port={port} is taken, perhaps by another `whet label`. Choose another, or port=0 "
-                "for any that is free."
+                f"port={port} is taken, perhaps by another server of Whet's. Choose another, or "
+                "port=0 for any that is free."
             ) from error
         raise ConfigError(
             f"host={host} port={port} cannot be listened on ({error.strerror or error}). "
@@ -51,7 +51,7 @@ def shown_host(host: str, listening: socket.socket) -> str:
 
 
 def hosts_of(host: str, listening: socket.socket) -> list[str]:
-    """The names under which the page may be asked for."""
+    """The names under which the server may be asked for."""
     address = address_of(listening)
     names = ["localhost", "127.0.0.1", "::1", str(address), host]
     if address.is_unspecified:
@@ -60,14 +60,13 @@ def hosts_of(host: str, listening: socket.socket) -> list[str]:
     return list(dict.fromkeys(name.lower() for name in bracketed))
 
 
-def warning_of(host: str, listening: socket.socket) -> str:
-    """What to say where others than this machine can reach the page; "" where they cannot."""
+def warning_of(host: str, listening: socket.socket, what: str, risk: str) -> str:
+    """What to say where others than this machine can reach `what`, and at what risk; "" where they
+    cannot.
+    """
     if address_of(listening).is_loopback:
         return ""
-    return (
-        f"host={host}: everyone on this network can reach the page, without encryption; whoever "
-        "has an address below that was not used yet can read the documents and judge."
-    )
+    return f"host={host}: everyone on this network can reach {what}, without encryption; {risk}."
 
 
 def _own_names() -> list[str]:

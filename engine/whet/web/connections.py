@@ -1,4 +1,4 @@
-"""The server's connections: who sends nothing, or half a request, keeps nobody else waiting.
+"""A server's connections: who sends nothing, or half a request, keeps nobody else waiting.
 
 uvicorn closes a kept connection that lies idle, but waits for a request's end for ever, and accepts
 connections until the process has no file left for the next.
@@ -16,8 +16,8 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from whet.feedback.serve.access import App
 from whet.progress import say
+from whet.web.asgi import App
 
 WHOLE_S = 20.0  # from a request's first byte (or a connection's begin) to its last
 IDLE_S = 120  # a connection is kept while a person reads
@@ -119,12 +119,14 @@ def _tell_once() -> Any:
     return handle
 
 
-def server_of(app: App) -> Server:
-    """What answers requests until SIGINT or SIGTERM: `.run(sockets=[...])`."""
+def server_of(app: App, most: int = MOST) -> Server:
+    """What answers requests until SIGINT or SIGTERM: `.run(sockets=[...])`, over at most so many
+    connections.
+    """
     files = _raise_open_files()
     settings = uvicorn.Config(
         app,
-        http=partial(Connection, min(MOST, files // 2)),  # type: ignore[arg-type]
+        http=partial(Connection, min(most, files // 2)),  # type: ignore[arg-type]
         backlog=WAITING,
         log_level="error",  # strangers can cause a warning with each request
         access_log=False,

@@ -1,0 +1,151 @@
+"""What `whet serve` does: answer until Ctrl-C; or have a server that runs answer with another
+version.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from importlib.util import find_spec
+
+from whet.config import ModelConfig, ServeConfig
+from whet.config.ranges import check_options
+from whet.data.load import Dataset
+from whet.errors import ConfigError, DataError, EnvironmentRefused
+from whet.evaluation.lexical.weight import check_words
+from whet.model.folder import find_folder, is_cross_encoder
+from whet.printable import printable
+from whet.progress import say
+from whet.run.early import check_device
+from whet.run.folder import data_of, model_of
+from whet.serving.bearer import ServerKeys
+from whet.serving.state import ServerState
+from whet.storage.places import user_path
+from whet.version import install_line
+from whet.web.ending import ended_by_signals
+from whet.web.listening import address_of, hosts_of, listen, shown_host, warning_of
+
+PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "prometheus_client": "prometheus-client"}
+KEY = "WHET_API_KEY"  # in the environment: others of the machine see a command's options
+SHORTEST_KEY = 16
+MOST_CONNECTIONS = 1000
+RISK = "whoever has the key can search the documents, and the key can be read on the way"
+
+
+def serve_command(config: ServeConfig) -> None:
+    """`whet serve`: vectors, searches and scores over HTTP until Ctrl-C, SIGTERM or a closed
+    terminal; with use= or back= a change of the version of a server that runs.
+    """
+    check_options(config)
+    if config.use is not None or config.back:
+        _change(config)
+        return
+    if config.run is None:
+        raise ConfigError("Say what to serve: whet serve runs/RUN, or whet serve MODEL data=PATH.")
+    _check_installed()
+    check_device(config.encode)
+    check_words(config.words, config.run, ("auto",))
+    model = model_of(config.run)
+    find_folder(model)
+    _check_reranker(config.reranker)
+    keys = _keys()
+    data = data_of(config.run, config.data.path)
+    if data is not None and not len(data.corpus):
+        raise DataError(f"{printable(data.path)} holds no documents. Nothing to search.")
+    listening = listen(config.host, config.port)
+    try:
+        with ended_by_signals():
+            _serve(config, data, keys, listening)
+    except KeyboardInterrupt:  # how a person ends it
+        say("Stopped.")
+    finally:
+        listening.close()
+
+
+def _change(config: ServeConfig) -> None:
+    if config.run is not None or (config.use is not None and config.back):
+        raise ConfigError("use= and back= change a server that runs: give one of them alone.")
+    server = ServerState.of_port(config.port)
+    if config.use is None:
+        now = server.change("/versions/back", {})
+    else:
+        find_folder(model_of(config.use))
+        # The server may have been started in another folder.
+        there = user_path(config.use)
+        now = server.change(
+            "/versions/use", {"model": str(there.resolve()) if there.exists() else config.use}
+        )
+    print(f"{printable(now['model'])} answers now, as version {printable(now['version'])}.")
+    if config.use is not None:
+        print(f"Back: whet serve back=true port={config.port}")
+
+
+def _check_installed() -> None:
+    missing = [name for module, name in PACKAGES.items() if find_spec(module) is None]
+    if missing:
+        raise EnvironmentRefused(
+            f"whet serve needs {' and '.join(missing)}. Run `{install_line('serve')}`."
+        )
+
+
+def _check_reranker(name: str | None) -> None:
+    if name is None:
+        return
+    folder = find_folder(ModelConfig(name=name), "reranker")
+    if not is_cross_encoder(folder):
+        raise ConfigError(f"reranker={printable(name)} is no cross-encoder. Give another model.")
+
+
+def _keys() -> ServerKeys:
+    given = os.environ.get(KEY)
+    if given is None:
+        return ServerKeys()
+    if len(given) < SHORTEST_KEY or not given.isascii() or not given.isprintable():
+        raise ConfigError(f"{KEY} is no good key. Take {SHORTEST_KEY} ASCII characters or more.")
+    return ServerKeys(key=given)
+
+
+def _serve(
+    config: ServeConfig, data: Dataset | None, keys: ServerKeys, listening: socket.socket
+) -> None:
+    from whet.serving.metrics import Metrics
+    from whet.serving.routes import ServerParts, guarded_app, make_app
+    from whet.serving.served import Served, ServerSetting
+    from whet.serving.swapping import Current
+    from whet.web.connections import server_of
+
+    metrics = Metrics()
+    setting = ServerSetting(data, config.encode, config.words, config.queue, metrics.encoded)
+    first = Served(str(config.run), setting)
+    current = Current(first, lambda name, before: Served(name, setting, before))
+    reranker = None
+    if config.reranker is not None:
+        from whet.mining.crossencoder import CrossEncoder
+
+        reranker = CrossEncoder(config.reranker, device=config.encode.device, option="reranker")
+    app = guarded_app(
+        make_app(ServerParts(current, metrics, reranker)), keys, hosts_of(config.host, listening)
+    )
+    port, address = listening.getsockname()[1], address_of(listening)
+    if warning := warning_of(config.host, listening, "the server", RISK):
+        say(warning)
+    say(_greeting(f"http://{shown_host(config.host, listening)}:{port}", first.version, keys, data))
+    own = (
+        ("::1" if address.version == 6 else "127.0.0.1") if address.is_unspecified else str(address)
+    )
+    with ServerState(own, port, keys.owner).kept():
+        server_of(app, MOST_CONNECTIONS).run(sockets=[listening])
+
+
+def _greeting(url: str, version: str, keys: ServerKeys, data: Dataset | None) -> str:
+    key = f"${KEY}" if os.environ.get(KEY) else keys.key
+    what = "vectors alone (no data=)" if data is None else f"{len(data.corpus):,} documents"
+    example = (
+        f'curl {url}/v1/embeddings -H "Authorization: Bearer {key}" '
+        '-H \'Content-Type: application/json\' -d \'{"input": "words", "input_type": "query"}\''
+    )
+    return (
+        f"Serving {what}, version {version}: {url}\nKey: {key}\n{example}\n"
+        "Routes: /v1/embeddings /search /v1/rerank /v1/models /versions /health /metrics "
+        "/openapi.json. Ctrl-C ends it."
+    )

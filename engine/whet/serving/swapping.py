@@ -1,0 +1,52 @@
+"""Which version answers: changed while requests are under way, and back by one call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from whet.errors import ConfigError
+from whet.serving.payloads import MODEL
+from whet.serving.served import Served
+
+Open = Callable[[str, Served], Served]  # of a name, beside the version that answers
+
+
+class Current:
+    """The version that answers, and the one before it. Used in the event loop's thread."""
+
+    def __init__(self, first: Served, open_version: Open) -> None:
+        self.now = first
+        self.before: Served | None = None
+        self._open = open_version
+        self._turn = asyncio.Lock()
+
+    async def use(self, name: str) -> Served:
+        """Open another model or run beside the traffic, and let it answer what comes from then on;
+        what is under way ends on the version that it began with.
+
+        Raises what opening it does, and nothing has changed then; ConfigError while another change
+        is under way.
+        """
+        if self._turn.locked():
+            raise ConfigError("Another version is being opened. Ask again when it answers.")
+        async with self._turn:
+            opened = await asyncio.to_thread(self._open, name, self.now)
+            self.before, self.now = self.now, opened
+        return opened
+
+    def back(self) -> Served:
+        """Let the version before answer again. ConfigError where there is none."""
+        if self.before is None:
+            raise ConfigError("There is no version before this one. Say use=MODEL.")
+        self.before, self.now = self.now, self.before
+        return self.now
+
+    def of_id(self, model: str) -> Served | None:
+        """The version that a request asks for: the current one by MODEL, one of the two by its own
+        id; None for another.
+        """
+        if model == MODEL:
+            return self.now
+        kept = [self.now] if self.before is None else [self.now, self.before]
+        return next((served for served in kept if served.version == model), None)

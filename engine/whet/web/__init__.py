@@ -1,0 +1,1 @@
+"""Listening, connections and requests: what the search page and `whet serve` have in common."""

@@ -255,6 +255,9 @@ def measure_fit(case: Case) -> None:
     answers.write_text(body, encoding="utf-8")
     audit_command(config)
     margin = json.loads((out / RESULT).read_text())["margin"]
+    in_use = config.mining.relative_margin
+    if margin is not None and in_use is not None:  # a narrower one is not advised
+        margin = max(margin, in_use)
     scores = {
         "full": case.fitted("full"),
         "hidden": case.fitted("hidden"),

@@ -124,7 +124,7 @@ MISTAKES = [
     (["fit", "data=x", "-m", "model=minilm,./y"], "mixes names of settings with paths."),
     (["train"], "no verb 'train'. It is called fit: whet fit data=my/data"),
     (["Evaluate", "x"], "It is called eval: whet eval data=my/data"),
-    (["serve"], "It is called label: whet label data=my/data"),
+    (["annotate"], "It is called label: whet label data=my/data"),
     (["embed"], "It is called encode: "),
     (["--verison"], "There is no flag --verison. Did you mean --version?"),
     (["fit", "--verison"], "There is no flag --verison. Did you mean --version?"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from whet.config.groups import DataHereConfig, EncodeConfig
-from whet.config.option import option
+from whet.config.option import option, recorded_option
 
 
 @dataclass
@@ -17,7 +17,7 @@ class ServeConfig:
     )
     data: DataHereConfig = field(default_factory=DataHereConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
-    words: str = option(
+    words: str = recorded_option(
         "auto",
         "how much words in common (BM25) count beside the model's vectors: a number; auto: as its "
         "words.json says",

@@ -214,8 +214,10 @@ def _tell(config: AuditConfig, home: Path, asked: Sequence[Question], answers: A
     lines = [f"{keys[n][0]}\t{keys[n][1]}\t{answers[keys[n]]}\n" for n in answered]
     write_atomically(home / ADDED, HEADER + "".join(lines))
     write_json(home / RESULT, {**asdict(audit), "questions": len(asked)})
-    print(table_of(audit, len(asked)))
-    margin = [] if audit.margin is None else [f"mining.relative_margin={audit.margin:.3g}"]
+    in_use = config.mining.relative_margin or 0.0
+    print(table_of(audit, len(asked), in_use))
+    wider = audit.margin is not None and audit.margin > in_use
+    margin = [f"mining.relative_margin={audit.margin:.3g}"] if wider else []
     again = ["whet", "fit", f"data={config.data.path}", f"data.added={home / ADDED}", *margin]
     say(
         f"Judgments: {home / ADDED} ({int(relevant_A.sum())} relevant, "
@@ -223,8 +225,10 @@ def _tell(config: AuditConfig, home: Path, asked: Sequence[Question], answers: A
     )
 
 
-def table_of(audit: Audit, asked: int) -> str:
-    """The audit as it is printed."""
+def table_of(audit: Audit, asked: int, in_use: float) -> str:
+    """The audit as it is printed, beside the relative margin in use: a narrower one is not advised,
+    for it also lets in negatives that are hard for a reason.
+    """
     rate = audit.rate
     lines = [
         f"{rate.asked} of {asked} answered: {rate.value:.0%} of the mined negatives are relevant "
@@ -240,8 +244,10 @@ def table_of(audit: Audit, asked: int) -> str:
     share = f"at most {audit.tolerated:.0%} of the negatives are relevant"
     if audit.margin is None:
         last = f"No gap that was asked about is so wide that {share}: raise depth."
-    else:
+    elif audit.margin > in_use:
         last = f"From mining.relative_margin={audit.margin:.3g} on {share}."
+    else:
+        last = f"mining.relative_margin={in_use:.3g}, as it is, is wide enough: {share}."
     return "\n".join([*lines, "", last])
 
 

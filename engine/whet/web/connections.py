@@ -119,14 +119,14 @@ def _tell_once() -> Any:
     return handle
 
 
-def server_of(app: App, most: int = MOST) -> Server:
+def server_of(app: App, most: int | None = None) -> Server:
     """What answers requests until SIGINT or SIGTERM: `.run(sockets=[...])`, over at most so many
-    connections.
+    connections, MOST by default.
     """
     files = _raise_open_files()
     settings = uvicorn.Config(
         app,
-        http=partial(Connection, min(most, files // 2)),  # type: ignore[arg-type]
+        http=partial(Connection, min(most or MOST, files // 2)),  # type: ignore[arg-type]
         backlog=WAITING,
         log_level="error",  # strangers can cause a warning with each request
         access_log=False,

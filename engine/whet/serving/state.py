@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
 
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.storage.places import cache_folder
@@ -60,7 +59,9 @@ class ServerState:
         try:
             connection.request("POST", route, json.dumps(sent), headers)
             response = connection.getresponse()
-            said: dict[str, Any] = json.load(response)
+            said = json.load(response)
+            if not isinstance(said, dict):
+                raise ValueError("no object of JSON")
         except (OSError, HTTPException, ValueError, RecursionError) as error:
             raise EnvironmentRefused(
                 f"{self.host}:{self.port} does not answer as `whet serve` does: {error}. Is it "
@@ -69,8 +70,9 @@ class ServerState:
         finally:
             connection.close()
         if response.status != 200:
-            raise ConfigError(str(said["error"]["message"]))
-        return said
+            refused = said.get("error")
+            raise ConfigError(str(refused.get("message") if isinstance(refused, dict) else said))
+        return {name: str(value) for name, value in said.items()}
 
 
 def _file(port: int) -> Path:

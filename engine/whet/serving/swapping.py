@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from whet.errors import ConfigError
 from whet.serving.payloads import MODEL
@@ -31,9 +33,36 @@ class Current:
         if self._turn.locked():
             raise ConfigError("Another version is being opened. Ask again when it answers.")
         async with self._turn:
-            opened = await asyncio.to_thread(self._open, name, self.now)
+            opened = await self._opened_beside(name)
             self.before, self.now = self.now, opened
         return opened
+
+    async def _opened_beside(self, name: str) -> Served:
+        """Opened by a thread that nobody waits for when the server ends: to encode a corpus may
+        take hours, and what is in the store by then stays there.
+        """
+        loop, now = asyncio.get_running_loop(), self.now
+        answer: asyncio.Future[Served] = loop.create_future()
+
+        def tell(opened: Served | None, error: Exception | None) -> None:
+            if answer.done():  # who asked is gone
+                return
+            if opened is None:
+                answer.set_exception(error or RuntimeError("nothing was opened"))
+            else:
+                answer.set_result(opened)
+
+        def open_it() -> None:
+            opened, failure = None, None
+            try:
+                opened = self._open(name, now)
+            except Exception as error:
+                failure = error
+            with suppress(RuntimeError):  # the server has ended meanwhile
+                loop.call_soon_threadsafe(tell, opened, failure)
+
+        threading.Thread(target=open_it, name="open", daemon=True).start()
+        return await answer
 
     def back(self) -> Served:
         """Let the version before answer again. ConfigError where there is none."""

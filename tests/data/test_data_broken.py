@@ -419,8 +419,8 @@ def test_files_of_no_use(tmp_path: Path, name: str, content: bytes, message: str
 
 
 def test_a_folder_of_nothing_known_says_what_it_holds(tmp_path: Path) -> None:
-    (tmp_path / "picture.png").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"holds picture\.png, no format known here\. Give it corp"):
+    (tmp_path / "song.mp3").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"holds song\.mp3, no format known here\. Give it corp"):
         load_dataset(str(tmp_path))
 
 
@@ -432,3 +432,12 @@ def test_a_corpus_of_only_bad_rows_tells_why(beir: Any) -> None:
 def test_on_problem_is_refuse_or_drop(beir: Any) -> None:
     with pytest.raises(ConfigError, match=r"on_problem='ignore' is unknown\. Use refuse or drop\."):
         load_dataset(str(beir()), on_problem="ignore")
+
+
+@pytest.mark.parametrize(
+    "line", ['{"_id": }', '{"_id": "d9", "text": nul}', '{"_id": "d9", "text":']
+)
+def test_a_value_that_lacks_in_a_row_is_told_by_its_column(beir: Any, line: str) -> None:
+    root = beir({"corpus.jsonl": D1 + D2 + D3 + line.encode() + b"\n"})
+    with pytest.raises(DataError, match=r"corpus\.jsonl line 4: column \d+: Expecting value"):
+        load_dataset(str(root))

@@ -204,7 +204,10 @@ def _parsed_rows(lines: Iterator[tuple[int, str]], reading: Reading) -> Iterator
             continue
         try:
             # decode() wraps this in two searches for blanks, as dear as a short row itself
-            row, end = scan(line, 0) if line[0] == "{" else (None, 0)
+            try:
+                row, end = scan(line, 0) if line[0] == "{" else (None, 0)
+            except StopIteration:  # a value lacks where one is due: decode says where
+                row, end = None, 0
             if end != len(line):
                 row = decode(line)
         except json.JSONDecodeError as error:

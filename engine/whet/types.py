@@ -14,6 +14,17 @@ from typing import Protocol
 import numpy as np
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture as it was given: the bytes of its file, and the text beside it ("" for none)."""
+
+    payload: bytes
+    text: str = ""
+
+
+Item = str | Picture  # what an encoder makes a vector of
+
+
 class Texts(Protocol):
     """A table of ids and texts by row: `whet.data.table.TextTable`, or what stands in for it."""
 
@@ -35,7 +46,11 @@ class Texts(Protocol):
         ...
 
     def texts(self, rows: np.ndarray | Sequence[int]) -> list[str]:
-        """The texts of the rows."""
+        """The texts of the rows; of pictures those that stand beside them."""
+        ...
+
+    def items(self, rows: np.ndarray | Sequence[int]) -> Sequence[Item]:
+        """What an encoder makes vectors of: the texts of the rows, or the pictures."""
         ...
 
     def ids_of(self, rows: np.ndarray | Sequence[int]) -> list[str]:

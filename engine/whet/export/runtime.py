@@ -71,12 +71,13 @@ class OnnxEncoder(Encoder):
     def forward(
         self,
         ids_BL: Tensor,
-        mask_BL: Tensor,
+        mask_BL: Tensor | None = None,
         *,
         full: bool | None = None,
         unpadded: Unpadded | None = None,
     ) -> Tensor:
         """Vectors [B, D] as the graph gives them; on a CPU texts are always padded."""
+        assert mask_BL is not None
         fed = {"input_ids": ids_BL.numpy(), "attention_mask": mask_BL.numpy()}
         if TOKEN_TYPES in self.inputs:
             fed[TOKEN_TYPES] = np.zeros_like(fed["input_ids"])
@@ -84,7 +85,7 @@ class OnnxEncoder(Encoder):
 
     def fingerprint(self) -> str:
         """A hash of the file and of what is done with a text before it."""
-        digest = self._digest_of_texts()
+        digest = self._digest_of_reading()
         for file in sorted(self.file.parent.glob(f"{self.file.name}*")):  # large weights lie beside
             digest.update(file_sha256(file).encode())
         whole: str = digest.hexdigest()

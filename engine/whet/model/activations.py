@@ -10,6 +10,7 @@ from torch import nn
 
 from whet.config import TrainerConfig
 from whet.errors import ConfigError
+from whet.model.parts.pictures.picture_reader import PictureReader
 from whet.printable import printable
 from whet.processes.devices import training_device, training_precision
 from whet.processes.host import host_bytes
@@ -26,7 +27,8 @@ STATE_BYTES, CAST_BYTES = 12, 2  # a trained weight beside itself; its copy that
 # Activations per token, layer and hidden unit of a BERT, by the precision of the step. Float32:
 # Korthikanti et al., arXiv 2205.05198. In bf16 most of it halves; sums before a norm stay float32,
 # and each of three products casts the layer's input for itself.
-BYTES_A_UNIT = {"32-true": 68, "bf16-mixed": 42}
+FLOAT32 = "32-true"
+BYTES_A_UNIT = {FLOAT32: 68, "bf16-mixed": 42}
 # Where attention keeps its matrices (eager), more per token, head and token of its text.
 BYTES_A_PAIR = {"32-true": 9, "bf16-mixed": 7}
 # Of a layer that is computed again its input is held, in float32 also where products are in bf16.
@@ -73,6 +75,10 @@ def token_bytes(encoder: Encoder, device: torch.device, precision: str) -> int:
     """Bytes of a token's activations that its backward needs. On a CPU as in float32, whatever the
     precision: what fits there decides what earlier runs computed.
     """
+    reader = encoder.reader
+    if isinstance(reader, PictureReader):  # a convolution's depend on the place; one was looked at
+        smaller = BYTES_A_UNIT[precision if device.type == "cuda" else FLOAT32]
+        return int(reader.held / encoder.recipe.max_length * smaller / BYTES_A_UNIT[FLOAT32]) + 1
     settings: Any = encoder.backbone.config
     layers, hidden = settings.num_hidden_layers, settings.hidden_size
     layer = _layer_bytes(encoder, device, precision)
@@ -86,7 +92,7 @@ def _layer_bytes(encoder: Encoder, device: torch.device, precision: str) -> floa
     settings: Any = encoder.backbone.config
     layers, hidden = settings.num_hidden_layers, settings.hidden_size
     if device.type != "cuda":
-        return float(hidden * BYTES_A_UNIT["32-true"])
+        return float(hidden * BYTES_A_UNIT[FLOAT32])
     shapes = [_whole_shape(part) for part in layers_of(encoder).parameters()]
     matrices = sum(math.prod(shape) for shape in shapes if len(shape) > 1)
     # Activations grow with the matrices between which they lie: gated and wider layers have more.

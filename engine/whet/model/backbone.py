@@ -14,15 +14,37 @@ from torch import nn
 
 from whet.config import ModelConfig
 from whet.errors import ConfigError, EnvironmentRefused, UnsupportedModel
-from whet.model.loading import TextModel, load_transformer
+from whet.model.loading import TextModel, library_errors, load_tokenizer, load_transformer
 from whet.model.parts.layout import Layout
-from whet.model.parts.recipe import LONGEST, Recipe
-from whet.model.parts.static import WordTable
+from whet.model.parts.recipe import LONGEST, Recipe, read_recipe
+from whet.model.parts.static import WordTable, load_static
 from whet.printable import printable
 from whet.version import install_line
 
 UNUSED = r"(.*\.)?pooler(\..*)?"  # modules behind the token vectors, which decide no vector here
 POSITIONS = ("position_embeddings", "embed_positions", "wpe")  # tables with a row per position
+
+
+def open_texts(layout: Layout, config: ModelConfig) -> tuple[nn.Module, Any, Recipe]:
+    """The transformer, the tokenizer and the recipe of a model of texts. Raises what
+    `Encoder.load` raises of them.
+    """
+    inner = layout.backbone
+    # A first time, for what is to be refused before the weights are read.
+    read_recipe(layout, config, longest=LONGEST)
+    backbone: Any
+    tokenizer: Any
+    if layout.static:
+        backbone, tokenizer = load_static(inner)
+    else:
+        backbone = load_backbone(inner, trust=config.trust_remote_code)
+        tokenizer = load_tokenizer(inner, trust=config.trust_remote_code)
+        check_plain(layout, backbone, tokenizer, config)
+    with library_errors(inner):
+        longest, most = longest_text(backbone, tokenizer)
+    recipe = read_recipe(layout, config, longest=longest, most=most)
+    prepare(tokenizer, recipe)
+    return backbone, tokenizer, recipe
 
 
 def load_backbone(folder: Path, *, trust: bool) -> nn.Module:
@@ -111,11 +133,6 @@ def check_plain(layout: Layout, backbone: nn.Module, tokenizer: Any, config: Mod
         )
 
 
-def own_files(tokenizer: Any) -> list[str]:
-    """Names of the files of a tokenizer that is Python alone, in order."""
-    return [] if tokenizer.is_fast else sorted(tokenizer.vocab_files_names.values())
-
-
 def _lower_case(rules: Any) -> None:
     """Put texts into lower case before all that a tokenizer does."""
     from tokenizers import normalizers
@@ -146,6 +163,10 @@ def set_dropout(backbone: nn.Module, dropout: float) -> None:
     for module in backbone.modules():
         if isinstance(module, nn.Dropout):
             module.p = dropout
-        for name in ("attention_dropout", "dropout_prob"):  # some attentions read a plain number
+        for name in (
+            "attention_dropout",
+            "dropout_prob",
+            "drop_prob",
+        ):  # some attentions read a plain number
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, dropout)

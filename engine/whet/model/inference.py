@@ -1,13 +1,13 @@
-"""Texts to vectors, fast: sorted by length, batched by tokens instead of by count.
+"""Texts or pictures to vectors, fast: sorted by length, batched by tokens instead of by count.
 
-Shape suffixes: N texts, D dimensions.
+Shape suffixes: N texts or pictures, D dimensions.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,10 @@ from torch import Tensor
 from whet.config import EncodeConfig
 from whet.errors import ConfigError, EnvironmentRefused
 from whet.model.activations import is_out_of_memory
-from whet.model.loading import check_known
 from whet.printable import printable
 from whet.processes.devices import PRECISIONS, casting, choose_device, choose_precision
 from whet.progress import say
+from whet.types import Item
 
 if TYPE_CHECKING:
     from whet.model.encoder import Encoder
@@ -52,7 +52,7 @@ def token_batches(lengths: Sequence[int] | np.ndarray, budget: int) -> Iterator[
 
 def encode_texts(
     encoder: Encoder,
-    texts: Sequence[str],
+    texts: Sequence[Item],
     kind: str,
     config: EncodeConfig,
     done: Callable[[int], None] = lambda count: None,
@@ -70,17 +70,17 @@ def encode_texts(
 
 def encode_tokens(
     encoder: Encoder,
-    tokens: Sequence[Sequence[int]],
+    tokens: Sequence[Any],
     config: EncodeConfig,
     done: Callable[[int], None] = lambda count: None,
     *,
     ids: Callable[[int], str] | None = None,
 ) -> np.ndarray:
-    """`encode_texts` of texts that `encoder.tokenize` has cut, perhaps in another thread."""
+    """`encode_texts` of what `encoder.tokenize` has cut, perhaps in another thread."""
     device = choose_device(config)
     precision = choose_precision(config, device)
     budget = config.batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)
-    check_known(encoder.tokenizer, tokens, encoder.source)
+    encoder.reader.check_known(tokens)
     was_training, home = encoder.training, encoder.device
     # Once, before any batch: a NaN weight need not show in every vector.
     odd = encoder.odd_tensor()
@@ -105,8 +105,8 @@ def encode_tokens(
 
 
 def _forwards(
-    forward: Callable[[Sequence[Sequence[int]]], Tensor],
-    tokens: Sequence[Sequence[int]],
+    forward: Callable[[Sequence[Any]], Tensor],
+    tokens: Sequence[Sized],
     budget: int,
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """The batches of `token_batches` with their vectors; from one that memory does not hold
@@ -125,8 +125,8 @@ def _forwards(
                 raise
             if len(rows) == 1:
                 raise EnvironmentRefused(
-                    f"A text of {size:,} tokens does not fit in memory. Cut texts with "
-                    "model.max_length."
+                    f"A text of {size:,} tokens, or a picture that counts as so many, does not fit "
+                    "in memory. Cut texts with model.max_length, pictures with model.image_size."
                 ) from error
         else:
             yield rows, vector_BD
@@ -145,7 +145,7 @@ def _forwards(
 @contextmanager
 def _as_asked(
     encoder: Encoder, config: EncodeConfig, device: torch.device
-) -> Iterator[Callable[[Sequence[Sequence[int]]], Tensor]]:
+) -> Iterator[Callable[[Sequence[Any]], Tensor]]:
     """The encoder's forward, in the precision, and compiled where that is asked for.
 
     A GPU gets the weights in 16 bits: to cast them in every forward, and to carry what lies between

@@ -10,7 +10,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from logging import CRITICAL, ERROR
 from pathlib import Path
@@ -175,7 +175,9 @@ def odd_tensor(model: Any) -> str | None:
     any other. A row of the word embeddings that no text asks for may be anything: one that is asked
     for shows in the vector.
     """
-    words = model.get_input_embeddings()
+    words = None
+    with suppress(NotImplementedError):  # of some models of pictures
+        words = model.get_input_embeddings()
     name: str
     for name, part in model.named_parameters():
         if part is not getattr(words, "weight", None) and not name.startswith("pooler."):

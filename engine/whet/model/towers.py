@@ -43,6 +43,7 @@ from whet.printable import printable
 from whet.progress import say
 from whet.storage.commit import commit_folder
 from whet.storage.readable import readable_json
+from whet.types import Item
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,9 +74,9 @@ class Towers:
         return self.query if kind == "query" else self.document
 
     def encode(
-        self, texts: Sequence[str], *, kind: str = "document", config: EncodeConfig | None = None
+        self, texts: Sequence[Item], *, kind: str = "document", config: EncodeConfig | None = None
     ) -> np.ndarray:
-        """Vectors float32 [N, D] of texts of one kind ("query" or "document")."""
+        """Vectors float32 [N, D] of texts or pictures of one kind ("query" or "document")."""
         return self.side(kind).encode(texts, kind=kind, config=config)
 
     def fingerprint(self) -> str:

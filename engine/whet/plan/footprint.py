@@ -54,7 +54,8 @@ class Shape:
         layer = max(
             (sum(p.numel() for p in child.parameters()) for child in layers_of(encoder)), default=0
         )
-        count = settings.num_hidden_layers
+        # some convolutional networks say nothing of the kind
+        count = getattr(settings, "num_hidden_layers", len(layers_of(encoder)))
         return cls(
             weights=sum(sizes),
             trained=sum(p.numel() for p in encoder.parameters() if p.requires_grad),

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from whet.progress import say
 from whet.run.job import Job
 from whet.storage.commit import write_json
 from whet.storage.readable import readable_json
-from whet.types import Positives
+from whet.types import Item, Positives
 
 PROBE_S = 0.25  # of encoding, both ways together
 PAYS = 1.1  # times as fast at least
@@ -156,16 +157,21 @@ def _read(path: Path) -> Verdict:
 def _speed(trial: EightBitTrial, encoder: Encoder) -> float:
     """Float32's seconds over those of 8 bits, on a batch like those of the corpus."""
     rows = np.unique(np.linspace(0, len(trial.data.corpus) - 1, 256).astype(np.int64))
-    texts = sorted(trial.data.corpus.texts(rows), key=len)
-    middle = len(encoder.tokenize([texts[len(texts) // 2]], "document")[0])
-    half = max(1, min(len(texts), CPU_BATCH_TOKENS // max(1, middle)) // 2)
-    place = len(texts) // 2
-    batch_B = texts[max(0, place - half) : place + half] or texts
+    items = _by_length(trial.data.corpus.items(rows))
+    place = len(items) // 2
+    middle = len(encoder.tokenize([items[place]], "document")[0])
+    half = max(1, min(len(items), CPU_BATCH_TOKENS // max(1, middle)) // 2)
+    batch_B = items[max(0, place - half) : place + half] or items
     seconds = [_seconds(one, batch_B, trial.encode) for one in (encoder, EightBitEncoder(encoder))]
     return seconds[0] / seconds[1]
 
 
-def _seconds(encoder: Encoder, batch_B: list[str], config: EncodeConfig) -> float:
+def _by_length(items: Sequence[Item]) -> list[Item]:
+    """Texts by their length; pictures, which all cost the same, as they are."""
+    return sorted(items, key=lambda item: len(item) if isinstance(item, str) else 0)
+
+
+def _seconds(encoder: Encoder, batch_B: list[Item], config: EncodeConfig) -> float:
     """Of the fastest of the rounds that half the probe's time takes, after one that warms up."""
     encoder.encode(batch_B, config=config)
     rounds: list[float] = []

@@ -32,7 +32,7 @@ from whet.evaluation.pool.size import check_pool
 from whet.mining.policy import check_policy
 from whet.model.folder import find_folder, is_cross_encoder
 from whet.model.parts.layout import read_layout
-from whet.model.parts.recipe import LONGEST, read_recipe
+from whet.model.parts.pictures.picture_recipe import recipe_in
 from whet.model.tensors import AGAIN
 from whet.printable import printable
 from whet.processes.torch_build import no_gpu
@@ -93,7 +93,7 @@ def check_encoder(
     """
     check_device(encode or EncodeConfig())
     folder = find_folder(model, option)
-    read_recipe(read_layout(folder), model, longest=LONGEST)
+    recipe_in(read_layout(folder), model)
     return folder
 
 
@@ -208,7 +208,7 @@ def _dimension(folder: Path) -> int | None:
     layout = read_layout(folder)
     if layout.static or any(kind == "Dense" for kind, _ in layout.after):
         return None
-    recipe = read_recipe(layout, ModelConfig(str(folder)), longest=LONGEST)
+    recipe = recipe_in(layout, ModelConfig(str(folder)))
     size = _model_config(layout.backbone).get("hidden_size")
     if not isinstance(size, int):
         return None

@@ -74,7 +74,8 @@ def front_matter(
     from huggingface_hub import EvalResult, ModelCardData
 
     data, model = origin["data"], origin["model"]
-    local_name = None if model["local"] else model["name"]
+    minilm = model["name"] == "minilm" and model["package"]
+    hub_name = None if model["local"] or model["package"] else model["name"]
     results = [
         EvalResult(
             task_type="information-retrieval",
@@ -92,7 +93,7 @@ def front_matter(
         license=known.get("license"),
         license_name=known.get("license_name"),
         model_name=f"{model['name']}, sharpened on {data['name']}",
-        base_model=MINILM_ON_THE_HUB if model["package"] else local_name,
+        base_model=MINILM_ON_THE_HUB if minilm else hub_name,
         datasets=[data["hub"]] if data["hub"] else None,
         language=list(language) or None,
         library_name="sentence-transformers",

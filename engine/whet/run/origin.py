@@ -20,7 +20,7 @@ from whet.config import FitConfig, ModelConfig
 from whet.data.load import Dataset
 from whet.data.readers.detect import find_source
 from whet.errors import CheckpointError
-from whet.model.folder import MINILM_PACKAGE, find_folder
+from whet.model.folder import PACKAGED, find_folder
 from whet.model.parts.layout import backbone_folder
 from whet.processes.world import world
 from whet.run.checkout import OURS, commit_here, diff_here, is_checkout, new_files_here
@@ -176,8 +176,8 @@ def model_here(config: ModelConfig) -> dict[str, Any]:
     folder = find_folder(config)
     local = user_path(config.name).is_dir()
     package = None
-    if config.name == "minilm":
-        name = MINILM_PACKAGE.replace("_", "-")
+    if config.name in PACKAGED:
+        name = PACKAGED[config.name].replace("_", "-")
         try:
             package = f"{name}=={version(name)}"
         except PackageNotFoundError:

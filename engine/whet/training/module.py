@@ -154,7 +154,7 @@ class Contrastive(L.LightningModule):
         chunks = self._chunks(batch)
         # Where weights are sharded each forward gathers them: all processes must do as many.
         chunks += [np.empty(0, np.int64)] * (most(max(1, len(chunks))) - len(chunks))
-        filler = self.encoder.tokenize(["."], "document")
+        filler = self.encoder.tokenize([self.encoder.filler], "document")
 
         def forward(rows: np.ndarray) -> Tensor:
             return self.encoder.forward_tokens([batch.tokens[row] for row in rows] or filler)

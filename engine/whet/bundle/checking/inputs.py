@@ -13,7 +13,7 @@ from whet.bundle.schema import BASE, DATA
 from whet.config import ModelConfig
 from whet.data.readers.hub import NAME
 from whet.errors import DataError
-from whet.model.folder import MINILM_PACKAGE, find_folder
+from whet.model.folder import PACKAGED, find_folder
 from whet.printable import printable
 from whet.run.checkout import OURS, code_folder, commit_here
 from whet.storage.places import user_path
@@ -45,7 +45,7 @@ def check_base_name(statement: dict[str, Any]) -> None:
     the hub's, or one of a folder here. DataError says so.
     """
     about = about_input(statement, BASE)
-    if copied(statement, BASE) or about.get("package") or about["local"]:
+    if copied(statement, BASE) or is_packaged(about) or about["local"]:
         return
     build = statement["predicate"]["buildDefinition"]
     _hub_name(about["name"], "base model", "model")
@@ -77,9 +77,15 @@ def base_root(bundle: Path, statement: dict[str, Any], given: str | None) -> Pat
     if copied(statement, BASE):
         return bundle / BASE
     about = about_input(statement, BASE)
-    if about.get("package"):
-        return find_folder(ModelConfig()) if find_spec(MINILM_PACKAGE) else None
+    if is_packaged(about):
+        here = find_spec(PACKAGED[about["name"]]) is not None
+        return find_folder(ModelConfig(name=about["name"])) if here else None
     return None if about["local"] else _cached(about["name"], about.get("revision"))
+
+
+def is_packaged(about: dict[str, Any]) -> bool:
+    """Whether the base model is one that a package brings; a stranger's statement may name any."""
+    return bool(about.get("package")) and about["name"] in PACKAGED
 
 
 def _cached(name: str, revision: str | None) -> Path | None:

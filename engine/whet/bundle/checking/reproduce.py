@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from whet.bundle.checking.claims import false_measures
-from whet.bundle.checking.inputs import base_root, check_base_name, data_path
+from whet.bundle.checking.inputs import base_root, check_base_name, data_path, is_packaged
 from whet.bundle.checking.outcome import OTHER, compared
 from whet.bundle.checking.verify import NOT_HERE, FileRow, check_bundle, check_inputs, first_bad
 from whet.bundle.facts import WEIGHTS
@@ -174,8 +174,8 @@ def _recipe(bundle: Path, statement: dict[str, Any], config: ReproduceConfig) ->
     root = base_root(bundle, statement, config.model.name)
     if config.model.name is not None or (bundle / BASE).is_dir():
         again.model.name = str(root)
-    elif about["package"]:
-        again.model.name = "minilm"
+    elif is_packaged(about):
+        again.model.name = about["name"]
     elif about["local"]:
         raise ConfigError(f"The base model is not in {bundle}. Say where it is: model=FOLDER.")
     if not statement["predicate"]["whet_machine"]["gpus"]:

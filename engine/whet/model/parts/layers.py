@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from whet.config import ModelConfig
 from whet.errors import ConfigError, UnsupportedModel
-from whet.model.parts.layout import refuse_keys, refuse_values
+from whet.model.parts.layout import Layout, refuse_keys, refuse_values
+from whet.model.parts.recipe import Recipe
 from whet.model.pooling import to_unit_length
 from whet.model.tensors import AGAIN, WEIGHTS, shapes_in
 from whet.printable import printable
@@ -248,3 +250,27 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 
 def _wrong(path: Path, what: str) -> ConfigError:
     return ConfigError(f"{printable(path)} is damaged: {what}. {AGAIN}")
+
+
+def layers_after_pooling(
+    layout: Layout, recipe: Recipe, config: ModelConfig, size: int
+) -> tuple[list[nn.Module], Tensor | None]:
+    """The layers after the pooling, and the matrix [D, D] that is the last of them, if it is one;
+    a token's vector has `size` numbers. That the finished vector has unit length the recipe says.
+    """
+    layers = read_layers(layout.after, size * len(recipe.pooling.split("+")))
+    cut_as_it_is = recipe.truncate and not recipe.normalize and config.normalize is None
+    if layers and isinstance(layers[-1], Unit) and not cut_as_it_is:
+        del layers[-1]
+    last = layers[-1] if layers else None
+    if isinstance(last, Dense) and last.plain:
+        return layers[:-1], last.linear.weight.detach()
+    return layers, None
+
+
+def width_of(hidden: int, recipe: Recipe, layers: Sequence[nn.Module]) -> int:
+    """How many numbers a vector has before it is cut."""
+    dense = [layer for layer in layers if isinstance(layer, Dense)]
+    if dense:
+        return dense[-1].linear.out_features
+    return hidden * len(recipe.pooling.split("+"))

@@ -138,18 +138,17 @@ def read_recipe(
     Raises UnsupportedModel for what is not understood, ConfigError for what is damaged or not in
     range.
     """
-    use = _json(layout.folder / "config_sentence_transformers.json")
+    if config.image_size is not None:
+        raise ConfigError(
+            f"model.image_size={config.image_size}: {printable(layout.folder)} reads texts. Leave "
+            "it out."
+        )
+    use = json_of(layout.folder / "config_sentence_transformers.json")
     reading_file, reading = _reading(layout.backbone)
-    prompts = _check_use(layout, use)
-    pooling, include_prompt = _pooling(layout, config)
-    similarity = _similarity(layout, use, config)
-    normalizes = bool(layout.after) and layout.after[-1][0] == "Normalize"
-    truncate = use.get("truncate_dim")
-    normalize = config.normalize
-    if normalize is None:
-        # What is compared by cosine has the same neighbours at unit length, and Whet compares by
-        # inner product. Vectors that are cut and then compared by inner product stay as they are.
-        normalize = (normalizes and truncate is None) or similarity == "cosine"
+    prompts = check_use(layout, use)
+    pooling, include_prompt = pooling_of(layout, config)
+    similarity = similarity_of(layout, use, config)
+    normalize = normalizes(layout, use, config, similarity)
     document = next((prompts[name] for name in DOCUMENT_PROMPTS if prompts.get(name)), "")
     return Recipe(
         pooling=pooling,
@@ -159,7 +158,7 @@ def read_recipe(
         document_prompt=_first_given(config.document_prompt, document),
         include_prompt=include_prompt,
         lower_case=bool(reading.get("do_lower_case")),
-        truncate=truncate,
+        truncate=use.get("truncate_dim"),
         similarity=similarity if normalize else "dot",
         other_prompts=tuple(
             (name, text) for name, text in prompts.items() if name not in ("query", "document")
@@ -168,7 +167,23 @@ def read_recipe(
     )
 
 
-def _json(path: Path) -> dict[str, Any]:
+def text_reading(recipe: Recipe) -> dict[str, Any]:
+    """What the file that says how a text is read has to say."""
+    return {"max_seq_length": recipe.max_length, "do_lower_case": recipe.lower_case}
+
+
+def normalizes(layout: Layout, use: dict[str, Any], config: ModelConfig, similarity: str) -> bool:
+    """Whether finished vectors get unit length."""
+    if config.normalize is not None:
+        return config.normalize
+    # What is compared by cosine has the same neighbours at unit length, and Whet compares by
+    # inner product. Vectors that are cut and then compared by inner product stay as they are.
+    last = bool(layout.after) and layout.after[-1][0] == "Normalize"
+    return (last and use.get("truncate_dim") is None) or similarity == "cosine"
+
+
+def json_of(path: Path) -> dict[str, Any]:
+    """What a file of a folder says, nothing where it is not there."""
     return readable_json(path, remedy=AGAIN, error=ConfigError) if path.exists() else {}
 
 
@@ -180,7 +195,7 @@ def _reading(folder: Path) -> tuple[Path, dict[str, Any]]:
     """The file that says how a text is read, and what it says."""
     found = [name for name in READING if (folder / name).exists()]
     path = folder / (found[0] if found else READING[0])
-    said = _json(path)
+    said = json_of(path)
     refuse_keys(path, said, READING_KEYS | PLAIN_READING.keys() | SPELLINGS.keys())
     refuse_values(path, said, PLAIN_READING)
     if type(said.get("do_lower_case") or False) is not bool:
@@ -231,7 +246,7 @@ def _length(
     return length
 
 
-def _check_use(layout: Layout, use: dict[str, Any]) -> dict[str, str]:
+def check_use(layout: Layout, use: dict[str, Any]) -> dict[str, str]:
     """Look at what is said of prompts and finished vectors; the prompts by their names."""
     path = layout.folder / "config_sentence_transformers.json"
     refuse_keys(path, use, USE_KEYS)
@@ -259,7 +274,7 @@ def _check_use(layout: Layout, use: dict[str, Any]) -> dict[str, str]:
     return prompts
 
 
-def _similarity(layout: Layout, use: dict[str, Any], config: ModelConfig) -> str:
+def similarity_of(layout: Layout, use: dict[str, Any], config: ModelConfig) -> str:
     """How the model's vectors are to be compared: "cosine" or "dot"."""
     path = layout.folder / "config_sentence_transformers.json"
     said = use.get("similarity_fn_name") or "cosine"
@@ -283,7 +298,7 @@ def _first_given(*prompts: str | None) -> str:
     return next((prompt for prompt in prompts if prompt is not None), "")
 
 
-def _pooling(layout: Layout, config: ModelConfig) -> tuple[str, bool]:
+def pooling_of(layout: Layout, config: ModelConfig) -> tuple[str, bool]:
     """The pooling, and whether it counts the prompt's tokens."""
     if layout.static:
         if config.pooling not in (None, "mean"):

@@ -1,0 +1,1 @@
+"""Models of pictures: how a picture becomes their input, and where they are found."""

@@ -16,7 +16,7 @@ def rates(folder: Path, model: str, share: float) -> dict[str, float]:
     is done.
     """
     from whet.data.load import load_dataset
-    from whet.encoding.store import text_keys
+    from whet.encoding.store import item_keys
     from whet.model.encoder import Encoder
 
     found = {"merge_s": _merge_s(max(1, round(500 * share)))}
@@ -28,7 +28,7 @@ def rates(folder: Path, model: str, share: float) -> dict[str, float]:
         found["convert_s"] = (time.process_time() - start) / rows
         texts = data.corpus.texts(np.arange(len(data.corpus)))
     start = time.process_time()
-    text_keys(texts)
+    item_keys(texts)
     found["key_s"] = (time.process_time() - start) / len(texts)
     encoder = Encoder.load(model)
     start = time.process_time()

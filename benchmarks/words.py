@@ -35,7 +35,7 @@ from whet.config import EncodeConfig, EvaluateConfig
 from whet.data.load import Dataset, load_dataset
 from whet.data.splits import eval_qrels
 from whet.data.table import TextTable
-from whet.encoding.store import embeddings_folder, text_keys
+from whet.encoding.store import embeddings_folder, item_keys
 from whet.encoding.table import open_store
 from whet.model.encoder import Encoder
 from whet.version import VERSION
@@ -97,7 +97,7 @@ def fill_store(data: Dataset, encoder: Encoder) -> None:
         store = open_store(encoder, kind=kind, store=embeddings_folder(), config=EncodeConfig())
         for first in range(0, len(rows), BLOCK):
             given = texts_of(texts, rows[first : first + BLOCK])
-            keys = text_keys(given)
+            keys = item_keys(given)
             new = np.flatnonzero(store.find(keys)[0] < 0)
             if len(new):
                 vectors = made_vectors([given[int(at)] for at in new], encoder.dimension)

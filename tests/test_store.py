@@ -12,7 +12,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from whet.encoding.store import EmbeddingStore, text_keys
+from whet.encoding.store import EmbeddingStore, item_keys
 from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError
 from whet.model.encoder import Encoder
@@ -33,6 +33,8 @@ class Table:
 
     def texts(self, rows):
         return [self.rows[int(row)] for row in rows]
+
+    items = texts
 
 
 @pytest.fixture
@@ -122,7 +124,7 @@ def test_large_results_are_memory_mapped(encoder, tmp_path, monkeypatch):
 
 def test_store_finds_by_text(tmp_path):
     store = EmbeddingStore(tmp_path, "model", prompt="", precision="fp32", dimension=2)
-    keys = text_keys(["a", "b", "c"])
+    keys = item_keys(["a", "b", "c"])
     store.add(keys[[1, 0]], np.array([[1, 1], [2, 2]], np.float32))
     assert store.find(keys)[0].tolist() == [0, 0, -1]
     out = np.empty((2, 2), np.float32)
@@ -139,7 +141,7 @@ def test_vectors_that_are_not_finite_are_not_stored(encoder, tmp_path):
 
     store = EmbeddingStore(tmp_path / "a", "model", prompt="", precision="fp32", dimension=2)
     with pytest.raises(CheckpointError, match="NaN or infinity are not stored"):
-        store.add(text_keys(["a"]), np.array([[np.nan, 1]], np.float32))
+        store.add(item_keys(["a"]), np.array([[np.nan, 1]], np.float32))
     table = Table(["difo", "bace", "guka bace"])
     with torch.no_grad():
         (word,) = encoder.tokenize(["bace"], "document")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from whet.data.load import load_dataset
-from whet.data.readers import documents
+from whet.data.readers.files import documents
 from whet.errors import EnvironmentRefused
 
 PAGE = "<html><head><title>t</title><style>p {}</style></head><body><p>ants live</p><p>in hills</p>"

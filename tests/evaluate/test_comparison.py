@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from whet.evaluation.comparison import compare, write_per_query
 from whet.evaluation.examples import TEXT_LIMIT, changed_queries
 from whet.evaluation.judge import Evaluation
 from whet.evaluation.measures import Scores, score
+from whet.types import Picture
 
 
 def scores(**per_query: list[float]) -> Scores:
@@ -138,7 +141,7 @@ class Shelf:
     def rows_of(self, ids):
         return np.array([self.ids.index(one) if one in self.ids else -1 for one in ids], np.int64)
 
-    def texts(self, rows):
+    def items(self, rows):
         return [self.all[int(row)] for row in rows]
 
 
@@ -192,3 +195,19 @@ def test_an_example_shows_what_a_person_needs() -> None:
     assert [doc["id"] for doc in one["before"]] == ["c", "d"]
     assert len(one["before"][0]["text"]) == TEXT_LIMIT
     assert one["before"][0]["text"].endswith("c…")
+
+
+def test_an_example_shows_small_pictures():
+    image = pytest.importorskip("PIL.Image")
+    file = io.BytesIO()
+    image.new("RGB", (400, 200), (255, 0, 0)).save(file, "PNG")
+    pictures = Shelf({name: Picture(file.getvalue(), f"the {name}") for name in "abcd"})
+    shown = changed_queries(
+        BEFORE, AFTER, JUDGMENTS, queries=QUERIES, corpus=pictures, measure="RR@10"
+    )
+    document = shown["won"][0]["after"][0]
+    address = document["picture"]
+    assert document["text"] == f"the {document['id']}" and "picture" not in shown["won"][0]
+    assert address.startswith("data:image/jpeg;base64,")
+    small = image.open(io.BytesIO(b64decode(address.partition(",")[2])))
+    assert small.size == (96, 48)

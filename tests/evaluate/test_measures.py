@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whet.errors import ConfigError, DataError
-from whet.evaluation.measures import check_measures, parse_measure, score
+from whet.evaluation.measures import check_measures, check_places, parse_measure, score
 from whet.evaluation.trec import Judgments, Run
 
 
@@ -187,3 +187,13 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "set()"
+
+
+def test_r_precision_looks_at_as_many_places_as_there_are_relevant_documents() -> None:
+    judgments = {"few": {"a": 1}, "many": dict.fromkeys("abcd", 1)}
+    check_places(["Rprec", "nDCG@10"], 4, judgments)
+    check_places(["nDCG@10"], 3, judgments)
+    with pytest.raises(ConfigError, match=r"4 places for query 'many'.*Set evaluate\.depth=4"):
+        check_places(["nDCG@10", "Rprec"], 3, judgments)
+    run = {"many": {"a": 4.0, "x": 3.0, "b": 2.0, "y": 1.0}, "few": {"x": 2.0, "a": 1.0}}
+    assert score(run, judgments, ["Rprec"]).per_query["Rprec"] == {"few": 0.0, "many": 0.5}

@@ -167,7 +167,7 @@ def test_nothing_comes_from_outside_and_nothing_runs() -> None:
     assert "http" not in re.sub(r'http-equiv="Content', "", html)
     assert "url(" not in html and "@import" not in html
     policy = next(attrs["content"] for attrs in page.named("meta") if "http-equiv" in attrs)
-    assert policy == "default-src 'none'; style-src 'unsafe-inline'"
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import whet.encoding.table
 from whet.config import EncodeConfig
-from whet.encoding.store import EmbeddingStore, text_keys
+from whet.encoding.store import EmbeddingStore, item_keys
 from whet.encoding.table import encode_table, fill_store, open_store
 from whet.model.encoder import Encoder
 
@@ -53,7 +53,7 @@ class StoreAsADictionary(RuleBasedStateMachine):
         new = [text for text in texts if text not in self.known[name]]
         if new:
             self.version += 1
-            self.open[name].add(text_keys(new), vectors_of(new, self.version))
+            self.open[name].add(item_keys(new), vectors_of(new, self.version))
             self.known[name] |= dict.fromkeys(new, self.version)
 
     @rule(name=st.sampled_from("ab"), texts=SOME, writes=st.integers(0, 1))
@@ -71,7 +71,7 @@ class StoreAsADictionary(RuleBasedStateMachine):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(np, "save", failing)
             with pytest.raises(Killed):
-                self.open[name].add(text_keys(texts), vectors_of(texts, -1))
+                self.open[name].add(item_keys(texts), vectors_of(texts, -1))
 
     @rule(name=st.sampled_from("ab"))
     def open_again(self, name: str) -> None:
@@ -90,7 +90,7 @@ class StoreAsADictionary(RuleBasedStateMachine):
         content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         file.unlink()  # the old file stays mapped by whoever has it open
         file.write_bytes(content)
-        for text in [text for text in self.known[name] if text_keys([text])[0] in keys]:
+        for text in [text for text in self.known[name] if item_keys([text])[0] in keys]:
             del self.known[name][text]
         self.open[name] = self._open(name)
         assert not segment.exists()
@@ -98,14 +98,14 @@ class StoreAsADictionary(RuleBasedStateMachine):
     @invariant()
     def holds_what_the_dictionary_holds(self) -> None:
         for name, known in self.known.items():
-            segment_N, row_N = self.open[name].find(text_keys(TEXTS))
+            segment_N, row_N = self.open[name].find(item_keys(TEXTS))
             assert [text for text, at in zip(TEXTS, segment_N, strict=True) if at >= 0] == [
                 text for text in TEXTS if text in known
             ]
             assert ((segment_N >= 0) == (row_N >= 0)).all()
             asked = [*known, *reversed(known)]
             out_ND = np.full((len(asked), 3), np.nan, np.float32)
-            self.open[name].gather(text_keys(asked), out_ND)
+            self.open[name].gather(item_keys(asked), out_ND)
             wanted = [vectors_of([text], known[text])[0] for text in asked]
             assert np.array_equal(out_ND, np.array(wanted).reshape(-1, 3))
 
@@ -120,7 +120,7 @@ TestStore.settings = settings(deadline=None, max_examples=12, stateful_step_coun
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.text(), max_size=20))
 def test_equal_texts_alone_have_equal_keys(texts: list[str]) -> None:
-    keys = text_keys(texts)
+    keys = item_keys(texts)
     assert keys.dtype == "S16" and len(keys) == len(texts)
     for one, key in zip(texts, keys, strict=True):
         assert [other == one for other in texts] == (keys == key).tolist()
@@ -128,7 +128,7 @@ def test_equal_texts_alone_have_equal_keys(texts: list[str]) -> None:
 
 def test_the_key_of_a_text_stays_what_it_is(tmp_path: Path) -> None:
     """Golden: with another hash no store of an earlier version would be found."""
-    assert text_keys(["bace difo"])[0].hex() == KEY
+    assert item_keys(["bace difo"])[0].hex() == KEY
     store = EmbeddingStore(tmp_path, "f", prompt="q: ", precision="fp32", dimension=3)
     assert store.folder.name == FOLDER
 
@@ -153,6 +153,8 @@ class Table:
 
     def texts(self, rows: Sequence[int]) -> list[str]:
         return [self.rows[int(row)] for row in rows]
+
+    items = texts
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hashlib import sha256
 import numpy as np
 
 from whet.config import AdaptConfig
-from whet.data.load import Dataset, open_dataset
+from whet.data.load import Dataset, open_dataset, refuse_pictures
 from whet.data.text import WORD, normalise
 from whet.encoding.lengths import tell_cut_documents
 from whet.errors import DataError
@@ -57,6 +57,7 @@ def data_and_log(config: AdaptConfig) -> tuple[Dataset, QueryLog]:
     """
     check_installed()
     data = open_dataset(config.data)
+    refuse_pictures(data, "whet adapt")
     if not len(data.corpus):
         raise DataError(f"{printable(data.path)} holds no documents. Nothing to search.")
     log = log_given(config.queries, data, seed=config.seed)

@@ -22,7 +22,7 @@ import numpy as np
 from filelock import lock_descriptor
 
 from whet.data.findings import Findings, excerpt
-from whet.data.judgments import resolve
+from whet.data.judgments import Labels, judged_by_label, resolve
 from whet.data.positives import same_text
 from whet.data.readers.lines import is_large
 from whet.data.readers.passages import NUMBERED, homes_of, passage_id, passages_of
@@ -106,9 +106,10 @@ def _build(source: Source, folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def _crew_for(source: Source) -> Iterator[Crew | None]:
-    """Workers, where the data are worth some; passages are cut by this process."""
+    """Workers, where the data are worth some; passages, pictures and labels are of this process."""
     size = min(cores(), MOST_WORKERS)
-    if size < 2 or source.passages or not any(map(is_large, source.files)):
+    alone = source.passages or source.pictures or source.labelled
+    if size < 2 or alone or not any(map(is_large, source.files)):
         yield None
         return
     with Crew(size) as crew:
@@ -117,7 +118,7 @@ def _crew_for(source: Source) -> Iterator[Crew | None]:
 
 def _built(source: Source, folder: Path, crew: Crew | None) -> dict[str, Any]:
     reading = Reading(crew=crew)
-    spools = _Spools(folder)
+    spools = _Spools(folder, pictures=source.pictures)
     try:
         spools.fill(source, reading)
     except DataError as error:
@@ -127,27 +128,15 @@ def _built(source: Source, folder: Path, crew: Crew | None) -> dict[str, Any]:
     queries = _settle(spools, "queries", source=source, reading=reading)
     if source.passages:
         save_array(folder / HOMES, homes_of(corpus))
-    save_array(folder / OWN, same_text(keep_groups(queries, crew), keep_groups(corpus, crew)))
+    own_Q = same_text(keep_groups(queries, crew), keep_groups(corpus, crew))
+    save_array(folder / OWN, own_Q)
     if not len(corpus):
         reading.findings.refuse(source.root.name)
         raise DataError(
             f"{printable(source.root)}: holds no document (looked in {source.corpus_name}). "
             "Give it some."
         )
-    splits: list[str] = []
-    # Splits are stored by number: their names are the data's and could lead out of the folder.
-    for split, file in sorted(reading.splits.items(), key=_split_rank):
-        if split in spools.judgments:
-            qrels = resolve(
-                spools.judgments[split].path, queries, corpus, source=source, reading=reading
-            )
-            if len(qrels):
-                _note_unanswered(qrels, queries, split, file, reading.findings)
-                columns_3M = np.stack([qrels.query_rows_M, qrels.doc_rows_M, qrels.relevance_M])
-                save_array(folder / f"split-{len(splits)}.npy", columns_3M)
-                splits.append(split)
-                continue
-        reading.findings.add("empty split", file, f"split {excerpt(split)} has no judgment to use")
+    splits = _keep_splits(spools, queries, corpus, own_Q, source=source, reading=reading)
     if spools.scores is not None:
         keep_scores(spools.scores.path, folder, queries, corpus, reading)
     # Before the seal, which takes all that lies here as part of the tables.
@@ -155,6 +144,38 @@ def _built(source: Source, folder: Path, crew: Crew | None) -> dict[str, Any]:
     about = {"kind": source.kind, "splits": splits, "findings": reading.findings.to_dict()}
     seal(folder, about)
     return about
+
+
+def _keep_splits(
+    spools: _Spools,
+    queries: TextTable,
+    corpus: TextTable,
+    own_Q: np.ndarray,
+    *,
+    source: Source,
+    reading: Reading,
+) -> list[str]:
+    """Write the judgments of each split; their names in the order of their numbers."""
+    by_label: dict[str, Qrels] = {}
+    if source.labelled:
+        by_label = judged_by_label(spools.labels, own_Q, corpus.group_of_N(), reading)
+        for split in by_label:
+            reading.split(split, printable(source.root.name))
+    splits: list[str] = []
+    # Splits are stored by number: their names are the data's and could lead out of the folder.
+    for split, file in sorted(reading.splits.items(), key=_split_rank):
+        qrels = by_label.get(split)
+        if split in spools.judgments:
+            spool = spools.judgments[split].path
+            qrels = resolve(spool, queries, corpus, source=source, reading=reading)
+        if qrels is not None and len(qrels):
+            _note_unanswered(qrels, queries, split, file, reading.findings)
+            columns_3M = np.stack([qrels.query_rows_M, qrels.doc_rows_M, qrels.relevance_M])
+            save_array(spools.home / f"split-{len(splits)}.npy", columns_3M)
+            splits.append(split)
+            continue
+        reading.findings.add("empty split", file, f"split {excerpt(split)} has no judgment to use")
+    return splits
 
 
 def _what_explains_it(findings: Findings) -> str:
@@ -174,12 +195,16 @@ class _Spools:
     scores.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, pictures: bool) -> None:
         self.home = folder
         self.folder = folder / "spool"
         self.folder.mkdir()
         self.places = {"corpus": array("q"), "queries": array("q")}
-        self.texts = {name: TableWriter(self.folder / f"{name}.arrow") for name in self.places}
+        self.texts = {
+            name: TableWriter(self.folder / f"{name}.arrow", pictures=pictures)
+            for name in self.places
+        }
+        self.labels = Labels()
         self.judgments: dict[str, BlockWriter] = {}
         self.scores: BlockWriter | None = None  # a teacher's, where the data hold some
 
@@ -190,8 +215,10 @@ class _Spools:
                 self._unpack(record)
             elif isinstance(record, Text):
                 for id_, text in _parts(record, source, reading):
-                    self.texts[record.table].add(id_, text)
+                    self.texts[record.table].add(id_, text, record.payload)
                     self.places[record.table].append(record.place)
+                if source.labelled:
+                    self.labels.add(record)
             elif isinstance(record, TeacherScore):
                 self._of_scores().add(row_of(record), chars_of(record))
             else:
@@ -242,6 +269,8 @@ def _settle(spools: _Spools, name: str, *, source: Source, reading: Reading) -> 
     final = spools.home / draft.path.name
     if len(again_R2):
         table = _copy_without(draft, again_R2[:, 0], final)
+        if source.labelled:
+            spools.labels.leave_out(name, again_R2[:, 0])
     else:
         for path in spools.folder.glob(f"{name}.*"):
             path.rename(spools.home / path.name)
@@ -252,11 +281,12 @@ def _settle(spools: _Spools, name: str, *, source: Source, reading: Reading) -> 
 def _copy_without(draft: TextTable, left_out_R: np.ndarray, path: Path) -> TextTable:
     keep_N = np.ones(len(draft), bool)
     keep_N[left_out_R] = False
-    writer, row = TableWriter(path), 0
-    for ids, texts in draft.blocks():
-        for id_, text, keep in zip(ids, texts, keep_N[row : row + len(ids)], strict=True):
+    writer, row = TableWriter(path, pictures=draft.has_pictures), 0
+    for (ids, texts), payloads in zip(draft.blocks(), draft.payload_blocks(), strict=True):
+        kept = keep_N[row : row + len(ids)]
+        for id_, text, payload, keep in zip(ids, texts, payloads, kept, strict=True):
             if keep:
-                writer.add(id_, text)
+                writer.add(id_, text, payload)
         row += len(ids)
     return writer.close()
 

@@ -29,12 +29,13 @@ _OTHER, _WHITE, _LETTER, _MARK = range(4)
 
 @dataclass(frozen=True)
 class TableCounts:
-    """Rows of a table, how many of them repeat an earlier row's text, and words per text at some
-    percentiles.
+    """Rows of a table, how many of them repeat an earlier row's text or picture, how many are
+    pictures, and words per text at some percentiles.
     """
 
     rows: int
     repeats: int
+    pictures: int
     words: dict[str, int]
 
 
@@ -77,8 +78,8 @@ class Check:
         for name, qrels in list(data.splits.items())[:EXAMPLES]:
             lines += ["", f"examples of {name}", *_examples(data, qrels)]
         if not data.splits:
-            texts = data.corpus.texts(np.arange(min(EXAMPLES, len(data.corpus))))
-            lines += ["", "examples", *(f"  {excerpt(text, 100)}" for text in texts)]
+            rows = range(min(EXAMPLES, len(data.corpus)))
+            lines += ["", "examples", *(f"  {_shown(data.corpus, row, 100)}" for row in rows)]
         return "\n".join(lines)
 
 
@@ -132,7 +133,8 @@ def _begins(inside_C: np.ndarray, offset_N1: np.ndarray) -> np.ndarray:
     """Where a run of True begins; none goes on from one text into the next."""
     begins_C = inside_C.copy()
     begins_C[1:] &= ~inside_C[:-1]
-    begins_C[offset_N1[:-1]] = inside_C[offset_N1[:-1]]
+    first_N = offset_N1[:-1][offset_N1[:-1] < len(inside_C)]  # an empty text at the end has none
+    begins_C[first_N] = inside_C[first_N]
     return begins_C
 
 
@@ -157,6 +159,9 @@ def _count_table(table: TextTable) -> TableCounts:
     return TableCounts(
         rows=len(table),
         repeats=int((group_N != np.arange(len(group_N))).sum()),
+        pictures=sum(
+            payload is not None for payloads in table.payload_blocks() for payload in payloads
+        ),
         words={
             name: round(value) for name, value in zip(marks, word_counts_M.tolist(), strict=True)
         },
@@ -200,9 +205,14 @@ def _find_own(data: Dataset, findings: Findings) -> None:
 
 
 def _table_line(name: str, counts: TableCounts) -> str:
-    words = ", ".join(f"{mark} {count:,}" for mark, count in counts.words.items())
-    twins = f"; {counts.repeats:,} repeat the text of another" if counts.repeats else ""
-    return f"  {name:<10} {counts.rows:>9,}   words: {words}{twins}"
+    kinds = [f"{counts.pictures:,} pictures"] if counts.pictures else []
+    if counts.words["most"] or not counts.pictures:
+        words = ", ".join(f"{mark} {count:,}" for mark, count in counts.words.items())
+        kinds.append(f"words: {words}")
+    if counts.repeats:
+        what = "text" if counts.pictures < counts.rows else "picture"
+        kinds.append(f"{counts.repeats:,} repeat the {what} of another")
+    return f"  {name:<10} {counts.rows:>9,}   {'; '.join(kinds)}"
 
 
 def _split_line(name: str, counts: SplitCounts) -> str:
@@ -219,10 +229,16 @@ def _examples(data: Dataset, qrels: Qrels) -> list[str]:
     lines = []
     for query in qrels.query_rows[:EXAMPLES].tolist():
         mine = qrels.only(qrels.query_rows_M == query)
-        lines.append(
-            f"  {printable(data.queries.id(query))}: {excerpt(data.queries.text(query), 100)}"
-        )
+        lines.append(f"  {printable(data.queries.id(query))}: {_shown(data.queries, query, 100)}")
         for doc, grade in list(zip(mine.doc_rows_M, mine.relevance_M, strict=True))[:2]:
-            id_, text = printable(data.corpus.id(int(doc))), excerpt(data.corpus.text(int(doc)), 90)
-            lines.append(f"    {grade} {id_}: {text}")
+            id_ = printable(data.corpus.id(int(doc)))
+            lines.append(f"    {grade} {id_}: {_shown(data.corpus, int(doc), 90)}")
     return lines
+
+
+def _shown(table: TextTable, row: int, limit: int) -> str:
+    """A row's text, or that it is a picture."""
+    item = table.items([row])[0]
+    if isinstance(item, str):
+        return excerpt(item, limit)
+    return f"a picture, {excerpt(item.text, limit)}" if item.text else "a picture"

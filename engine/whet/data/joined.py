@@ -39,9 +39,10 @@ class JoinedTable(TextTable):
         self.starts_S1 = np.cumsum([0, *map(len, self.tables.values())])
         digests = [[name, table.digest] for name, table in self.tables.items()]
         self.digest = sha256(json.dumps(digests).encode()).hexdigest()
+        self.has_pictures = any(table.has_pictures for table in self.tables.values())
         self._columns_B = [
-            [block for table in self.tables.values() for block in table._columns_B[column]]
-            for column in range(2)
+            [block for table in self.tables.values() for block in table.column_blocks(column)]
+            for column in range(3 if self.has_pictures else 2)
         ]
         self._starts_B = np.cumsum([0] + [len(block) for block in self._columns_B[0]])
 

@@ -1,17 +1,18 @@
-"""From judgments that name ids to Qrels that name rows.
+"""From judgments that name ids, or from the labels of texts and pictures, to Qrels that name rows.
 
-Shape suffixes: M judgments, A added ones.
+Shape suffixes: M judgments, A added ones, Q queries, N documents, S queries of a split.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from whet.data.findings import SHOWN_OF_A_KIND, excerpt
-from whet.data.readers.records import Reading, Source
+from whet.data.readers.records import Reading, Source, Text
 from whet.data.readers.values import whole_number
 from whet.data.table import TextTable
 from whet.errors import DataError
@@ -19,6 +20,11 @@ from whet.printable import printable
 from whet.storage.blocks import blocks_in, numbers_of
 from whet.types import Qrels
 
+NO_LABEL = -1
+# A class of n pictures has n * n pairs: of so many pairs in a split fewer queries are kept, the
+# same share of each class. All documents stay.
+MOST_PAIRS_OF_TRAIN = 2 << 20
+MOST_PAIRS_JUDGED = 8 << 20  # of other splits: each pair counts in a measure
 HEADER = "query-id\tcorpus-id\tscore\n"  # of a file of judgments
 
 
@@ -156,3 +162,83 @@ def _sorted_once(
         reading.findings.more("repeated judgment", repeated - 1)
     keep_M = ~again_M
     return Qrels(query_M[keep_M], doc_M[keep_M], relevance_M[keep_M])
+
+
+class Labels:
+    """The label of each row of both tables, and the split of each query, as they are read."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._splits: dict[str, int] = {}
+        self.label = {"corpus": array("i"), "queries": array("i")}
+        self._split_of_query = array("i")
+
+    def add(self, row: Text) -> None:
+        """The label of the next row of a table."""
+        number = NO_LABEL
+        if row.label is not None:
+            number = self._numbers.setdefault(row.label, len(self._numbers))
+        self.label[row.table].append(number)
+        if row.table == "queries":
+            self._split_of_query.append(self._splits.setdefault(row.split, len(self._splits)))
+
+    def leave_out(self, table: str, rows: np.ndarray) -> None:
+        """Take rows out that the table lost, too."""
+        columns = [self.label[table]]
+        columns += [self._split_of_query] if table == "queries" else []
+        for column in columns:
+            kept = np.delete(np.array(column, np.int32), rows)
+            column[:] = array("i", kept.tolist())
+
+    def queries_by_split(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Each split and its query rows, ascending, int64 [S]."""
+        split_Q = np.array(self._split_of_query, np.int32)
+        for name, number in self._splits.items():
+            yield name, np.flatnonzero(split_Q == number)
+
+
+def judged_by_label(
+    labels: Labels, own_Q: np.ndarray, group_of_N: np.ndarray, reading: Reading
+) -> dict[str, Qrels]:
+    """Of each split the documents of each query's label, all of relevance 1. A query's own document
+    and its duplicates (`own_Q`: the first of them) are none of them.
+    """
+    label_N = np.array(labels.label["corpus"], np.int64)
+    label_Q = np.array(labels.label["queries"], np.int64)
+    order_N = np.argsort(label_N, kind="stable")
+    sorted_N = label_N[order_N]
+    judged = {}
+    for split, rows_S in labels.queries_by_split():
+        first_S = np.searchsorted(sorted_N, label_Q[rows_S], side="left")
+        count_S = np.searchsorted(sorted_N, label_Q[rows_S], side="right") - first_S
+        most = MOST_PAIRS_OF_TRAIN if split == "train" else MOST_PAIRS_JUDGED
+        if count_S.sum() > most:
+            keep_S = _share_of_each(label_Q[rows_S], most / count_S.sum())
+            what = (
+                f"{count_S.sum():,} pairs of one class: {keep_S.sum():,} of {len(rows_S):,} "
+                "queries are used, the same share of each class"
+            )
+            reading.findings.add("part of the queries", f"split {excerpt(split)}", what)
+            rows_S, first_S, count_S = rows_S[keep_S], first_S[keep_S], count_S[keep_S]
+        query_M = np.repeat(rows_S, count_S)
+        # place m of a query's run reads entry first + m of the documents sorted by label
+        shift_S = first_S - (np.cumsum(count_S) - count_S)
+        doc_M = order_N[np.arange(len(query_M)) + np.repeat(shift_S, count_S)]
+        own_M = own_Q[query_M]
+        keep_M = (own_M < 0) | (group_of_N[doc_M] != group_of_N[own_M])
+        query_M, doc_M = query_M[keep_M], doc_M[keep_M]
+        judged[split] = Qrels(query_M, doc_M, np.ones(len(query_M), np.int64))
+    return judged
+
+
+def _share_of_each(label_S: np.ndarray, share: float) -> np.ndarray:
+    """Which of the queries are kept, bool [S]: of each label the same share, one at least, in an
+    order that is drawn alike each time.
+    """
+    drawn_S = np.random.Generator(np.random.Philox(key=[0, len(label_S)])).permutation(len(label_S))
+    order_S = drawn_S[np.argsort(label_S[drawn_S], kind="stable")]
+    _, first, count = np.unique(label_S[order_S], return_index=True, return_counts=True)
+    place_S = np.arange(len(label_S)) - np.repeat(first, count)
+    keep_S = np.zeros(len(label_S), bool)
+    keep_S[order_S] = place_S < np.maximum(1, np.floor(np.repeat(count, count) * share))
+    return keep_S

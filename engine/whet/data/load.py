@@ -21,7 +21,7 @@ from whet.data.findings import Findings
 from whet.data.judgments import with_added
 from whet.data.positives import positives_of
 from whet.data.readers.detect import find_source
-from whet.data.readers.documents import READERS, can_read
+from whet.data.readers.files.documents import READERS, can_read
 from whet.data.readers.passages import of_documents
 from whet.data.readers.records import Source
 from whet.data.readers.rows.kinds import split_name
@@ -60,6 +60,11 @@ class Dataset:
             f"Dataset({self.name!r}: {len(self.corpus):,} documents, {len(self.queries):,} queries"
             f"; judgments: {splits or 'none'})"
         )
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether some of its documents or queries are pictures."""
+        return self.corpus.has_pictures or self.queries.has_pictures
 
     @property
     def each(self) -> tuple[Dataset, ...]:
@@ -106,6 +111,15 @@ def open_dataset(config: DataConfig, *, cache_dir: Path | None = None) -> Datase
     data = read_dataset(config, cache_dir=cache_dir)
     tell_remarks(data)
     return data
+
+
+def refuse_pictures(data: Dataset, what: str) -> None:
+    """ConfigError where the data hold pictures, for a verb (`what`) that is for texts."""
+    if data.has_pictures:
+        raise ConfigError(
+            f"{printable(data.path)}: holds pictures, and {what} is for texts. docs/pictures.md "
+            "says what can be done with pictures."
+        )
 
 
 def tell_remarks(data: Dataset) -> None:

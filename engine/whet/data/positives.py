@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from whet.data.table import TextTable
-from whet.data.text import normalise
-from whet.types import Positives, Qrels
+from whet.data.text import normalise, told_apart_by
+from whet.types import Item, Picture, Positives, Qrels
 
 
 def positives_of(
@@ -56,7 +56,8 @@ def same_text(hash_Q: np.ndarray, hash_N: np.ndarray) -> np.ndarray:
 
 def own_documents(queries: TextTable, corpus: TextTable, qrels: Qrels) -> np.ndarray:
     """For each judged query the document that is the query itself, int64 [Q], -1 where there is
-    none: it has the query's id and text, perhaps after a title, and nobody judged it relevant.
+    none: it has the query's id and text (or picture), perhaps after a title, and nobody judged it
+    relevant.
 
     Such a document is found first by any system and answers nothing, so it is left out of rankings,
     as BEIR's and mteb's evaluation does (`ignore_identical_ids`). The id alone is not enough, since
@@ -65,8 +66,8 @@ def own_documents(queries: TextTable, corpus: TextTable, qrels: Qrels) -> np.nda
     rows_Q = qrels.query_rows
     own_Q = corpus.rows_of(queries.ids_of(rows_Q))
     same = np.flatnonzero(own_Q >= 0)
-    pairs = zip(queries.texts(rows_Q[same]), corpus.texts(own_Q[same]), strict=True)
-    different = [not _is_itself(normalise(query), normalise(doc)) for query, doc in pairs]
+    pairs = zip(queries.items(rows_Q[same]), corpus.items(own_Q[same]), strict=True)
+    different = [not _is_itself(query, doc) for query, doc in pairs]
     own_Q[same[np.array(different, bool)]] = -1
     relevant = qrels.relevant()
     wide = len(corpus) + 1
@@ -75,5 +76,8 @@ def own_documents(queries: TextTable, corpus: TextTable, qrels: Qrels) -> np.nda
     return own_Q
 
 
-def _is_itself(query: str, document: str) -> bool:
+def _is_itself(query: Item, document: Item) -> bool:
+    if isinstance(query, Picture) or isinstance(document, Picture):
+        return told_apart_by(query) == told_apart_by(document)
+    query, document = normalise(query), normalise(document)
     return document == query or (document.endswith(query) and 2 * len(query) > len(document))

@@ -9,7 +9,7 @@ from whet.data.load import Dataset
 from whet.data.readers.passages import with_all_passages
 from whet.data.readers.rows.kinds import split_name
 from whet.data.table import TextTable
-from whet.data.text import hash64, normalise
+from whet.data.text import hash64, told_apart_by
 from whet.errors import ConfigError, DataError
 from whet.progress import say
 from whet.types import Qrels
@@ -117,7 +117,7 @@ def hold_out(qrels: Qrels, queries: TextTable) -> tuple[Qrels, Qrels]:
     than two such texts.
     """
     rows_Q = qrels.query_rows
-    hash_Q = hash64(normalise(text) for text in queries.texts(rows_Q))
+    hash_Q = hash64(map(told_apart_by, queries.items(rows_Q)))
     distinct = np.unique(hash_Q[np.isin(rows_Q, qrels.relevant().query_rows_M)])
     if len(distinct) < 2:
         raise DataError(

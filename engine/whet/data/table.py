@@ -1,4 +1,4 @@
-"""A table of ids and texts on disk, memory-mapped: a corpus larger than memory works.
+"""A table of ids and texts, or pictures, on disk, memory-mapped: a corpus larger than memory works.
 
 Shape suffixes: N rows of the table, B blocks of its Arrow file, M ids asked for.
  Beside `corpus.arrow` lie `corpus.json` (rows and digest), `corpus.hashes.npy` and
@@ -14,24 +14,35 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
 
-from whet.data.text import hash64, normalise
+from whet.data.text import hash64, normalise, told_apart_by
 from whet.errors import DataError
 from whet.printable import printable
 from whet.processes.crew import Crew
-from whet.storage.blocks import TEXTS, BlockWriter, MappedBlocks, number_array, string_array
+from whet.storage.blocks import (
+    PICTURES,
+    TEXTS,
+    BlockWriter,
+    MappedBlocks,
+    number_array,
+    string_array,
+)
 from whet.storage.commit import whole_file
+from whet.types import Item, Picture
 
 LARGE = 200_000  # rows, of which hashing the texts takes longer than starting workers
-_IDS, _TEXTS = 0, 1  # columns
+_IDS, _TEXTS, _PAYLOADS = 0, 1, 2  # columns
 
 
 class TextTable:
-    """Rows of `id` and `text`, read from an Arrow file as they are needed. Pickles as its path."""
+    """Rows of `id` and `text`, read from an Arrow file as they are needed. Pickles as its path.
+
+    A table of pictures has their bytes beside the texts (`payload`, null for a row that is a text).
+    """
 
     def __init__(self, path: Path | str) -> None:
         """Open a table that `write_table` wrote. DataError if it is not whole."""
@@ -46,7 +57,9 @@ class TextTable:
                 f"{printable(path)}: not a whole table ({printable(error)}). Build it again."
             ) from error
         self.digest: str = facts["digest"]
-        self._columns_B = [self._mapped.table.column(name).chunks for name in ("id", "text")]
+        names = self._mapped.table.column_names
+        self._columns_B = [self._mapped.table.column(name).chunks for name in names]
+        self.has_pictures = len(names) > _PAYLOADS
         self._starts_B = np.cumsum([0] + [len(chunk) for chunk in self._columns_B[_IDS]])
 
     def __len__(self) -> int:
@@ -72,6 +85,13 @@ class TextTable:
         """The texts of the given rows, in the order given."""
         return self._many(_TEXTS, np.asarray(rows, np.int64))
 
+    def items(self, rows: np.ndarray | Sequence[int]) -> Sequence[Item]:
+        """What an encoder makes vectors of: the texts of the rows, or the pictures."""
+        texts = self.texts(rows)
+        if not self.has_pictures:
+            return texts
+        return _items(texts, self._many(_PAYLOADS, np.asarray(rows, np.int64)))
+
     def ids_of(self, rows: np.ndarray | Sequence[int]) -> list[str]:
         """The ids of the given rows, in the order given."""
         return self._many(_IDS, np.asarray(rows, np.int64))
@@ -79,6 +99,14 @@ class TextTable:
     def blocks(self) -> Iterator[tuple[list[str], list[str]]]:
         """The whole table in order, (ids, texts) of a few thousand rows at a time."""
         yield from zip(self._passed(_IDS), self._passed(_TEXTS), strict=True)
+
+    def payload_blocks(self) -> Iterator[list[bytes | None]]:
+        """The bytes of the pictures of the same rows, None of a text."""
+        if self.has_pictures:
+            yield from self._passed(_PAYLOADS)
+        else:
+            for ids in self.id_blocks():
+                yield [None for _ in ids]
 
     def id_blocks(self) -> Iterator[list[str]]:
         """The same of the ids alone: no text is read."""
@@ -89,6 +117,13 @@ class TextTable:
         for texts in self._columns_B[_TEXTS]:
             yield texts
             self.give_back()
+
+    def column_blocks(self, column: int) -> list[pa.Array]:
+        """The blocks of ids (0), texts (1) or pictures (2: nulls in a table of texts)."""
+        if column < len(self._columns_B):
+            blocks: list[pa.Array] = self._columns_B[column]
+            return blocks
+        return [pa.nulls(len(ids), pa.binary()) for ids in self._columns_B[_IDS]]
 
     def give_back(self) -> None:
         """Take what was read out of memory, at the end of a block of a pass over all rows: else the
@@ -119,7 +154,8 @@ class TextTable:
         return found_M
 
     def group_of_N(self) -> np.ndarray:
-        """For each row the smallest row whose text is equal after `normalise`, int64 [N].
+        """For each row the smallest row whose text is equal after `normalise`, and whose picture is
+        equal byte by byte, int64 [N].
 
         Equality is judged by a 64-bit hash. Computed here unless `keep_groups` did.
         """
@@ -134,15 +170,18 @@ class TextTable:
         blocks = range(len(self._columns_B[_TEXTS]))
         if crew is not None and len(self) >= LARGE:
             hashes = list(crew.each(partial(_hashes_of_block, self.path), blocks))
+        elif self.has_pictures:
+            both = zip(self._passed(_TEXTS), self._passed(_PAYLOADS), strict=True)
+            hashes = [hash64(map(told_apart_by, _items(*columns))) for columns in both]
         else:
             hashes = [hash64(map(normalise, texts)) for texts in self._passed(_TEXTS)]
         return np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
 
-    def _passed(self, column: int) -> Iterator[list[str]]:
+    def _passed(self, column: int) -> Iterator[list[Any]]:
         for values in self._columns_B[column]:
-            strings: list[str] = values.to_pylist()
+            rows: list[Any] = values.to_pylist()
             self.give_back()
-            yield strings
+            yield rows
 
     def _one(self, column: int, row: int) -> str:
         if not 0 <= row < len(self):
@@ -151,7 +190,7 @@ class TextTable:
         value: str = self._columns_B[column][block][int(row - self._starts_B[block])].as_py()
         return value
 
-    def _many(self, column: int, rows_M: np.ndarray) -> list[str]:
+    def _many(self, column: int, rows_M: np.ndarray) -> list[Any]:
         if len(rows_M) and not 0 <= rows_M.min() <= rows_M.max() < len(self):
             raise IndexError(
                 f"rows {rows_M.min()} to {rows_M.max()} of a table of {len(self)} rows"
@@ -159,7 +198,7 @@ class TextTable:
         block_M = np.searchsorted(self._starts_B, rows_M, side="right") - 1
         order_M = np.argsort(block_M, kind="stable")
         blocks, begins = np.unique(block_M[order_M], return_index=True)
-        values: list[str] = []
+        values: list[Any] = []
         for block, part in zip(blocks, np.split(order_M, begins[1:]), strict=False):
             offsets = number_array(rows_M[part] - self._starts_B[block], pa.int64())
             values += self._columns_B[column][block].take(offsets).to_pylist()
@@ -194,17 +233,19 @@ class IdView(Sequence[str]):
 class TableWriter:
     """Writes a table row by row; only 8 bytes per row stay in memory, for the id index."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, pictures: bool = False) -> None:
         self._path = path
+        self._pictures = pictures
         self._digest = sha256()
         self._hashes = [np.empty(0, np.uint64)]
         self._unhashed: list[str] = []  # ids, after those of the hashes
-        self._writer = BlockWriter(path, TEXTS, on_block=self._see)
+        self._writer = BlockWriter(path, PICTURES if pictures else TEXTS, on_block=self._see)
 
-    def add(self, id_: str, text: str) -> None:
-        """Append a row. Neither may hold NUL, which separates them in the digest."""
+    def add(self, id_: str, text: str, payload: bytes | None = None) -> None:
+        """Append a row. Id and text may not hold NUL, which separates them in the digest."""
         self._unhashed.append(id_)
-        self._writer.add((id_, text), len(text))
+        row = (id_, text, payload) if self._pictures else (id_, text)
+        self._writer.add(row, len(text) + len(payload or b""))
 
     def add_rows(self, rows: pa.RecordBatch, char_M: np.ndarray, hash_M: np.ndarray) -> None:
         """Append many, with the length of each text and `hash64` of each id."""
@@ -232,8 +273,11 @@ class TableWriter:
         # One string array of `id NUL text NUL`: its bytes are those of all rows, one after another.
         # (Of arrays alone: for a scalar pyarrow imports pandas.)
         none, nul = (string_array([text] * len(block)) for text in ("", "\0"))
-        joined = pc.binary_join_element_wise(*block.columns, none, nul)
+        joined = pc.binary_join_element_wise(*block.columns[:_PAYLOADS], none, nul)
         self._digest.update(joined.buffers()[2])
+        if self._pictures:
+            for payload in block.column(_PAYLOADS).to_pylist():
+                self._digest.update(sha256(payload or b"").digest())
 
     def _hash(self) -> None:
         if self._unhashed:
@@ -244,7 +288,8 @@ class TableWriter:
 def write_table(path: Path, rows: Iterable[tuple[str, str]]) -> TextTable:
     """Write (id, text) rows to `path` (an .arrow file) and its side files, and open the table.
 
-    Ids must differ. The digest is the SHA-256 of `id NUL text NUL` of all rows in order.
+    Ids must differ. The digest is the SHA-256 of `id NUL text NUL` of all rows in order, in a table
+    of pictures of their own SHA-256 after each block.
     """
     writer = TableWriter(path)
     for id_, text in rows:
@@ -259,8 +304,19 @@ def groups_of(hash_N: np.ndarray) -> np.ndarray:
 
 
 def _hashes_of_block(path: Path, number: int) -> np.ndarray:
-    texts = MappedBlocks(path).table.column("text").chunk(number)
-    return hash64(map(normalise, texts.to_pylist()))
+    table = MappedBlocks(path).table
+    texts = table.column("text").chunk(number).to_pylist()
+    if len(table.column_names) <= _PAYLOADS:
+        return hash64(map(normalise, texts))
+    payloads = table.column(_PAYLOADS).chunk(number).to_pylist()
+    return hash64(map(told_apart_by, _items(texts, payloads)))
+
+
+def _items(texts: Sequence[str], payloads: Sequence[bytes | None]) -> list[Item]:
+    return [
+        text if payload is None else Picture(payload, text)
+        for text, payload in zip(texts, payloads, strict=True)
+    ]
 
 
 def keep_groups(table: TextTable, crew: Crew | None = None) -> np.ndarray:

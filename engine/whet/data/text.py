@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from unicodedata import category, normalize
 from urllib.parse import quote
 
 import numpy as np
 
 from whet.errors import DataError
+from whet.types import Item
 
 END = re.compile(r"(?<=\S[.!?…。\uff01\uff1f])\s+|\n\s*\n|\n(?=\s*[-*|#>])")
 LONGEST_SENTENCE = 300  # characters; a table or a log has no full stops
@@ -57,6 +58,19 @@ def normalise(text: str) -> str:
     if folded.isprintable() and "  " not in folded and folded == folded.strip(" "):
         return folded
     return " ".join(folded.split())
+
+
+def told_apart_by(item: Item) -> str:
+    """What items that count as one have in common: their normalised text, and a picture's bytes.
+
+    >>> from whet.types import Picture
+    >>> told_apart_by(" Foo"), told_apart_by(Picture(b"...", "Foo")) == told_apart_by("foo")
+    ('foo', False)
+    """
+    if isinstance(item, str):
+        return normalise(item)
+    # NUL: no text has one
+    return f"{normalise(item.text)}\0{sha256(item.payload).hexdigest()}"
 
 
 def hash64(texts: Iterable[str]) -> np.ndarray:

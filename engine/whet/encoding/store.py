@@ -23,6 +23,7 @@ from whet.errors import CheckpointError
 from whet.progress import say
 from whet.storage.commit import commit_folder, verify_folder
 from whet.storage.places import cache_folder
+from whet.types import Item
 
 KEY = np.dtype("S16")
 
@@ -32,10 +33,18 @@ def embeddings_folder() -> Path:
     return cache_folder() / "embeddings"
 
 
-def text_keys(texts: Sequence[str]) -> np.ndarray:
-    """A 16-byte hash of each text."""
-    hashes = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
-    return np.frombuffer(b"".join(hashes), dtype=KEY)
+def item_keys(items: Sequence[Item]) -> np.ndarray:
+    """A 16-byte hash of each text, or of each picture and the text beside it."""
+    return np.frombuffer(b"".join(map(_hashed, items)), dtype=KEY)
+
+
+def _hashed(item: Item) -> bytes:
+    if isinstance(item, str):
+        return hashlib.blake2b(item.encode(), digest_size=16).digest()
+    parts = hashlib.blake2b(item.payload, digest_size=16, person=b"picture")
+    # the length first: else bytes could move from the picture's end to the text's beginning
+    parts.update(len(item.payload).to_bytes(8, "little") + item.text.encode())
+    return parts.digest()
 
 
 class EmbeddingStore:

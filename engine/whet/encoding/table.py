@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from whet.config import EncodeConfig
-from whet.encoding.store import EmbeddingStore, text_keys
+from whet.encoding.store import EmbeddingStore, item_keys
 from whet.model.inference import encode_texts, encode_tokens
 from whet.processes.devices import choose_device, choose_precision
 from whet.progress import track
@@ -59,7 +59,7 @@ def encode_table(
         blocks = [missing[start : start + BLOCK] for start in range(0, len(missing), BLOCK)]
 
         def tokenized(block: np.ndarray) -> tuple[np.ndarray, list[list[int]]]:
-            return block, encoder.tokenize(table.texts(rows[block]), kind)
+            return block, encoder.tokenize(table.items(rows[block]), kind)
 
         with _beside(config) as pool, _written_behind(vectors, config) as write:
             for block, tokens in one_ahead(tokenized, blocks, pool):
@@ -104,7 +104,7 @@ def fill_store(
         chosen = rows[missing]
         ids = _ids_of(table, chosen)
         vectors.add(
-            keys_N[missing], encode_texts(encoder, table.texts(chosen), kind, config, ids=ids)
+            keys_N[missing], encode_texts(encoder, table.items(chosen), kind, config, ids=ids)
         )
     return len(missing)
 
@@ -184,9 +184,9 @@ def _missing(keys_N: np.ndarray, vectors: EmbeddingStore) -> tuple[np.ndarray, i
 
 def _keys(table: Texts, rows: np.ndarray) -> np.ndarray:
     parts = [
-        text_keys(table.texts(rows[start : start + BLOCK])) for start in range(0, len(rows), BLOCK)
+        item_keys(table.items(rows[start : start + BLOCK])) for start in range(0, len(rows), BLOCK)
     ]
-    return np.concatenate(parts) if parts else text_keys([])
+    return np.concatenate(parts) if parts else item_keys([])
 
 
 def room_for(count: int, dimension: int, folder: Path) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""Queries that won and lost most, with the texts a person needs to see why."""
+"""Queries that won and lost most, with the texts or pictures a person needs to see why."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,11 +10,13 @@ from whet.evaluation.comparison import differences
 from whet.evaluation.judge import Evaluation
 from whet.evaluation.significance import TIE
 from whet.evaluation.trec import Judgments, Run
-from whet.types import Texts
+from whet.storage.pictures import thumbnail
+from whet.types import Item, Texts
 
 TEXT_LIMIT = (
     2_000  # characters of a text that are kept: examples are to be read, and the report stays small
 )
+PICTURE_EDGE = 96  # pixels of a picture that is kept
 RELEVANT_LIMIT = 5  # relevant documents shown per query, highest grade first
 
 
@@ -48,7 +51,7 @@ def changed_queries(
         grades = judgments.get(query_id, {})
         return {
             "query_id": query_id,
-            "query": _texts(queries, [query_id])[query_id],
+            **_queried(queries, query_id),
             "measure": measure,
             "base": before[query_id],
             "tuned": after[query_id],
@@ -68,12 +71,12 @@ def _relevant(
     """The relevant documents, highest grade first, and where each system put them."""
     docs = sorted((doc for doc in grades if grades[doc] > 0), key=lambda doc: (-grades[doc], doc))
     docs = docs[:RELEVANT_LIMIT]
-    texts = _texts(corpus, docs)
+    shown = _shown(corpus, docs)
     ranks = [_ranks(run.get(query_id, {})) for run in (base, tuned)]
     return [
         {
             "id": doc,
-            "text": texts[doc],
+            **shown[doc],
             "relevance": grades[doc],
             "rank_base": ranks[0].get(doc),
             "rank_tuned": ranks[1].get(doc),
@@ -91,12 +94,12 @@ def _top(
     scores: Mapping[str, float], grades: Mapping[str, int], corpus: Texts, top: int
 ) -> list[dict[str, Any]]:
     docs = list(scores)[:top]
-    texts = _texts(corpus, docs)
+    shown = _shown(corpus, docs)
     return [
         {
             "rank": rank,
             "id": doc,
-            "text": texts[doc],
+            **shown[doc],
             "score": scores[doc],
             "relevant": grades.get(doc, 0) > 0,
         }
@@ -104,8 +107,23 @@ def _top(
     ]
 
 
-def _texts(table: Texts, ids: Sequence[str]) -> dict[str, str]:
-    """Ids to their texts, long ones cut."""
-    texts = table.texts(table.rows_of(ids)) if ids else []
-    cut = (text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…" for text in texts)
-    return dict(zip(ids, cut, strict=True))
+def _queried(queries: Texts, query_id: str) -> dict[str, str]:
+    shown = _shown(queries, [query_id])[query_id]
+    return {"query": shown.pop("text"), **shown}
+
+
+def _shown(table: Texts, ids: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Ids to what is seen of them: the text, a long one cut, and of a picture a small one, as an
+    address that holds it.
+    """
+    items = table.items(table.rows_of(ids)) if ids else []
+    return dict(zip(ids, map(_seen, items), strict=True))
+
+
+def _seen(item: Item) -> dict[str, str]:
+    text = item if isinstance(item, str) else item.text
+    cut = text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"
+    if isinstance(item, str):
+        return {"text": cut}
+    picture = b64encode(thumbnail(item.payload, PICTURE_EDGE)).decode()
+    return {"text": cut, "picture": f"data:image/jpeg;base64,{picture}"}

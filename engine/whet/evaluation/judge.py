@@ -22,7 +22,7 @@ from whet.evaluation.lexical import Words, check_installed, corpus_language
 from whet.evaluation.lexical.hybrid import HybridSearch
 from whet.evaluation.lexical.languages import counted_in
 from whet.evaluation.lexical.words import ChosenDocuments, part_of
-from whet.evaluation.measures import Scores, check_measures, score
+from whet.evaluation.measures import Scores, check_measures, check_places, score
 from whet.evaluation.pool.choose import DocumentPool
 from whet.evaluation.pool.size import PoolSize
 from whet.evaluation.retrieval import Search, documents_found, retrieve, run_of, without_own
@@ -129,6 +129,7 @@ def judge(
     if weight:
         check_installed()  # before anything is encoded
     asked = _Searched(data, qrels, pool)
+    check_places(config.measures, config.depth, asked.judgments)
     corpus: Embeddings | CorpusShard
     if pool is None:
         queries, corpus = embed(encoder, data, qrels, store=store, config=encode, pace=pace)
@@ -234,6 +235,7 @@ def judge_words(
     """
     measures = check_measures(config.measures, config.depth)
     asked = _Searched(data, qrels, pool)
+    check_places(measures, config.depth, asked.judgments)
     depth = config.depth if asked.own_Q is None else config.depth + 1
     if language is None:
         language = corpus_language(data.corpus)

@@ -155,6 +155,24 @@ def check_measures(measures: Sequence[str], depth: int) -> list[str]:
     return list(dict.fromkeys(str(measure) for measure in parsed))
 
 
+def check_places(
+    measures: Sequence[str], depth: int, judgments: Mapping[str, Mapping[str, int]]
+) -> None:
+    """ConfigError where R-precision looks at more places than are retrieved: at as many as a query
+    has relevant documents.
+    """
+    if not any(parse_measure(name).NAME == "Rprec" for name in measures):
+        return
+    relevant = {query: sum(g > 0 for g in docs.values()) for query, docs in judgments.items()}
+    query = max(relevant, key=lambda one: relevant[one], default=None)
+    if query is not None and relevant[query] > depth:
+        raise ConfigError(
+            f"evaluate.measures has Rprec, which looks at {relevant[query]:,} places for query "
+            f"{query!r}, and {depth:,} documents a query are retrieved. Set "
+            f"evaluate.depth={relevant[query]}."
+        )
+
+
 def parse_measure(name: str) -> Any:
     """The ir-measures object of a name such as `nDCG@10`, `MRR@10` or `P(rel=2)@5`.
 

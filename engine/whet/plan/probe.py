@@ -14,8 +14,9 @@ import torch
 
 from whet.config import EncodeConfig, FitConfig
 from whet.data.load import Dataset
+from whet.data.table import TextTable
 from whet.evaluation.judge import evaluate_run
-from whet.evaluation.lexical import Documents, nearest_by_words
+from whet.evaluation.lexical import nearest_by_words
 from whet.evaluation.lexical.words import ListedTexts
 from whet.evaluation.pool.choose import NEAR
 from whet.mining.miner import mine
@@ -122,7 +123,7 @@ def probe_encode(
 
 def encode_rate(
     encoder: Encoder,
-    table: Documents,
+    table: TextTable | ListedTexts,
     rows: np.ndarray,
     kind: str,
     config: EncodeConfig,
@@ -134,7 +135,7 @@ def encode_rate(
     """
     device = choose_device(config)
     budget = config.batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)
-    texts = table.texts(sampled(rows, SAMPLED))
+    texts = table.items(sampled(rows, SAMPLED))
     lengths = [len(ids) for ids in encoder.tokenize(texts, kind)]
     batches = list(token_batches(lengths, budget))
     encoder.encode([texts[int(batches[-1][-1])]], kind=kind, config=config)  # loads and compiles

@@ -13,7 +13,7 @@ import numpy as np
 from whet.config import FitConfig
 from whet.data.load import Dataset
 from whet.data.table import TextTable
-from whet.encoding.store import EmbeddingStore, text_keys
+from whet.encoding.store import EmbeddingStore, item_keys
 from whet.evaluation.pool.size import pool_size
 from whet.evaluation.selection.guard import guard_set
 from whet.evaluation.selection.pool import room, shape_of
@@ -161,9 +161,9 @@ def _chosen(
     """A judgement at a moment encodes about so many `texts`, and the guard set."""
     least = config.select.at_least
     asked, documents = shape_of(texts, dev.distinct, corpus.distinct, least)
-    guard = guard_set(config)
+    guard = guard_set(config, encoder)
     sides = [] if guard is None else [(guard.documents, "document"), (guard.queries, "query")]
-    tokens = [sum(map(len, encoder.tokenize(side.texts, kind))) for side, kind in sides] or [0, 0]
+    tokens = [sum(map(len, encoder.tokenize(side.items, kind))) for side, kind in sides] or [0, 0]
     return ChoosingWork(
         moments=config.select.moments,
         dev=dev,
@@ -205,12 +205,12 @@ class Stored:
 
     def count(self, table: TextTable, rows: np.ndarray, kind: str) -> TextCount:
         """The texts in the given rows; those counted before count as encoded."""
-        sample = table.texts(sampled(rows, SAMPLED))
+        sample = table.items(sampled(rows, SAMPLED))
         tokens = float(np.mean([len(ids) for ids in self.encoder.tokenize(sample, kind)]))
         # Beyond this looking up costs more than it tells: all count as new.
         if len(rows) > COUNTED:
             return TextCount(len(rows), len(rows), tokens)
-        keys = np.unique(text_keys(table.texts(rows)))
+        keys = np.unique(item_keys(table.items(rows)))
         prompt = self.encoder.recipe.prompt(kind)
         vectors = EmbeddingStore(
             self.store,

@@ -17,7 +17,7 @@ import numpy as np
 from whet.config import AuditConfig, LabelConfig, MiningConfig
 from whet.config.ranges import check_options
 from whet.data.judgments import HEADER, judgment_rows
-from whet.data.load import Dataset, open_dataset
+from whet.data.load import Dataset, open_dataset, refuse_pictures
 from whet.data.splits import pairs_of
 from whet.errors import ConfigError, DataError
 from whet.evaluation.false_negatives import Audit, Population, Rate, audit_of
@@ -45,6 +45,7 @@ def audit_command(config: AuditConfig) -> None:
 
         check_page()
     data = open_dataset(config.data)
+    refuse_pictures(data, "whet mine audit")
     train = pairs_of(data, config.data.train_split)
     check_encoder(config.model, config.encode)
     check_rescorer(policy)

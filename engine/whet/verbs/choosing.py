@@ -333,7 +333,9 @@ def _language(
         for one in job.each
     )
     language = None
-    if any(pool is not None for pool in judged_on):
+    if any(one.data.has_pictures for one in job.each):
+        why = "Pictures have none."
+    elif any(pool is not None for pool in judged_on):
         why = "Models are judged on a pool of documents, which was chosen by words."
     elif asked == "auto" and seconds > MOST_S:
         why = f"That would take about {duration(seconds)}; select.words=always does it."

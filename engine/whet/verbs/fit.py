@@ -294,14 +294,21 @@ def _finish(
 
 
 def _next_steps(job: Job) -> str:
-    """Three commands that go on from a finished run."""
+    """Commands that go on from a finished run."""
     folder, data = shlex.quote(str(job.folder)), shlex.quote(f"data={job.data.each[0].path}")
     model = shlex.quote(f"model={job.folder / 'model'}")
-    steps = {
-        f'whet search {folder} "words"{f" {data}" if job.sets else ""}': "look what it finds",
-        f"whet label {data} {model}": "judge results on a page, and tune by that",
-        f"whet export {folder}": "ONNX and int8, for other runtimes",
-    }
+    several = f" {data}" if job.sets else ""
+    if job.data.has_pictures:
+        steps = {
+            f"whet search {folder} picture.png{several}": "look what it finds",
+            f"whet eval {data} {model}": "judge it alone",
+        }
+    else:
+        steps = {
+            f'whet search {folder} "words"{several}': "look what it finds",
+            f"whet label {data} {model}": "judge results on a page, and tune by that",
+            f"whet export {folder}": "ONNX and int8, for other runtimes",
+        }
     width = max(map(len, steps))
     lines = [f"  {command:<{width}}  {what}" for command, what in steps.items()]
     return "\n".join(["Next:", *lines])

@@ -1,8 +1,8 @@
-"""`whet search`: the best documents for some words, with the model of a run."""
+"""`whet search`: the best documents for some words or a picture, with the model of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
@@ -16,6 +16,9 @@ from whet.model.folder import find_folder
 from whet.printable import printable
 from whet.run.early import check_device
 from whet.run.folder import data_of, model_of
+from whet.storage.pictures import opened
+from whet.storage.places import user_path
+from whet.types import Item, Picture
 
 if TYPE_CHECKING:
     from whet.feedback.serve.searcher import Searcher
@@ -75,7 +78,8 @@ def search_command(config: SearchConfig) -> None:
     check_words(config.words, config.run, ("auto",))
     model, data = _model_and_data(config)
     find_folder(model)
-    print(repr(best_of(searcher_of(model, data, config), data, config.query, config.k)))
+    searcher = searcher_of(model, data, config)
+    print(repr(best_of(searcher, data, asked_item(config.query, searcher.reads), config.k)))
 
 
 def searcher_of(model: ModelConfig, data: Dataset, config: SearchConfig) -> Searcher:
@@ -83,18 +87,37 @@ def searcher_of(model: ModelConfig, data: Dataset, config: SearchConfig) -> Sear
     from whet.feedback.serve.searcher import Searcher  # loads torch
     from whet.model.towers import open_model
 
-    opened = open_model(model)
-    count_words(opened, config.words, data.corpus)
-    return Searcher(0, opened, data, config.encode)
+    encoder = open_model(model)
+    count_words(encoder, config.words, data.corpus)
+    return Searcher(0, encoder, data, config.encode)
 
 
-def best_of(searcher: Searcher, data: Dataset, query: str, k: int) -> SearchHits:
+def asked_item(query: str, reads: Sequence[str]) -> Item:
+    """What is asked: the picture of a file, of a model that reads pictures; else words.
+
+    ConfigError for a file that is not there, DataError for one that is no picture.
+    """
+    path = user_path(query)
+    if "pictures" not in reads or ("texts" in reads and not path.is_file()):
+        return query
+    try:
+        payload = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{printable(query)}: {error.strerror}. The model reads pictures: give the file of one."
+        ) from error
+    opened(payload, query)  # now, and by its name
+    return Picture(payload)
+
+
+def best_of(searcher: Searcher, data: Dataset, query: Item, k: int) -> SearchHits:
     """The k best documents of a query."""
-    score_1K, row_1K = searcher.best([query], searcher.vectors([query]), k)
+    words = query if isinstance(query, str) else query.text
+    score_1K, row_1K = searcher.best([words], searcher.vectors([query]), k)
     rows = row_1K[0]
     ids, texts = data.corpus.ids_of(rows), data.corpus.texts(rows)
     found = zip(ids, score_1K[0].tolist(), texts, strict=True)
-    return SearchHits(query, tuple(Hit(doc_id, score, text) for doc_id, score, text in found))
+    return SearchHits(words, tuple(Hit(doc_id, score, text) for doc_id, score, text in found))
 
 
 def _model_and_data(config: SearchConfig) -> tuple[ModelConfig, Dataset]:

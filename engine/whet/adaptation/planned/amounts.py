@@ -20,7 +20,7 @@ from whet.config import UNSTEMMED, AdaptConfig
 from whet.data.load import Dataset
 from whet.data.table import TextTable
 from whet.data.text import sentences_of
-from whet.encoding.store import embeddings_folder, text_keys
+from whet.encoding.store import embeddings_folder, item_keys
 from whet.encoding.table import open_store
 from whet.evaluation.lexical import corpus_language
 from whet.evaluation.lexical.kept import uncounted
@@ -126,7 +126,7 @@ def _counted(data: Dataset, encoder: Encoder, config: AdaptConfig) -> TextCount:
     tokens = _tokens(encoder, _some(data.corpus, SAMPLED), "document")
     if count > COUNTED:
         return TextCount(count, count, tokens)
-    parts = [text_keys(texts) for _, texts in data.corpus.blocks()]
+    parts = [item_keys(texts) for _, texts in data.corpus.blocks()]
     keys = np.unique(np.concatenate(parts))
     store = open_store(encoder, kind="document", store=embeddings_folder(), config=config.encode)
     return TextCount(len(keys), int((store.find(keys)[0] < 0).sum()), tokens)

@@ -29,7 +29,7 @@ from whet.config import UNSTEMMED, EncodeConfig
 from whet.data.load import Dataset, load_dataset
 from whet.data.text import sentences_of
 from whet.encoding.keys import KeyIndex
-from whet.encoding.store import text_keys
+from whet.encoding.store import item_keys
 from whet.encoding.table import BLOCK
 from whet.evaluation.lexical import Words
 from whet.evaluation.lexical.hybrid import HybridSearch
@@ -126,7 +126,7 @@ def probe_adapt(
     )
     rows_S = np.sort(sampled(every, SAMPLE))
     texts_s, texts = _timed(lambda: data.corpus.texts(rows_S))
-    keys_s, keys_S = _timed(lambda: text_keys(texts))
+    keys_s, keys_S = _timed(lambda: item_keys(texts))
     asked = (log or [sentences_of(text)[0] for text in texts[:ASKED]])[:ASKED]
     queries = (asked * ASKED)[:ASKED]
     query_token_s, query_SD = encode_rate(

@@ -13,13 +13,33 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from whet.config import DataConfig
 from whet.data.findings import excerpt
 from whet.data.readers.lines import Row, numbered_lines
-from whet.data.readers.records import Judgment, PackedRecords, Reading, Record, Source, Text, hidden
+from whet.data.readers.records import (
+    Judgment,
+    PackedRecords,
+    Reading,
+    Record,
+    Source,
+    Text,
+    files_under,
+    hidden,
+)
 from whet.data.readers.rows.kinds import is_row_file, open_table, rows_of, stem_of
 from whet.data.readers.rows.opened import records_of_rows
 from whet.data.readers.trec_topics import is_topics, topics_in
-from whet.data.readers.values import ID_NAMES, judgment_of, table_row
+from whet.data.readers.values import (
+    ID_NAMES,
+    IMAGE,
+    NO_EXTRA,
+    Extra,
+    judgment_of,
+    table_row,
+)
+from whet.errors import ConfigError
+from whet.printable import printable
+from whet.storage.pictures import ENDINGS
 
 # a first line is a header if its fields are among these, not because its score is no number: that
 # is a bad row
@@ -52,20 +72,38 @@ class _Parts:
     qrels: tuple[tuple[str, Path], ...]
 
 
-def source_of(root: Path) -> Source | None:
-    """The folder as a source, or None where it has no corpus of documents with ids."""
+def source_of(root: Path, config: DataConfig) -> Source | None:
+    """The folder as a source, or None where it has no corpus of documents with ids.
+
+    Rows with an `image` are pictures. With `data.label` queries have the documents of their label
+    as relevant ones, and each document is a query of the split train, too.
+    """
     parts = _Parts(_table(root, _CORPUS), _table(root, _QUERIES), _qrels(root))
     corpus, queries = parts.corpus, parts.queries
     if not corpus or not _has_ids(corpus[0], judged=bool(parts.qrels)):
         return None
+    label = None if config.label == "off" else config.label
+    if label is not None and parts.qrels:
+        raise ConfigError(
+            f"{printable(root)}: has judgments ({parts.qrels[0][1].name}), which say what is "
+            "relevant. Leave out data.label."
+        )
+    pictures = any(IMAGE in _first(path) for path in (*corpus, *queries))
+    beside = files_under(root) if pictures else []
     return Source(
         kind="BEIR folder",
         root=root,
-        files=(*corpus, *queries, *(path for _, path in parts.qrels)),
-        read=partial(_read, root, parts),
+        files=(
+            *(*corpus, *queries, *(path for _, path in parts.qrels)),
+            *(path for path in beside if path.suffix.lower() in ENDINGS),
+        ),
+        read=partial(_read, root, parts, label=label, pictures=pictures),
+        fingerprint=f"label {label}" if label else "",
         corpus_name=_name(root, corpus),
         queries_name=_name(root, queries) if queries else "queries.jsonl, which is missing",
         repeats="refuse",
+        pictures=pictures,
+        labelled=label is not None,
     )
 
 
@@ -99,6 +137,14 @@ def _ending(path: Path) -> str:
 
 def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not hidden(path))
+
+
+def _first(path: Path) -> dict[str, Any]:
+    """The first row of a file of documents or queries."""
+    if is_topics(path):
+        return {}
+    row: dict[str, Any] = next(rows_of(path, "", Reading()), (0, {}))[1]
+    return row
 
 
 def _has_ids(path: Path, *, judged: bool) -> bool:
@@ -140,10 +186,18 @@ def _judges(path: Path) -> bool:
     return name.endswith(_LINES) or is_row_file(path)
 
 
-def _read(root: Path, parts: _Parts, reading: Reading) -> Iterator[Record | PackedRecords]:
+def _read(
+    root: Path, parts: _Parts, reading: Reading, *, label: str | None, pictures: bool
+) -> Iterator[Record | PackedRecords]:
     for table, files in (("corpus", parts.corpus), ("queries", parts.queries)):
         for path in files:
-            yield from texts_in(path, path.relative_to(root).as_posix(), table, reading)
+            name = path.relative_to(root).as_posix()
+            extra = Extra(path.parent if pictures else None, label)
+            for record in texts_in(path, name, table, reading, extra):
+                yield record
+                if label is not None and table == "corpus" and isinstance(record, Text):
+                    # what is learned from: each document asks for the others of its label
+                    yield record._replace(table="queries", split="train")
     for split, path in parts.qrels:
         name = path.relative_to(root).as_posix()
         split = reading.split(split, name)
@@ -157,23 +211,23 @@ def _read(root: Path, parts: _Parts, reading: Reading) -> Iterator[Record | Pack
 
 
 def texts_in(
-    path: Path, name: str, table: str, reading: Reading
+    path: Path, name: str, table: str, reading: Reading, extra: Extra = NO_EXTRA
 ) -> Iterator[Record | PackedRecords]:
     """The documents or queries of one file."""
     if is_topics(path):
         yield from topics_in(path, name, reading)
         return
-    make = partial(_texts_of, table=table)
+    make = partial(_texts_of, table=table, extra=extra)
     opened = open_table(path)
     base = reading.file(name, opened.unit)
     yield from records_of_rows(opened, make, reading, base)
 
 
-def _texts_of(rows: Iterable[Row], *, table: str, reading: Reading) -> Iterator[Text]:
+def _texts_of(rows: Iterable[Row], *, table: str, extra: Extra, reading: Reading) -> Iterator[Text]:
     for place, row in rows:
         if "column 1" in row and len(row) == 2:  # a tsv without a header: id and text
             row = {"_id": row["column 1"], "text": row.get("column 2")}
-        record = table_row(row, table, reading, place)
+        record = table_row(row, table, reading, place, extra=extra)
         if record is not None:
             yield record
 

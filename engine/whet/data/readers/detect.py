@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from whet.config import DataConfig
-from whet.data.readers import beir, hub, ir_sets, text_folder
+from whet.data.readers import beir, hub, ir_sets
+from whet.data.readers.files import arrays, picture_folder, text_folder
 from whet.data.readers.lines import read_some
 from whet.data.readers.records import Source, files_under, hidden
 from whet.data.readers.rows import row_files
@@ -44,6 +45,16 @@ def find_source(path: str, config: DataConfig | None = None) -> Source:
             f"{printable(path)}: is a {source.kind}, which has no columns to name. Leave out "
             "data.query, data.positive and data.negatives."
         )
+    labels_apply = source.labelled or source.pictures or config.label in (None, "off")
+    if not labels_apply:
+        raise ConfigError(
+            f"{printable(path)}: is a {source.kind} with its own judgments. Leave out data.label."
+        )
+    if (source.pictures or source.labelled) and config.passages != "off":
+        what = "pictures" if source.pictures else "texts with classes"
+        raise ConfigError(
+            f"{printable(path)}: holds {what}, which are not cut. Leave out data.passages."
+        )
     how = (config.query, config.positive, config.negatives, config.relevant_from)
     cut = config.passages != "off"
     if any(part is not None for part in how) or cut:
@@ -57,6 +68,8 @@ def _found(path: str, config: DataConfig) -> Source:
         raise ConfigError("data is empty. Give a folder, a file or a name; data=. is this folder.")
     place = user_path(path)
     if place.is_file():
+        if place.suffix.lower() == arrays.ENDING:
+            return arrays.source_of_arrays(place, labels=config.label != "off")
         _refuse_archive(place)
         return row_files.source_of_file(place, config)
     if place.is_dir():
@@ -74,9 +87,10 @@ def _found(path: str, config: DataConfig) -> Source:
 def _folder(root: Path, config: DataConfig) -> Source:
     source = (
         hub.source_of_folder(root, config)
-        or beir.source_of(root)
+        or beir.source_of(root, config)
         or row_files.source_of_folder(root, config)
         or _inner_folder(root, config)
+        or picture_folder.source_of(root, labels=config.label != "off")
         or text_folder.source_of(root)
     )
     if source is None:
@@ -84,7 +98,8 @@ def _folder(root: Path, config: DataConfig) -> Source:
         held = f"holds {', '.join(map(printable, names))}" if names else "is empty"
         raise DataError(
             f"{printable(root)}: {held}, no format known here. Give it corpus.jsonl, queries.jsonl"
-            " and qrels/train.tsv, or train.jsonl with query and positive, or texts (.txt, .md)."
+            " and qrels/train.tsv, or train.jsonl with query and positive, or texts (.txt, .md) or "
+            "pictures (.png, .jpg)."
         )
     return replace(source, left_out=_left_out(root, source.files))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from whet.data.readers.rows.arrow_files import arrow_rows, open_arrow, saved_spl
 from whet.data.readers.rows.kinds import split_name
 from whet.data.readers.rows.opened import Opened, looked_through
 from whet.data.readers.rows.row_files import records_in
-from whet.data.readers.values import judgment_of, table_row
+from whet.data.readers.values import judgment_of, picture_column, table_row
 from whet.errors import DataError, EnvironmentRefused
 from whet.printable import printable
 from whet.version import install_line
@@ -78,7 +79,13 @@ def source_of_name(name: str, config: DataConfig) -> Source:
             parts["qrels"] = load(repo, judged) if judged else load(f"{repo}-qrels", None)
             return _hub_source(name, parts, partial(_read_beir, parts), "refuse")
         rows = load(repo, subset)
-        return _hub_source(name, {"": rows}, partial(_read, rows, config), "fine")
+        source = _hub_source(name, {"": rows}, partial(_read, rows, config), "fine")
+        if config.label in (None, "off"):
+            return source
+        columns = [column for data in rows.values() for column in data.column_names]
+        pictures = picture_column(columns) is not None
+        label = f"{source.fingerprint} label {config.label}"
+        return replace(source, fingerprint=label, labelled=True, pictures=pictures)
 
 
 @contextmanager

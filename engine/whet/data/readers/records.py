@@ -25,12 +25,29 @@ _LINE_BITS = 40  # a place is file number << 40 | line number, one int64
 
 
 class Text(NamedTuple):
-    """A document or a query. `table` is "corpus" or "queries"; `place` says where it was read."""
+    """A document or a query. `table` is "corpus" or "queries"; `place` says where it was read.
+
+    `payload` are the bytes of a picture, whose text stands beside it and may be empty. With a
+    `label` the documents of that label are relevant to it, where it is a query, of a `split`.
+    """
 
     table: str
     id: str
     text: str
     place: int
+    payload: bytes | None = None
+    label: str | None = None
+    split: str = ""
+
+
+def labelled(row: Text, split: str) -> Iterator[Text]:
+    """A text or picture that may have a class: a document where it is of train, and where it has a
+    class a query of its split, too, for which the others of its class are relevant.
+    """
+    if split == "train":
+        yield row._replace(table="corpus")
+    if row.label is not None:
+        yield row._replace(table="queries", split=split)
 
 
 class Judgment(NamedTuple):
@@ -178,7 +195,8 @@ class Source:
     `files` decide its content (relative to `root`), or `fingerprint` where there are none.
     `repeats` says what an id given twice means: "refuse", "same text" (fine when the texts agree)
     or "fine". `left_out` are files of the folder that are not read, by their names.
-    `passages`: long documents are cut.
+    `passages`: long documents are cut. `pictures`: some rows are pictures. `labelled`: what is
+    relevant follows from the labels of the rows.
     """
 
     kind: str
@@ -191,6 +209,8 @@ class Source:
     queries_name: str = "the queries"
     left_out: tuple[str, ...] = ()
     passages: bool = False
+    pictures: bool = False
+    labelled: bool = False
 
 
 def hidden(path: Path) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from whet.data.findings import excerpt
 from whet.data.readers.records import Judgment, Reading, Text
 from whet.data.text import id_of
+from whet.storage.pictures import MOST_BYTES, picture_fault
 
 ID_NAMES = (
     *("_id", "id", "docid", "doc_id", "document_id", "pid", "qid", "query_id"),
@@ -18,7 +20,20 @@ TEXT_NAMES = (
     *("text", "contents", "content", "document_text", "passage", "body"),
     *("query", "question", "query_text"),
 )
+IMAGE, IMAGES = "image", ("image", "img", "picture")  # the column of a row's picture
 _WHOLE = re.compile(r"-?[0-9]{1,10}(\.0{1,10})?")
+
+
+class Extra(NamedTuple):
+    """What rows may hold beside a text: pictures, as paths from this folder or as bytes, and labels
+    in the column `label`.
+    """
+
+    folder: Path | None
+    label: str | None
+
+
+NO_EXTRA = Extra(None, None)
 
 
 def text_of(row: dict[str, Any], field: str, reading: Reading, place: int) -> str | None:
@@ -76,9 +91,11 @@ def whole_number(value: object) -> int | None:
     return int(value) if abs(value) < 2**31 else None
 
 
-def table_row(row: dict[str, Any], table: str, reading: Reading, place: int) -> Text | None:
+def table_row(
+    row: dict[str, Any], table: str, reading: Reading, place: int, *, extra: Extra = NO_EXTRA
+) -> Text | None:
     """The document or query of one row (`_id` or `id`, `title`, `text`, or other usual names), or
-    None if unusable.
+    None if unusable. A query with a label is of the split test.
     """
     id_name = next((name for name in ID_NAMES if name in row), "_id")
     raw = row.get(id_name)
@@ -90,6 +107,71 @@ def table_row(row: dict[str, Any], table: str, reading: Reading, place: int) -> 
     else:
         known = TEXT_NAMES if id_name != "_id" else ()  # BEIR's own rows have one name for it
         field = next((name for name in known if name in row), "text")
-        text = text_of(row, field, reading, place)
-        return None if text is None else Text(table, id_, text, place)
+        payload = None
+        if extra.folder is not None and row.get(IMAGE) is not None:
+            payload = picture_of(row[IMAGE], extra.folder, reading, place)
+            if payload is None:
+                return None
+        alone = payload is not None and not row.get("title") and not row.get(field)
+        text = "" if alone else text_of(row, field, reading, place)
+        label = None
+        if text is not None and extra.label is not None:
+            label = label_of(row, extra.label, reading, place)
+            if label is None:
+                return None
+        if text is not None:
+            return Text(table, id_, text, place, payload, label, "test" if label else "")
     return None
+
+
+def label_of(row: dict[str, Any], column: str, reading: Reading, place: int) -> str | None:
+    """A row's label as text, or None where it has none that can be used."""
+    label = row.get(column)
+    if isinstance(label, (str, int)) and not isinstance(label, bool) and str(label).strip():
+        return str(label)
+    what = f"{column!r} is {excerpt(label)}, no label" if column in row else f"no {column!r}"
+    reading.add("missing field", place, what)
+    return None
+
+
+def picture_column(columns: Sequence[str]) -> str | None:
+    """The column of pictures among a file's, or None."""
+    return next((name for name in IMAGES if name in columns), None)
+
+
+def picture_of(cell: object, folder: Path, reading: Reading, place: int) -> bytes | None:
+    """The bytes of a picture: those in the cell, as parquet and Hugging Face's `{"bytes": ...}`
+    have them, or of the file that it names, in `folder` or below. None where it cannot be read.
+    """
+    if isinstance(cell, dict):
+        cell = cell.get("bytes") or cell.get("path")
+    fault: str | None
+    if isinstance(cell, str):
+        cell, fault = _in_folder(cell, folder)
+        if fault is not None:
+            reading.add("picture that cannot be read", place, fault)
+            return None
+    if not isinstance(cell, bytes):
+        what = f"{IMAGE!r} is {excerpt(cell)}, neither bytes nor a file's path"
+        reading.add("picture that cannot be read", place, what)
+        return None
+    fault = picture_fault(cell)
+    if fault is not None:
+        reading.add("picture that cannot be read", place, f"its picture {fault}")
+        return None
+    return cell
+
+
+def _in_folder(name: str, folder: Path) -> tuple[bytes, str | None]:
+    """The bytes of a file, and why they cannot be had."""
+    try:
+        home, path = folder.resolve(), (folder / name).resolve()
+        if not path.is_relative_to(home):
+            return b"", f"{excerpt(name)} lies outside of the data's folder"
+        if not path.is_file():
+            return b"", f"{excerpt(name)} is no file there"
+        if path.stat().st_size > MOST_BYTES:
+            return b"", f"{excerpt(name)} is over {MOST_BYTES >> 20} MiB"
+        return path.read_bytes(), None
+    except (OSError, ValueError) as error:
+        return b"", f"{excerpt(name)}: {getattr(error, 'strerror', None) or error}"

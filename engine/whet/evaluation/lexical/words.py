@@ -51,6 +51,8 @@ class ListedTexts:
         """The texts of the rows."""
         return [self._texts[int(row)] for row in rows]
 
+    items = texts
+
 
 class ChosenDocuments:
     """Some rows of a corpus as documents."""

@@ -15,7 +15,7 @@ from whet.data.joined import joined_qrels
 from whet.data.load import Dataset
 from whet.data.readers.rows.kinds import split_name
 from whet.data.splits import eval_split_name, splits_of
-from whet.data.text import hash64, normalise
+from whet.data.text import hash64, told_apart_by
 from whet.progress import say
 from whet.types import Qrels
 
@@ -167,7 +167,7 @@ def hold_out_dev(
 
 
 def _hashes(data: Dataset, rows_Q: np.ndarray, seed: int) -> np.ndarray:
-    return hash64(f"{seed} {normalise(text)}" for text in data.queries.texts(rows_Q))
+    return hash64(f"{seed} {told_apart_by(item)}" for item in data.queries.items(rows_Q))
 
 
 def _together(text_Q: np.ndarray, place_E: np.ndarray, document_E: np.ndarray) -> np.ndarray:

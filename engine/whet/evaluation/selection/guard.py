@@ -27,7 +27,7 @@ from whet.model.towers import Towers
 from whet.printable import printable
 from whet.processes.world import from_leader, together
 from whet.progress import say
-from whet.types import Embeddings
+from whet.types import Embeddings, Item
 
 MEASURE, DEPTH = "nDCG@10", 10
 MOST_QUERIES, MOST_DOCUMENTS = 300, 1_000  # of one's own data: more would cost more than they tell
@@ -35,10 +35,10 @@ MOST_QUERIES, MOST_DOCUMENTS = 300, 1_000  # of one's own data: more would cost 
 
 @dataclass(frozen=True)
 class Side:
-    """Ids and texts, of the queries or of the documents."""
+    """Ids and texts or pictures, of the queries or of the documents."""
 
     ids: Sequence[str]
-    texts: Sequence[str]
+    items: Sequence[Item]
 
 
 class GuardSet:
@@ -59,7 +59,7 @@ class GuardSet:
     def judged(self, model: Encoder | Towers) -> dict[str, float]:
         """nDCG@10 of each query; every process of the job calls it and encodes a part."""
         queries, documents = (
-            Embeddings(side.ids, shared_vectors(model, side.texts, kind, self.encode))
+            Embeddings(side.ids, shared_vectors(model, side.items, kind, self.encode))
             for side, kind in ((self.queries, "query"), (self.documents, "document"))
         )
         return scored(queries, documents, self.judgments, MEASURE, depth=DEPTH)
@@ -69,8 +69,13 @@ def guard_of(config: FitConfig, encoder: Encoder) -> tuple[GuardSet, dict[str, f
     """The guard set of a fit and the base model's scores on it; None where nothing is guarded: it
     may lose all, or it cannot read the texts, which is told.
     """
-    guard = guard_set(config)
+    guard = guard_set(config, encoder)
     if guard is None:
+        if config.guard.max_drop < 1:
+            say(
+                "Nothing is guarded: the model reads pictures, and the guard set that comes with "
+                "Whet is of texts. guard.data= names queries of other data."
+            )
         return None
     try:
         return guard, guard.judged(encoder)
@@ -100,11 +105,15 @@ def guard_data(config: FitConfig) -> Dataset | None:
     return data
 
 
-def guard_set(config: FitConfig) -> GuardSet | None:
-    """The guard set of a fit; None where all may be lost."""
+def guard_set(config: FitConfig, encoder: Encoder) -> GuardSet | None:
+    """The guard set of a fit; None where all may be lost, and for a model that reads no texts,
+    where nobody named other data.
+    """
     if config.guard.max_drop >= 1:
         return None
-    return _own_guard(config) if config.guard.data is not None else _guard_of_whet(config.encode)
+    if config.guard.data is not None:
+        return _own_guard(config)
+    return _guard_of_whet(config.encode) if "texts" in encoder.reads else None
 
 
 def _guard_of_whet(encode: EncodeConfig) -> GuardSet:
@@ -132,8 +141,8 @@ def _own_guard(config: FitConfig) -> GuardSet:
     rows = np.unique(qrels.doc_rows_M)
     rows = np.union1d(rows, others[: max(0, MOST_DOCUMENTS - len(rows))])
     return GuardSet(
-        Side(data.queries.ids_of(asked), data.queries.texts(asked)),
-        Side(data.corpus.ids_of(rows), data.corpus.texts(rows)),
+        Side(data.queries.ids_of(asked), data.queries.items(asked)),
+        Side(data.corpus.ids_of(rows), data.corpus.items(rows)),
         judgments_of(qrels, data.queries.ids, data.corpus.ids),
         config.encode,
     )

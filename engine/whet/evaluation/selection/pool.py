@@ -176,8 +176,8 @@ class PoolJudge:
         calls it.
         """
         encode = self.config.encode
-        queries = self.data.queries.texts(self.pool.query_rows_Q)
-        documents = self.data.corpus.texts(self.pool.doc_rows_N)
+        queries = self.data.queries.items(self.pool.query_rows_Q)
+        documents = self.data.corpus.items(self.pool.doc_rows_N)
         query_QD = shared_vectors(model, queries, "query", encode)
         doc_ND = shared_vectors(model, documents, "document", encode)
         return self._scored(query_QD, doc_ND)

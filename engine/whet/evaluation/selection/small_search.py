@@ -16,14 +16,14 @@ from whet.model.encoder import Encoder
 from whet.model.inference import encode_texts
 from whet.model.towers import Towers
 from whet.processes.world import concatenated, from_leader, share, together
-from whet.types import Embeddings
+from whet.types import Embeddings, Item
 
 
 def shared_vectors(
-    model: Encoder | Towers, texts: Sequence[str], kind: str, config: EncodeConfig
+    model: Encoder | Towers, items: Sequence[Item], kind: str, config: EncodeConfig
 ) -> np.ndarray:
-    """Vectors of some texts, [n, D], in every process; each encodes a part."""
-    own = texts[share(len(texts))]
+    """Vectors of some texts or pictures, [n, D], in every process; each encodes a part."""
+    own = items[share(len(items))]
     encoder = model.side(kind) if isinstance(model, Towers) else model
     return concatenated(together(lambda: encode_texts(encoder, own, kind, config)))
 

@@ -11,7 +11,7 @@ from whet.feedback.events.store import EventStore
 
 
 @dataclass(frozen=True)
-class Picture:
+class Snapshot:
     """All events at one moment, and what they say."""
 
     last: int = 0  # number of the last event
@@ -42,28 +42,28 @@ class Picture:
 
 
 class Known:
-    """The newest picture of a store that others write, too. Usable from any thread."""
+    """The newest snapshot of a store that others write, too. Usable from any thread."""
 
     def __init__(self, store: EventStore) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._picture = Picture()
+        self._snapshot = Snapshot()
 
-    def now(self) -> Picture:
-        """The picture with all that is stored at this moment."""
+    def now(self) -> Snapshot:
+        """The snapshot with all that is stored at this moment."""
         with self._lock:
-            new = self._store.events(after=self._picture.last)
+            new = self._store.events(after=self._snapshot.last)
             if new:
-                self._picture = _picture(self._picture.events, new)
-            return self._picture
+                self._snapshot = _snapshot(self._snapshot.events, new)
+            return self._snapshot
 
 
-def _picture(before: tuple[Event, ...], new: list[tuple[int, Event]]) -> Picture:
+def _snapshot(before: tuple[Event, ...], new: list[tuple[int, Event]]) -> Snapshot:
     events = (*before, *(event for _, event in new))
     by_query: dict[str, list[Event]] = {}
     for event in standing(events):
         by_query.setdefault(event.query.strip(), []).append(event)
-    return Picture(new[-1][0], events, by_query, tuple(judgments(events)))
+    return Snapshot(new[-1][0], events, by_query, tuple(judgments(events)))
 
 
 def marks_for(events: list[Event], who: str) -> dict[str, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from whet.config import LabelConfig
 from whet.config.ranges import check_options
-from whet.data.load import Dataset, open_dataset
+from whet.data.load import Dataset, open_dataset, refuse_pictures
 from whet.errors import CheckpointError, ConfigError, DataError, EnvironmentRefused, WhetError
 from whet.feedback.events.event import LONGEST_QUERY
 from whet.feedback.events.query_file import read_queries
@@ -45,6 +45,7 @@ def label_command(config: LabelConfig) -> None:
     check_options(config)
     check_page()
     data = open_dataset(config.data)
+    refuse_pictures(data, "whet label")
     if not len(data.corpus):
         raise DataError(f"{data.path} holds no documents. Nothing to search.")
     check_device(config.encode)

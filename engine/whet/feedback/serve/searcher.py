@@ -20,6 +20,7 @@ from whet.evaluation.lexical.hybrid import HybridSearch
 from whet.mining.search import search
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
+from whet.types import Item
 
 # One query in 60,000 x 384 on two cores: blas 46 ms, faiss 44, int8 42 after 8 s of compiling.
 BACKEND = "blas"
@@ -56,10 +57,14 @@ class Searcher:
         self._weight = encoder.words
         counted = corpus_words(data.corpus, encoder.language) if self._weight else None
         self._words: Words | None = counted
-        first = ["a first query"]
-        self.best(first, self.vectors(first), 1)
+        self.best(["a first query"], self.vectors([encoder.side("query").filler]), 1)
 
-    def vectors(self, queries: Sequence[str]) -> np.ndarray:
+    @property
+    def reads(self) -> Sequence[str]:
+        """What may be asked: "texts", "pictures" or both."""
+        return self._encoder.side("query").reads
+
+    def vectors(self, queries: Sequence[Item]) -> np.ndarray:
         """Vectors of queries, float32 [Q, D]."""
         return self._encode(queries, "query")
 
@@ -96,9 +101,9 @@ class Searcher:
             return ""
         return sentences[int(np.argmax(vector_SD @ query_1D[0]))]
 
-    def _encode(self, texts: Sequence[str], kind: str) -> np.ndarray:
+    def _encode(self, items: Sequence[Item], kind: str) -> np.ndarray:
         with self._turn:
-            return self._encoder.encode(texts, kind=kind, config=self._config)
+            return self._encoder.encode(items, kind=kind, config=self._config)
 
 
 def unit(vector_ND: np.ndarray) -> np.ndarray:

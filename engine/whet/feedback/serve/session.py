@@ -18,7 +18,7 @@ from whet.errors import DataError
 from whet.feedback.events import exports
 from whet.feedback.events.event import LONGEST_QUERY, Event, event_of
 from whet.feedback.events.judgments import order_after
-from whet.feedback.events.known import Known, Picture, marks_for
+from whet.feedback.events.known import Known, Snapshot, marks_for
 from whet.feedback.events.store import EventStore
 from whet.feedback.learn.versions import Versions
 from whet.feedback.serve.searcher import Searcher
@@ -163,12 +163,12 @@ class Session:
 
     def export(self, kind: str) -> str:
         """What was judged as a file: "events", "qrels" or "pairs"."""
-        picture: Picture = self._known.now()
+        known: Snapshot = self._known.now()
         if kind == "qrels":
-            return exports.qrels_tsv(picture.events)
+            return exports.qrels_tsv(known.events)
         if kind == "pairs":
-            return exports.pairs_jsonl(picture.events, self._texts)
-        return exports.events_jsonl(picture.events)
+            return exports.pairs_jsonl(known.events, self._texts)
+        return exports.events_jsonl(known.events)
 
     @property
     def offered(self) -> int:

@@ -183,9 +183,9 @@ class Examples:
         encoded_C = group_C if fixed is None else group_C[:0]
         own = own_texts(len(query_rows) + len(encoded_C))
         own_queries, own_docs = np.split(own, [np.searchsorted(own, len(query_rows))])
-        tokens = encoder.tokenize(self.queries.texts(query_rows[own_queries]), "query")
+        tokens = encoder.tokenize(self.queries.items(query_rows[own_queries]), "query")
         own_groups = encoded_C[own_docs - len(query_rows)]
-        tokens += encoder.tokenize(self.corpus.texts(own_groups), "document")
+        tokens += encoder.tokenize(self.corpus.items(own_groups), "document")
         targets = self._targets(pairs_B, group_C)
         ids = [
             f"{self.queries.id(int(q))} -> {self.corpus.id(int(d))}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from whet.config import EncodeConfig, FitConfig, ModelConfig
-from whet.encoding.store import EmbeddingStore, text_keys
+from whet.encoding.store import EmbeddingStore, item_keys
 from whet.encoding.table import encode_table
 from whet.mining.crossencoder import CrossEncoder
 from whet.model.encoder import Encoder
@@ -181,11 +181,11 @@ def _pair_keys(
     queries: TextTable, corpus: TextTable, query_M: np.ndarray, doc_M: np.ndarray
 ) -> np.ndarray:
     """A 16-byte hash of each pair of texts."""
-    parts = [text_keys([])]
+    parts = [item_keys([])]
     for start in range(0, len(query_M), BLOCK):
         block = slice(start, start + BLOCK)
         pairs = zip(queries.texts(query_M[block]), corpus.texts(doc_M[block]), strict=True)
-        parts.append(text_keys([f"{len(query)} {query}{document}" for query, document in pairs]))
+        parts.append(item_keys([f"{len(query)} {query}{document}" for query, document in pairs]))
     return np.concatenate(parts)
 
 

@@ -13,9 +13,17 @@ from pathlib import Path
 
 from whet.config import DataConfig
 from whet.data.readers.lines import json_rows
-from whet.data.readers.records import PackedRecords, Reading, Record, Source
+from whet.data.readers.records import (
+    PackedRecords,
+    Reading,
+    Record,
+    Source,
+    Text,
+    files_under,
+    labelled,
+)
 from whet.data.readers.rows.clicks import click_columns, click_records
-from whet.data.readers.rows.columns import tell_unread
+from whet.data.readers.rows.columns import spelled, tell_unread
 from whet.data.readers.rows.json_files import json_file_rows
 from whet.data.readers.rows.json_sets import corpus_files, set_records
 from whet.data.readers.rows.kinds import (
@@ -30,7 +38,18 @@ from whet.data.readers.rows.opened import Opened, looked_through, records_of_row
 from whet.data.readers.rows.pairs import records_of
 from whet.data.readers.rows.settled import settled_roles
 from whet.data.readers.rows.shapes import SHAPES, document_of, shape_of, shaped_records
+from whet.data.readers.values import (
+    ID_NAMES,
+    IMAGE,
+    TEXT_NAMES,
+    Extra,
+    picture_column,
+    table_row,
+)
+from whet.errors import DataError
 from whet.printable import printable
+from whet.storage.pictures import ENDINGS
+from whet.storage.places import user_path
 
 
 def source_of_file(path: Path, config: DataConfig) -> Source:
@@ -58,6 +77,8 @@ def source_of_folder(root: Path, config: DataConfig) -> Source | None:
 def source_of_files(root: Path, splits: dict[str, list[Path]], config: DataConfig) -> Source:
     """Files of rows, split by split, as a source."""
     kinds = {path: file_kind(path) for paths in splits.values() for path in paths}
+    if config.label not in (None, "off"):
+        return _labelled_source(root, kinds, splits, config)
     tools = {_tool_of(path, kind) for path, kind in kinds.items()}
     tool = tools.pop() if len(tools) == 1 else None
     corpus = _corpus_beside(root) if tool == "Tevatron" else None
@@ -70,6 +91,26 @@ def source_of_files(root: Path, splits: dict[str, list[Path]], config: DataConfi
         read=partial(_read, root, splits, kinds, corpus=corpus, config=config),
         repeats="same text" if tool == "Tevatron" or sets else "fine",
         corpus_name=corpus.name if corpus else "corpus.jsonl, which is missing",
+    )
+
+
+def _labelled_source(
+    root: Path, kinds: dict[Path, str], splits: dict[str, list[Path]], config: DataConfig
+) -> Source:
+    """Rows of texts or pictures with a class."""
+    # of jsonl the columns are those of its rows
+    opened = [looked_through(open_rows(path, kind, config)) for path, kind in kinds.items()]
+    pictures = any(picture_column(one.columns) for one in opened)
+    beside = [path for path in files_under(root) if pictures and path.suffix.lower() in ENDINGS]
+    return Source(
+        kind=" + ".join(sorted(set(kinds.values()))) + " with labels",
+        root=root,
+        files=(*kinds, *beside),
+        read=partial(_read, root, splits, kinds, corpus=None, config=config),
+        fingerprint=f"label {config.label}",
+        repeats="refuse",
+        pictures=pictures,
+        labelled=True,
     )
 
 
@@ -119,6 +160,9 @@ def records_in(
     if not opened.columns:
         list(opened.read(reading, reading.file(name, opened.unit)))  # what is wrong with its rows
         return
+    if config.label not in (None, "off"):
+        yield from _labelled_records(opened, name, split, reading, config)
+        return
     chosen = bool(config.query or config.positive or config.negatives)
     shape = None if chosen else shape_of(opened.columns)
     clicks = None if chosen else click_columns(opened.columns)
@@ -134,3 +178,38 @@ def records_in(
         roles, grade = settled_roles(opened, printable(name), reading, config)
         make = partial(records_of, roles=roles, split=split, grade=grade)
         yield from records_of_rows(opened, make, reading, base)
+
+
+def _labelled_records(
+    opened: Opened, name: str, split: str, reading: Reading, config: DataConfig
+) -> Iterator[Text]:
+    """A text or picture and its class in each row. DataError where a column of them lacks."""
+    label = str(config.label)
+    pictures = picture_column(opened.columns)
+    column = config.query or pictures or next((n for n in TEXT_NAMES if n in opened.columns), None)
+    lacks = next((one for one in (label, column) if one not in opened.columns), None)
+    if column is None or lacks is not None:
+        what = f"no column {spelled(str(lacks))}" if lacks else "no column of texts that is known"
+        columns = ", ".join(map(spelled, opened.columns[:8]))
+        raise DataError(
+            f"{printable(name)}: has {what} (columns: {columns}). Name them: data.query= and "
+            "data.label="
+        )
+    id_name = next((n for n in ID_NAMES if n in opened.columns), None)
+    classes = opened.classes.get(label, ())
+    place_of_0 = reading.file(name, opened.unit)
+    stem = Path(name.removeprefix("split ")).stem
+    home = user_path(config.path)
+    extra = Extra(home.parent if home.is_file() else home, label)
+    for place, row in opened.read(reading, place_of_0):
+        value = row.get(label)
+        if classes and isinstance(value, int) and 0 <= value < len(classes):
+            value = classes[value]
+        named = {
+            "_id": row.get(id_name) if id_name else f"{stem}-{place - place_of_0:06d}",
+            IMAGE if column == pictures else "text": row.get(column),
+            label: value,
+        }
+        record = table_row(named, "queries", reading, place, extra=extra)
+        if record is not None:
+            yield from labelled(record, split)

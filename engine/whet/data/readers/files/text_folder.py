@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from whet.data.readers.documents import READERS, Unreadable, can_read, text_of_document, versions
+from whet.data.readers.files.documents import (
+    READERS,
+    Unreadable,
+    can_read,
+    text_of_document,
+    versions,
+)
 from whet.data.readers.lines import LINE_LIMIT, bad_bytes
 from whet.data.readers.records import Reading, Source, Text, files_under
 from whet.data.text import id_of

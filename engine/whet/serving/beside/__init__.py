@@ -1,0 +1,1 @@
+"""A second version beside the one that answers: in its shadow, or interleaved with it."""

@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 
 from whet.config import DataConfig, LabelConfig, ModelConfig, TuneConfig
 from whet.data.load import load_dataset
-from whet.feedback.events.store import EventStore
-from whet.feedback.learn.job import EVENTS, Tuner, tune_folder
+from whet.feedback.events.store import EVENTS, EventStore
+from whet.feedback.learn.job import Tuner, tune_folder
 from whet.feedback.serve.access import Keys
 from whet.feedback.serve.app import guarded_app, make_app
 from whet.feedback.serve.label import feedback_folder, session_and_tuner

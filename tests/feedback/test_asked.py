@@ -7,8 +7,7 @@ from labelling import QUICK, event
 from whet.config import DataConfig, LabelConfig, ModelConfig
 from whet.data.load import load_dataset
 from whet.feedback.events.event import LONGEST_QUERY
-from whet.feedback.events.store import EventStore
-from whet.feedback.learn.job import EVENTS
+from whet.feedback.events.store import EVENTS, EventStore
 from whet.feedback.learn.versions import Versions
 from whet.feedback.serve.asked import AskedSession
 from whet.feedback.serve.label import feedback_folder

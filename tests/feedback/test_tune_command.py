@@ -21,9 +21,9 @@ from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError
 from whet.evaluation.lexical import corpus_words
 from whet.evaluation.trec import read_run
-from whet.feedback.events.store import EventStore
+from whet.feedback.events.store import EVENTS, EventStore
 from whet.feedback.learn.checks import guard_check
-from whet.feedback.learn.job import EVENTS, Tuner, begun_config, tune_folder
+from whet.feedback.learn.job import Tuner, begun_config, tune_folder
 from whet.feedback.learn.versions import KINDS, Versions
 from whet.feedback.serve.session import Session
 from whet.model.towers import open_model

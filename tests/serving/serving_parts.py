@@ -12,6 +12,7 @@ from whet.data.load import load_dataset
 from whet.model.encoder import Encoder
 from whet.model.towers import Towers
 from whet.serving.bearer import ServerKeys
+from whet.serving.beside.clicked import Clicks
 from whet.serving.metrics import Metrics
 from whet.serving.routes import Reranker, ServerParts, guarded_app, make_app
 from whet.serving.served import Served, ServerSetting
@@ -48,13 +49,14 @@ class Serving:
         reranker: Reranker | None = None,
         words: str = "auto",
         most_waiting: int = 4096,
+        clicks: Clicks | None = None,
     ) -> None:
         metrics, self.keys = Metrics(), ServerKeys()
         loaded = None if data is None else load_dataset(str(data))
         setting = ServerSetting(loaded, EncodeConfig(), words, most_waiting, metrics.encoded)
         first = Served(str(model), setting)
         self.current = Current(first, lambda name, before: Served(name, setting, before))
-        self.app = make_app(ServerParts(self.current, metrics, reranker))
+        self.app = make_app(ServerParts(self.current, metrics, reranker, clicks))
         self.outside = guarded_app(self.app, self.keys, ["127.0.0.1"])
 
     def client(self, key: str | None = "") -> TestClient:

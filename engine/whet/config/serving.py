@@ -23,6 +23,12 @@ class ServeConfig:
         "words.json says",
     )
     reranker: str | None = option(None, "cross-encoder for /v1/rerank; null: none", path=True)
+    events: str | None = option(
+        None, "folder where clicks on results are kept; null: none are taken", path=True
+    )
+    click_seconds: float = option(
+        1800, "how long a list takes clicks; then it counts in a comparison", least=0
+    )
     host: str = option(
         "127.0.0.1", "who can reach the server: this machine; 0.0.0.0: the whole network"
     )

@@ -7,12 +7,14 @@ from __future__ import annotations
 import os
 import socket
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from whet.config import ModelConfig, ServeConfig
 from whet.config.ranges import check_options
 from whet.data.load import Dataset
 from whet.errors import ConfigError, DataError, EnvironmentRefused
 from whet.evaluation.lexical.weight import check_words
+from whet.feedback.events.store import EVENTS
 from whet.model.folder import find_folder, is_cross_encoder
 from whet.printable import printable
 from whet.progress import say
@@ -24,6 +26,9 @@ from whet.storage.places import user_path
 from whet.version import install_line
 from whet.web.ending import ended_by_signals
 from whet.web.listening import address_of, hosts_of, listen, shown_host, warning_of
+
+if TYPE_CHECKING:
+    from whet.serving.beside.clicked import Clicks
 
 PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "prometheus_client": "prometheus-client"}
 KEY = "WHET_API_KEY"  # in the environment: others of the machine see a command's options
@@ -52,6 +57,8 @@ def serve_command(config: ServeConfig) -> None:
     data = data_of(config.run, config.data.path)
     if data is not None and not len(data.corpus):
         raise DataError(f"{printable(data.path)} holds no documents. Nothing to search.")
+    if config.events is not None and data is None:
+        raise ConfigError("events= keeps clicks on what is found. Give data=PATH, too.")
     listening = listen(config.host, config.port)
     try:
         with ended_by_signals():
@@ -123,8 +130,11 @@ def _serve(
         from whet.mining.crossencoder import CrossEncoder
 
         reranker = CrossEncoder(config.reranker, device=config.encode.device, option="reranker")
+    clicks = None if config.events is None else _clicks(config.events, config.click_seconds)
     app = guarded_app(
-        make_app(ServerParts(current, metrics, reranker)), keys, hosts_of(config.host, listening)
+        make_app(ServerParts(current, metrics, reranker, clicks)),
+        keys,
+        hosts_of(config.host, listening),
     )
     port, address = listening.getsockname()[1], address_of(listening)
     if warning := warning_of(config.host, listening, "the server", RISK):
@@ -137,6 +147,17 @@ def _serve(
         server_of(app, MOST_CONNECTIONS).run(sockets=[listening])
 
 
+def _clicks(folder: str, seconds: float) -> Clicks:
+    from whet.feedback.events.store import EventStore
+    from whet.serving.beside.clicked import Clicks
+
+    path = user_path(folder) / EVENTS
+    try:
+        return Clicks(EventStore(path), seconds)
+    except OSError as error:
+        raise EnvironmentRefused(f"No clicks can be kept in events={folder}: {error}.") from error
+
+
 def _greeting(url: str, version: str, keys: ServerKeys, data: Dataset | None) -> str:
     key = f"${KEY}" if os.environ.get(KEY) else keys.key
     what = "vectors alone (no data=)" if data is None else f"{len(data.corpus):,} documents"
@@ -146,6 +167,6 @@ def _greeting(url: str, version: str, keys: ServerKeys, data: Dataset | None) ->
     )
     return (
         f"Serving {what}, version {version}: {url}\nKey: {key}\n{example}\n"
-        "Routes: /v1/embeddings /search /v1/rerank /v1/models /versions /health /metrics "
+        "Routes: /v1/embeddings /search /events /v1/rerank /v1/models /versions /health /metrics "
         "/openapi.json. Ctrl-C ends it."
     )

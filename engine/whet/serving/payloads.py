@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from whet.feedback.events.event import LONGEST_LIST
+
 MODEL = "whet"  # what clients call the model that answers, whichever version it is
 MOST_TEXTS = 2048  # of a request, as OpenAI has it
 MOST_RESULTS = 1000
@@ -51,6 +53,20 @@ class SearchAsked(BaseModel):
         default_factory=list, max_length=MOST_IDS, description="none of these documents"
     )
     model: Unicode = MODEL
+
+
+class ClickSent(BaseModel):
+    """A click on a document of an answer of /search."""
+
+    search: Unicode = Field(description="`search` of the answer")
+    doc: Unicode = Field(description="id of the document")
+    position: int | None = Field(
+        None,
+        ge=0,
+        lt=LONGEST_LIST,
+        description="where it was shown, from 0; left out: where it stands in the answer",
+    )
+    kind: Literal["click"] = "click"
 
 
 class RerankAsked(BaseModel):

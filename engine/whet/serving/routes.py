@@ -18,12 +18,16 @@ from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import JSONResponse, Response
 
 from whet.errors import ConfigError, WhetError
+from whet.feedback.events.event import Shown
 from whet.serving.batches import Busy
 from whet.serving.bearer import HEADERS, BearerGuard, ServerKeys, problem
+from whet.serving.beside.clicked import Clicks, NoClicks, NoSuchSearch
+from whet.serving.beside.lists import Listed
 from whet.serving.metrics import CONTENT_TYPE, Metrics
 from whet.serving.payloads import (
     MODEL,
     MOST_TEXTS,
+    ClickSent,
     EmbeddingsAsked,
     RerankAsked,
     SearchAsked,
@@ -52,6 +56,7 @@ class ServerParts:
     current: Current
     metrics: Metrics
     reranker: Reranker | None = None
+    clicks: Clicks | None = None
 
 
 def make_app(server: ServerParts) -> FastAPI:
@@ -145,8 +150,21 @@ def _add_search(app: FastAPI, server: ServerParts) -> None:
     async def search(asked: SearchAsked) -> Any:
         served = _version(server.current, asked.model)
         found = await served.search(asked)
+        listed = Listed(asked.query, served.version, _shown_list(found))
+        if server.clicks is not None:
+            server.clicks.lists.keep(listed)
         hits = [{"id": id_, "score": score, "text": text} for id_, score, text in found]
-        return {"version": served.version, "hits": hits}
+        return {"version": served.version, "search": listed.id, "hits": hits}
+
+    @app.post("/events")
+    async def events(sent: ClickSent) -> Any:
+        if server.clicks is None:
+            raise NoClicks("No clicks are kept. Start whet serve with events=FOLDER.")
+        return {"new": await server.clicks.take(sent)}
+
+
+def _shown_list(found: list[tuple[str, float, str]]) -> tuple[Shown, ...]:
+    return tuple(Shown(id_, score) for id_, score, _ in found)
 
 
 def _add_rerank(app: FastAPI, server: ServerParts) -> None:
@@ -222,7 +240,8 @@ def _malformed(request: Request, error: Exception) -> JSONResponse:
 
 
 def _refused(request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse(problem(str(error)), 400)
+    statuses: dict[type[Exception], int] = {NoSuchSearch: 404, NoClicks: 409}
+    return JSONResponse(problem(str(error)), statuses.get(type(error), 400))
 
 
 def _unable(request: Request, error: Exception) -> JSONResponse:

@@ -157,8 +157,8 @@ def _read(path: str) -> Answers:
 def _ask(config: AuditConfig, data: Dataset, home: Path, asked: Sequence[Question]) -> Answers:
     """Serve the page until it is ended; what was answered there, now or before."""
     from whet.feedback.events.judgments import judgments
-    from whet.feedback.events.store import EventStore
-    from whet.feedback.learn.job import EVENTS, Tuner
+    from whet.feedback.events.store import EVENTS, EventStore
+    from whet.feedback.learn.job import Tuner
     from whet.feedback.learn.versions import Versions
     from whet.feedback.serve.label import run_page
     from whet.feedback.serve.questions import AuditSession

@@ -10,8 +10,9 @@ from typing import Any, TypeGuard
 
 from whet.errors import DataError
 
-ACTIONS = ("relevant", "irrelevant", "unmark", "move", "skip", "undo", "redo")
-NEEDS_DOCUMENT = ("relevant", "irrelevant", "unmark", "move")
+CLICK = "click"  # on a result of a search that was served: no judgment
+ACTIONS = ("relevant", "irrelevant", "unmark", "move", "skip", "undo", "redo", CLICK)
+NEEDS_DOCUMENT = ("relevant", "irrelevant", "unmark", "move", CLICK)
 LONGEST_QUERY = 100_000  # characters; with its list it fits into a request of a page
 LONGEST_LIST = 200  # documents shown
 LONGEST_NAME = 4_096  # characters of an id, such as a URL

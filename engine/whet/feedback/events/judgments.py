@@ -9,6 +9,7 @@ Rules, and why:
   one up from place 7 to 2 says that it belongs over the five that stood between. Whoever moves one
   document has not sorted the rest.
 - Undone events say nothing.
+- A click says nothing here: who opens a document has not judged it.
 - A document without a mark is not a negative: people stop when they have found something. With
   `unmarked_negative` it is one, but only above the lowest document that the person touched: what
   stands below was perhaps never read (the cascade model: Craswell et al., WSDM 2008).
@@ -21,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from whet.feedback.events.event import Event
+from whet.feedback.events.event import CLICK, Event
 
 MARKS = {"relevant": 1, "irrelevant": -1, "unmark": 0}
 
@@ -53,7 +54,9 @@ class Judged:
 
 
 def standing(events: Iterable[Event]) -> list[Event]:
-    """The events that were not taken back, without undo and redo themselves, in order."""
+    """The gestures of judging that were not taken back, without undo and redo themselves, in order.
+    Clicks are none.
+    """
     kept: dict[str, Event] = {}
     undone: set[str] = set()
     for event in events:
@@ -61,7 +64,7 @@ def standing(events: Iterable[Event]) -> list[Event]:
             undone.add(event.target)
         elif event.action == "redo":
             undone.discard(event.target or "")
-        elif event.action not in ("undo", "redo"):
+        elif event.action not in ("undo", "redo", CLICK):
             kept[event.id] = event
     return [event for event in kept.values() if event.id not in undone]
 

@@ -19,6 +19,7 @@ from typing import Any
 from whet.errors import CheckpointError, DataError
 from whet.feedback.events.event import Event, Shown, event_of
 
+EVENTS = "events.sqlite"  # its name in a folder of feedback
 VERSION = 1  # of the tables, in SQLite's user_version
 BUSY_S = 5.0  # a writer waits so long for others; the page then sends again
 BESIDE = ("", "-wal", "-shm")  # the database, its write-ahead log, the index of that
@@ -104,8 +105,8 @@ class EventStore:
         if self._identities() != self._opened:
             raise OSError(
                 f"{self.path} was moved, replaced or deleted while in use, and nothing is stored "
-                "until it is back in its place. Put it back, or export all events and start `whet "
-                "label` again"
+                "until it is back in its place. Put it back, or export all events and start the "
+                "command again"
             )
 
     @contextmanager

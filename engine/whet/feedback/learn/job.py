@@ -24,7 +24,7 @@ from whet.encoding.table import encode_table
 from whet.errors import CheckpointError, ConfigError, WhetError
 from whet.evaluation.lexical import corpus_language, corpus_words
 from whet.feedback.events.judgments import judgments
-from whet.feedback.events.store import EventStore
+from whet.feedback.events.store import EVENTS, EventStore
 from whet.feedback.learn.checks import guard_check
 from whet.feedback.learn.lessons import lessons_of
 from whet.feedback.learn.tune import tune
@@ -35,7 +35,6 @@ from whet.storage.commit import write_atomically
 from whet.storage.lock import in_use, locked
 from whet.storage.readable import readable_json, readable_yaml
 
-EVENTS = "events.sqlite"
 STATE = "tuning.json"
 KINDS: dict[str, Any] = {  # what it may hold
     "process": int | None,

@@ -15,8 +15,8 @@ from whet.data.load import Dataset, open_dataset, refuse_pictures
 from whet.errors import CheckpointError, ConfigError, DataError, EnvironmentRefused, WhetError
 from whet.feedback.events.event import LONGEST_QUERY
 from whet.feedback.events.query_file import read_queries
-from whet.feedback.events.store import EventStore
-from whet.feedback.learn.job import EVENTS, Tuner
+from whet.feedback.events.store import EVENTS, EventStore
+from whet.feedback.learn.job import Tuner
 from whet.feedback.learn.versions import Versions
 from whet.feedback.serve.access import Keys
 from whet.feedback.serve.asked import AskedSession

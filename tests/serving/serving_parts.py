@@ -52,6 +52,7 @@ class Serving:
         clicks: Clicks | None = None,
     ) -> None:
         metrics, self.keys = Metrics(), ServerKeys()
+        self.clicks = clicks
         loaded = None if data is None else load_dataset(str(data))
         setting = ServerSetting(loaded, EncodeConfig(), words, most_waiting, metrics.encoded)
         first = Served(str(model), setting)

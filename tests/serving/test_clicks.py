@@ -34,7 +34,7 @@ def store(tmp_path: Path) -> EventStore:
 
 @pytest.fixture
 def clicked(tiny_model: Path, tiny_data: Path, store: EventStore) -> Serving:
-    return Serving(tiny_model, tiny_data, clicks=Clicks(store, 1800))
+    return Serving(tiny_model, tiny_data, clicks=Clicks(store, OpenLists(1800)))
 
 
 def test_a_click_is_an_event_once(clicked: Serving, store: EventStore) -> None:

@@ -21,6 +21,7 @@ from whet.mining.crossencoder import CrossEncoder
 from whet.model.encoder import Encoder
 from whet.serving.bearer import LARGEST_BODY
 from whet.serving.beside.clicked import Clicks
+from whet.serving.beside.lists import OpenLists
 
 QUERY = "bace difo"
 ASKED = settings(
@@ -35,7 +36,7 @@ def serving(
     tiny_cross_encoder: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Serving:
-    clicks = Clicks(EventStore(tmp_path_factory.mktemp("kept") / EVENTS), 1800)
+    clicks = Clicks(EventStore(tmp_path_factory.mktemp("kept") / EVENTS), OpenLists(1800))
     reranker = CrossEncoder(str(tiny_cross_encoder))
     return Serving(tiny_model, tiny_data, reranker=reranker, clicks=clicks)
 

@@ -37,4 +37,19 @@ class ServeConfig:
     use: str | None = option(
         None, "model or run that the server at `port` is to answer with from now on", path=True
     )
+    beside: str | None = option(
+        None, "model or run that the server at `port` is to try beside its own", path=True
+    )
+    mode: str = option(
+        "shadow",
+        "with beside=: shadow answers the same searches unseen; interleave shows both in one list, "
+        "and clicks decide",
+        choices=("shadow", "interleave"),
+    )
+    decide: str = option(
+        "ask",
+        "with beside= and mode=interleave: auto lets the version answer that clicks prefer",
+        choices=("ask", "auto"),
+    )
+    alone: bool = option(False, "end the trial of the server at `port`")
     back: bool = option(False, "let the server at `port` answer with the version before")

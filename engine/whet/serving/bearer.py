@@ -15,7 +15,7 @@ from whet.web.asgi import App, Message, Receive, Send, answer, body_of, headers_
 LARGEST_BODY = 16 << 20  # bytes
 KEY_BYTES = 32
 OPEN = ("/health",)
-CHANGES = ("/versions/use", "/versions/back")
+CHANGES = ("/versions/use", "/versions/back", "/versions/beside", "/versions/alone")
 HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",

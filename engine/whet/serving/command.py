@@ -42,9 +42,11 @@ def serve_command(config: ServeConfig) -> None:
     terminal; with use= or back= a change of the version of a server that runs.
     """
     check_options(config)
-    if config.use is not None or config.back:
+    if config.use is not None or config.back or config.beside is not None or config.alone:
         _change(config)
         return
+    if config.mode != "shadow" or config.decide != "ask":
+        raise ConfigError("mode= and decide= are of a version beside. Say beside=RUN, too.")
     if config.run is None:
         raise ConfigError("Say what to serve: whet serve runs/RUN, or whet serve MODEL data=PATH.")
     _check_installed()
@@ -70,21 +72,42 @@ def serve_command(config: ServeConfig) -> None:
 
 
 def _change(config: ServeConfig) -> None:
-    if config.run is not None or (config.use is not None and config.back):
-        raise ConfigError("use= and back= change a server that runs: give one of them alone.")
-    server = ServerState.of_port(config.port)
-    if config.use is None:
-        now = server.change("/versions/back", {})
-    else:
-        find_folder(model_of(config.use))
-        # The server may have been started in another folder.
-        there = user_path(config.use)
-        now = server.change(
-            "/versions/use", {"model": str(there.resolve()) if there.exists() else config.use}
+    asked = [config.use is not None, config.back, config.beside is not None, config.alone]
+    if config.run is not None or sum(asked) > 1:
+        raise ConfigError(
+            "use=, back=, beside= and alone= change a server that runs: give one of them alone."
         )
+    server = ServerState.of_port(config.port)
+    if config.beside is not None:
+        _put_beside(server, config.beside, config)
+        return
+    if config.use is not None:
+        now = server.change("/versions/use", {"model": _there(config.use)})
+    else:
+        now = server.change("/versions/alone" if config.alone else "/versions/back", {})
     print(f"{printable(now['model'])} answers now, as version {printable(now['version'])}.")
     if config.use is not None:
         print(f"Back: whet serve back=true port={config.port}")
+
+
+def _put_beside(server: ServerState, name: str, config: ServeConfig) -> None:
+    if config.decide == "auto" and config.mode != "interleave":
+        raise ConfigError("decide=auto needs clicks on both versions. Say mode=interleave, too.")
+    sent = {"model": _there(name), "mode": config.mode, "decide": config.decide}
+    trial = server.change("/versions/beside", sent)
+    how = "in its shadow" if config.mode == "shadow" else "interleaved with it"
+    print(
+        f"{printable(trial['model'])} is beside the version that answers, {how}, as version "
+        f"{printable(trial['version'])}.\nWhat comes of it: GET /versions. End: whet serve "
+        f"alone=true port={config.port}"
+    )
+
+
+def _there(name: str) -> str:
+    """A model's name for a server that may have been started in another folder."""
+    find_folder(model_of(name))
+    path = user_path(name)
+    return str(path.resolve()) if path.exists() else name
 
 
 def _check_installed() -> None:
@@ -150,10 +173,11 @@ def _serve(
 def _clicks(folder: str, seconds: float) -> Clicks:
     from whet.feedback.events.store import EventStore
     from whet.serving.beside.clicked import Clicks
+    from whet.serving.beside.lists import OpenLists
 
     path = user_path(folder) / EVENTS
     try:
-        return Clicks(EventStore(path), seconds)
+        return Clicks(EventStore(path), OpenLists(seconds))
     except OSError as error:
         raise EnvironmentRefused(f"No clicks can be kept in events={folder}: {error}.") from error
 

@@ -79,6 +79,14 @@ class RerankAsked(BaseModel):
     model: Unicode = MODEL
 
 
+class BesideAsked(BaseModel):
+    """The model or run folder to try beside the one that answers, and how."""
+
+    model: Unicode = Field(min_length=1)
+    mode: Literal["shadow", "interleave"] = "shadow"
+    decide: Literal["ask", "auto"] = "ask"
+
+
 class UseAsked(BaseModel):
     """The model or run folder that is to answer, as a path on the server's machine."""
 

@@ -18,23 +18,24 @@ from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import JSONResponse, Response
 
 from whet.errors import ConfigError, WhetError
-from whet.feedback.events.event import Shown
 from whet.serving.batches import Busy
 from whet.serving.bearer import HEADERS, BearerGuard, ServerKeys, problem
 from whet.serving.beside.clicked import Clicks, NoClicks, NoSuchSearch
+from whet.serving.beside.contender import Contender, shown_of
 from whet.serving.beside.lists import Listed
 from whet.serving.metrics import CONTENT_TYPE, Metrics
 from whet.serving.payloads import (
     MODEL,
     MOST_TEXTS,
+    BesideAsked,
     ClickSent,
     EmbeddingsAsked,
     RerankAsked,
     SearchAsked,
     UseAsked,
 )
-from whet.serving.served import Served
-from whet.serving.swapping import Current
+from whet.serving.served import Hit, Served
+from whet.serving.swapping import Current, shown_version
 from whet.version import VERSION
 from whet.web.asgi import App, WithHeaders
 
@@ -149,8 +150,7 @@ def _add_search(app: FastAPI, server: ServerParts) -> None:
     @app.post("/search")
     async def search(asked: SearchAsked) -> Any:
         served = _version(server.current, asked.model)
-        found = await served.search(asked)
-        listed = Listed(asked.query, served.version, _shown_list(found))
+        found, listed = await _found(server.current.beside, served, asked)
         if server.clicks is not None:
             server.clicks.lists.keep(listed)
         hits = [{"id": id_, "score": score, "text": text} for id_, score, text in found]
@@ -163,8 +163,18 @@ def _add_search(app: FastAPI, server: ServerParts) -> None:
         return {"new": await server.clicks.take(sent)}
 
 
-def _shown_list(found: list[tuple[str, float, str]]) -> tuple[Shown, ...]:
-    return tuple(Shown(id_, score) for id_, score, _ in found)
+async def _found(
+    trial: Contender | None, served: Served, asked: SearchAsked
+) -> tuple[list[Hit], Listed]:
+    """A search's answer. Who asks for one version by its id takes no part in a trial."""
+    if asked.model != MODEL:
+        trial = None
+    if trial is not None and trial.mode == "interleave":
+        return await trial.interleaved(served, asked)
+    found = await served.search(asked)
+    if trial is not None:
+        trial.shadow(asked, found)
+    return found, Listed(asked.query, served.version, shown_of(found))
 
 
 def _add_rerank(app: FastAPI, server: ServerParts) -> None:
@@ -192,20 +202,51 @@ def _add_versions(app: FastAPI, server: ServerParts) -> None:
     current = server.current
 
     @app.get("/versions")
-    def versions() -> Any:
-        before = current.before
-        return {"now": _shown(current.now), "before": None if before is None else _shown(before)}
+    async def versions() -> Any:
+        if server.clicks is not None:
+            server.clicks.lists.close_old()
+        before, trial = current.before, current.beside
+        return {
+            "now": shown_version(current.now),
+            "before": None if before is None else shown_version(before),
+            "beside": None if trial is None else shown_version(trial.served) | trial.state(),
+            "ended": current.ended,
+        }
 
     @app.post("/versions/use")
     async def use(asked: UseAsked) -> Any:
         try:
-            return _shown(await current.use(asked.model))
+            return shown_version(await current.use(asked.model))
         except WhetError as error:  # also of a hub that is not reached: it is the name that fails
             raise ConfigError(str(error)) from error
 
     @app.post("/versions/back")
     async def back() -> Any:  # in the event loop's thread, as all that changes the version
-        return _shown(current.back())
+        return shown_version(current.back())
+
+    @app.post("/versions/beside")
+    async def beside(asked: BesideAsked) -> Any:
+        if asked.mode == "interleave" and server.clicks is None:
+            raise ConfigError(
+                "Clicks decide, and none are kept. Start whet serve with events=FOLDER."
+            )
+        try:
+            trial = await current.put_beside(
+                asked.model,
+                asked.mode,
+                auto=asked.decide == "auto",
+                compared=server.metrics.compared,
+            )
+        except WhetError as error:
+            raise ConfigError(str(error)) from error
+        return shown_version(trial.served) | trial.state()
+
+    @app.post("/versions/alone")
+    async def alone() -> Any:
+        if current.beside is None:
+            raise ConfigError("There is no version beside the one that answers.")
+        current.end_trial()
+        return shown_version(current.now)
 
 
 def _add_health(app: FastAPI, server: ServerParts) -> None:
@@ -223,10 +264,6 @@ def _version(current: Current, model: str) -> Served:
     if served is None:
         raise ConfigError(f"model: there is no {model!r} here. GET /v1/models lists what there is.")
     return served
-
-
-def _shown(served: Served) -> dict[str, str]:
-    return {"model": served.name, "version": served.version}
 
 
 def _malformed(request: Request, error: Exception) -> JSONResponse:

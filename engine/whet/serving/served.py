@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -24,6 +24,7 @@ from whet.run.folder import model_of
 from whet.serving.batches import Batches, Busy, Encode
 from whet.serving.payloads import SearchAsked
 
+Hit = tuple[str, float, str]  # id, score and text of a document
 KINDS = ("query", "document")
 SEARCH_S = 0.1  # a guess, for who is told to ask again
 
@@ -86,8 +87,8 @@ class Served:
         """The documents' vectors, float32 [N, D]."""
         return None if self._searcher is None else self._searcher.corpus
 
-    async def search(self, asked: SearchAsked) -> list[tuple[str, float, str]]:
-        """Id, score and text of the best documents.
+    async def search(self, asked: SearchAsked) -> list[Hit]:
+        """The best documents.
 
         Raises Busy, and ConfigError where no data are served or one of `asked.ids` is unknown.
         """
@@ -104,6 +105,25 @@ class Served:
             )
         finally:
             self._searches -= 1
+
+    async def found_ids(self, several: Sequence[SearchAsked]) -> list[list[str]]:
+        """Ids of the best documents of each search. Those without filters are encoded together, and
+        found by one pass over the documents. Raises what `search` does.
+        """
+        plain = [asked for asked in several if asked.ids is None and not asked.not_ids]
+        found: dict[int, list[str]] = {}
+        if plain and self._searcher is not None and self._data is not None:
+            queries, most = [asked.query for asked in plain], max(asked.k for asked in plain)
+            query_QD, _ = await self.batches.vectors(queries, "query")
+            _, row_QK = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._searcher.best, queries, query_QD, most
+            )
+            for asked, row_K in zip(plain, row_QK, strict=True):
+                found[id(asked)] = self._data.corpus.ids_of(row_K[row_K >= 0][: asked.k])
+        for asked in several:
+            if id(asked) not in found:
+                found[id(asked)] = [doc_id for doc_id, _, _ in await self.search(asked)]
+        return [found[id(asked)] for asked in several]
 
 
 def version_of(model: Encoder | Towers) -> str:
@@ -132,7 +152,7 @@ def _encoding(model: Encoder | Towers, config: EncodeConfig) -> Encode:
 
 def _found(
     searcher: Searcher, data: Dataset, asked: SearchAsked, query_1D: np.ndarray
-) -> list[tuple[str, float, str]]:
+) -> list[Hit]:
     if asked.ids is None and not asked.not_ids:
         score_1K, row_1K = searcher.best([asked.query], query_1D, asked.k)
     else:

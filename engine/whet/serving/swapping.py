@@ -6,8 +6,12 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from whet.errors import ConfigError
+from whet.printable import printable
+from whet.serving.beside.contender import Contender, Mode
+from whet.serving.beside.evidence import Decision
 from whet.serving.payloads import MODEL
 from whet.serving.served import Served
 
@@ -20,6 +24,8 @@ class Current:
     def __init__(self, first: Served, open_version: Open) -> None:
         self.now = first
         self.before: Served | None = None
+        self.beside: Contender | None = None
+        self.ended: dict[str, Any] | None = None  # what the last trial came to
         self._open = open_version
         self._turn = asyncio.Lock()
 
@@ -28,14 +34,46 @@ class Current:
         what is under way ends on the version that it began with.
 
         Raises what opening it does, and nothing has changed then; ConfigError while another change
-        is under way.
+        is under way. A trial ends by it.
         """
+        opened = await self._opened_in_turn(name)
+        self.end_trial()
+        self.before, self.now = self.now, opened
+        return opened
+
+    async def put_beside(
+        self, name: str, mode: Mode, *, auto: bool, compared: Callable[[float, float], None]
+    ) -> Contender:
+        """Open another model or run, and try it beside the one that answers. With `auto` it answers
+        as soon as clicks say that it is better. Raises as `use` does, and ends the trial before.
+        """
+        opened = await self._opened_in_turn(name)
+        if opened.version == self.now.version:
+            raise ConfigError(f"{printable(name)} is the version that answers. Try another.")
+        self.end_trial()
+        decided = self._follow if auto else None
+        self.beside = Contender(opened, mode, decided=decided, compared=compared)
+        return self.beside
+
+    def end_trial(self, by: str = "hand") -> None:
+        """Let the version that answers be alone again, and keep what the trial came to."""
+        if self.beside is not None:
+            self.ended = {**shown_version(self.beside.served), **self.beside.state(), "by": by}
+            self.beside = None
+
+    def _follow(self, trial: Contender, said: Decision) -> None:
+        """Do what the clicks of a trial say."""
+        if trial is not self.beside:
+            return
+        self.end_trial(by="clicks")
+        if said == "ship":
+            self.before, self.now = self.now, trial.served
+
+    async def _opened_in_turn(self, name: str) -> Served:
         if self._turn.locked():
             raise ConfigError("Another version is being opened. Ask again when it answers.")
         async with self._turn:
-            opened = await self._opened_beside(name)
-            self.before, self.now = self.now, opened
-        return opened
+            return await self._opened_beside(name)
 
     async def _opened_beside(self, name: str) -> Served:
         """Opened by a thread that nobody waits for when the server ends: to encode a corpus may
@@ -65,9 +103,10 @@ class Current:
         return await answer
 
     def back(self) -> Served:
-        """Let the version before answer again. ConfigError where there is none."""
+        """Let the version before answer again, alone. ConfigError where there is none."""
         if self.before is None:
             raise ConfigError("There is no version before this one. Say use=MODEL.")
+        self.end_trial()
         self.before, self.now = self.now, self.before
         return self.now
 
@@ -79,3 +118,8 @@ class Current:
             return self.now
         kept = [self.now] if self.before is None else [self.now, self.before]
         return next((served for served in kept if served.version == model), None)
+
+
+def shown_version(served: Served) -> dict[str, Any]:
+    """A version as /versions tells it."""
+    return {"model": served.name, "version": served.version}

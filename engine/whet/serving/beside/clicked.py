@@ -27,11 +27,10 @@ class NoClicks(ConfigError):
 
 
 class Clicks:
-    """Takes clicks on answers of the last `seconds`."""
+    """Takes clicks on the answers of late."""
 
-    def __init__(self, store: EventStore, seconds: float) -> None:
-        self.lists = OpenLists(seconds)
-        self._store = store
+    def __init__(self, store: EventStore, lists: OpenLists) -> None:
+        self.lists, self._store = lists, store
         self._writing = 0
 
     async def take(self, sent: ClickSent) -> bool:

@@ -123,7 +123,7 @@ def test_clicks_decide_and_the_better_one_answers(
     told = put_beside(served, turned, mode="interleave", decide="auto")
     assert told["decide"] == "auto" and told["decision"] == "not decided yet"
     wanted = told["version"] if prefers == "beside" else first
-    for _ in range(12):  # more than nine wins of nine, which decide
+    for _ in range(14):  # twelve wins of twelve decide
         mixed = client.post("/search", json={"query": QUERY, "k": 6}).json()
         assert served.clicks is not None
         listed = served.clicks.lists.find(mixed["search"])

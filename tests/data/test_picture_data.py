@@ -170,14 +170,14 @@ def write_rows(path: Path, some: list[dict]) -> None:
 
 def test_a_row_may_be_a_picture_a_text_or_both(rows, tmp_path):
     data = load_dataset(str(rows), cache_dir=tmp_path / "cache")
-    assert data.corpus.items(np.arange(4)) == [
+    assert list(data.corpus.items(np.arange(4))) == [
         Picture(png(0)),
         Picture(png(1)),
         Picture(png(2), "a cup"),
         "no picture",
     ]
     assert data.corpus.texts([2, 3]) == ["a cup", "no picture"]
-    assert data.queries.items([0]) == ["a hat"]
+    assert list(data.queries.items([0])) == ["a hat"]
     assert relevant(data, "test") == {"q0": {"d1"}}
 
 
@@ -237,7 +237,7 @@ def test_pictures_in_parquet_with_names_of_classes(tmp_path):
     (tmp_path / "set").mkdir()
     pq.write_table(table, tmp_path / "set/train.parquet")
     data = load_dataset(str(tmp_path / "set"), label="label", cache_dir=tmp_path / "cache")
-    assert data.corpus.items([1]) == [Picture(png(1))]
+    assert list(data.corpus.items([1])) == [Picture(png(1))]
     assert relevant(data, "train")["train-000001"] == {"train-000003"}
 
 

@@ -75,22 +75,31 @@ class TextTable:
 
     def id(self, row: int) -> str:
         """The id of a row (0 to len - 1)."""
-        return self._one(_IDS, row)
+        id_: str = self._one(_IDS, row)
+        return id_
 
     def text(self, row: int) -> str:
         """The text of a row (0 to len - 1)."""
-        return self._one(_TEXTS, row)
+        text: str = self._one(_TEXTS, row)
+        return text
 
     def texts(self, rows: np.ndarray | Sequence[int]) -> list[str]:
         """The texts of the given rows, in the order given."""
         return self._many(_TEXTS, np.asarray(rows, np.int64))
 
     def items(self, rows: np.ndarray | Sequence[int]) -> Sequence[Item]:
-        """What an encoder makes vectors of: the texts of the rows, or the pictures."""
-        texts = self.texts(rows)
+        """What an encoder makes vectors of: the texts of the rows, or the pictures, which are read
+        as they are looked at.
+        """
         if not self.has_pictures:
-            return texts
-        return _items(texts, self._many(_PAYLOADS, np.asarray(rows, np.int64)))
+            return self.texts(rows)
+        return PictureView(self, np.asarray(rows, np.int64))
+
+    def item(self, row: int) -> Item:
+        """The text or picture of a row (0 to len - 1)."""
+        text = self.text(row)
+        payload = self._one(_PAYLOADS, row) if self.has_pictures else None
+        return text if payload is None else Picture(payload, text)
 
     def ids_of(self, rows: np.ndarray | Sequence[int]) -> list[str]:
         """The ids of the given rows, in the order given."""
@@ -183,12 +192,11 @@ class TextTable:
             self.give_back()
             yield rows
 
-    def _one(self, column: int, row: int) -> str:
+    def _one(self, column: int, row: int) -> Any:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of a table of {len(self)} rows")
         block = int(np.searchsorted(self._starts_B, row, side="right")) - 1
-        value: str = self._columns_B[column][block][int(row - self._starts_B[block])].as_py()
-        return value
+        return self._columns_B[column][block][int(row - self._starts_B[block])].as_py()
 
     def _many(self, column: int, rows_M: np.ndarray) -> list[Any]:
         if len(rows_M) and not 0 <= rows_M.min() <= rows_M.max() < len(self):
@@ -228,6 +236,25 @@ class IdView(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         for ids in self._table.id_blocks():
             yield from ids
+
+
+class PictureView(Sequence[Item]):
+    """Texts and pictures of some rows as a sequence that holds none of them in memory."""
+
+    def __init__(self, table: TextTable, rows_M: np.ndarray) -> None:
+        self._table, self._rows_M = table, rows_M
+
+    def __len__(self) -> int:
+        return len(self._rows_M)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> PictureView: ...
+    def __getitem__(self, index: int | slice) -> Item | PictureView:
+        if isinstance(index, slice):
+            return PictureView(self._table, self._rows_M[index])
+        return self._table.item(int(self._rows_M[index]))
 
 
 class TableWriter:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 BLOCK = 8192  # texts a segment: what a kill can cost
+PICTURES = 1024  # whose pixels are in memory, 154 MB at 224 x 224
 MEMORY_BYTES = 2 << 30  # more vectors than this are kept in a file and memory-mapped
 
 
@@ -43,9 +44,9 @@ def encode_table(
 ) -> Embeddings:
     """Vectors float32 [N, D] of the table's texts (or of the given rows of it), in order.
 
-    Texts already in the store are read from it; new ones are committed in segments of 8,192, so
-    that an interrupted call goes on where it was. Over 2 GiB the result is a memory map inside the
-    store.
+    Texts already in the store are read from it; new ones are committed in segments of 8,192 (1,024
+    pictures), so that an interrupted call goes on where it was. Over 2 GiB the result is a memory
+    map inside the store.
     """
     config = config or EncodeConfig()
     encoder = model.side(kind)
@@ -56,7 +57,8 @@ def encode_table(
     missing, distinct = _missing(keys_N, vectors)
     title = f"Encoding {'queries' if kind == 'query' else 'documents'}"
     with track(title, distinct, "texts", done=distinct - len(missing)) as advance:
-        blocks = [missing[start : start + BLOCK] for start in range(0, len(missing), BLOCK)]
+        size = BLOCK if "texts" in encoder.reads else PICTURES
+        blocks = [missing[start : start + size] for start in range(0, len(missing), size)]
 
         def tokenized(block: np.ndarray) -> tuple[np.ndarray, list[list[int]]]:
             return block, encoder.tokenize(table.items(rows[block]), kind)

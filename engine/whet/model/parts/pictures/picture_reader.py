@@ -26,6 +26,7 @@ from whet.storage.pictures import opened
 from whet.types import Picture
 
 MOST_THREADS = 8  # each holds a whole picture, which may have 200 MB
+FILES = 64  # whose bytes are in memory
 NAME = "a picture"
 
 
@@ -53,18 +54,21 @@ class PictureReader:
         """The pixels of each picture. ConfigError for a text, DataError for a picture that cannot
         be opened.
         """
-        if not all(isinstance(picture, Picture) for picture in pictures):
+        if len(pictures) < 2:
+            return [self._pixels(picture) for picture in pictures]
+        threads = min(len(pictures), os.cpu_count() or 1, MOST_THREADS)
+        pixels: list[Pixels] = []
+        with ThreadPoolExecutor(threads, "pictures") as pool:  # Pillow computes without the GIL
+            for start in range(0, len(pictures), FILES):
+                pixels += pool.map(self._pixels, pictures[start : start + FILES])
+        return pixels
+
+    def _pixels(self, picture: Any) -> Pixels:
+        if not isinstance(picture, Picture):
             raise ConfigError(
                 f"{printable(self.source)} reads pictures, and was given a text. Give a model of "
                 "texts, such as model.name=minilm."
             )
-        if len(pictures) < 2:
-            return [self._pixels(picture) for picture in pictures]
-        threads = min(len(pictures), os.cpu_count() or 1, MOST_THREADS)
-        with ThreadPoolExecutor(threads, "pictures") as pool:  # Pillow computes without the GIL
-            return list(pool.map(self._pixels, pictures))
-
-    def _pixels(self, picture: Picture) -> Pixels:
         return Pixels(self.framing.framed(opened(picture.payload, NAME)))
 
     def check_known(self, tokens: Sequence[Any]) -> None:

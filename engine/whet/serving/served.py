@@ -47,11 +47,16 @@ class Served:
         """Open the model or run `name` and encode what of the corpus the store lacks. Where the
         documents' encoder is that of `before`, their vectors are, too.
 
-        Raises what opening a model does, and ConfigError where the vectors of `before` have another
-        dimension: its clients may have kept some.
+        Raises what opening a model does, and ConfigError for a model that reads no texts and where
+        the vectors of `before` have another dimension: its clients may have kept some.
         """
         self.name = name
         model = open_model(model_of(name))
+        if "texts" not in model.side("query").reads:
+            raise ConfigError(
+                f"{printable(name)} reads pictures, and whet serve takes texts. Search with it by "
+                "whet search."
+            )
         if before is not None and model.dimension != before.dimension:
             raise ConfigError(
                 f"{printable(name)} gives vectors of {model.dimension} numbers, and the model that "

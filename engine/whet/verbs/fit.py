@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whet.bench.claim import check_data
-from whet.config import FitConfig, ModelConfig, SearchConfig
+from whet.config import FitConfig, SearchConfig
 from whet.data.joined import read_data
 from whet.data.load import Dataset, tell_remarks
 from whet.data.splits import check_splits
@@ -60,7 +60,7 @@ from whet.verbs.parts import (
     tell_shares,
     within_time,
 )
-from whet.verbs.search import SearchHits, best_of, searcher_of
+from whet.verbs.search import SearchHits, asked_item, best_of, searcher_of
 
 if TYPE_CHECKING:
     from whet.plan.forecast import Forecast
@@ -96,16 +96,19 @@ class Run:
         return open_model(str(self.model))
 
     def search(self, query: str, k: int = 10) -> SearchHits:
-        """The k best documents of the run's data for a query. The corpus is encoded the first
-        time; DataError or CheckpointError where the data are not there any more.
+        """The k best documents of the run's data for a query, which is the path of a picture where
+        the model reads pictures. The corpus is encoded the first time; DataError or CheckpointError
+        where the data are not there any more.
         """
+        if "model" not in self._kept:
+            self._kept["model"] = self.encoder()
+        asked = asked_item(query, self._kept["model"].side("query").reads)
         if "searcher" not in self._kept:
             data = data_of_run(self.folder)
             config = SearchConfig(run=str(self.folder), query=query)
-            model = ModelConfig(name=str(self.model))
-            self._kept["searcher"] = searcher_of(model, data, config), data
+            self._kept["searcher"] = searcher_of(self._kept["model"], data, config), data
         searcher, data = self._kept["searcher"]
-        return best_of(searcher, data, query, k)
+        return best_of(searcher, data, asked, k)
 
 
 def fit_job(config: FitConfig, miner: MakeMiner | None = None, data: Dataset | None = None) -> Run:

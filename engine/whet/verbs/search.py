@@ -22,6 +22,8 @@ from whet.types import Item, Picture
 
 if TYPE_CHECKING:
     from whet.feedback.serve.searcher import Searcher
+    from whet.model.encoder import Encoder
+    from whet.model.towers import Towers
 
 EXCERPT = 100  # characters of a document on a line
 
@@ -78,16 +80,17 @@ def search_command(config: SearchConfig) -> None:
     check_words(config.words, config.run, ("auto",))
     model, data = _model_and_data(config)
     find_folder(model)
-    searcher = searcher_of(model, data, config)
-    print(repr(best_of(searcher, data, asked_item(config.query, searcher.reads), config.k)))
-
-
-def searcher_of(model: ModelConfig, data: Dataset, config: SearchConfig) -> Searcher:
-    """The model with the corpus encoded, ready to be asked."""
-    from whet.feedback.serve.searcher import Searcher  # loads torch
-    from whet.model.towers import open_model
+    from whet.model.towers import open_model  # loads torch
 
     encoder = open_model(model)
+    asked = asked_item(config.query, encoder.side("query").reads)  # before the corpus is encoded
+    print(repr(best_of(searcher_of(encoder, data, config), data, asked, config.k)))
+
+
+def searcher_of(encoder: Encoder | Towers, data: Dataset, config: SearchConfig) -> Searcher:
+    """The model with the corpus encoded, ready to be asked."""
+    from whet.feedback.serve.searcher import Searcher  # loads torch
+
     count_words(encoder, config.words, data.corpus)
     return Searcher(0, encoder, data, config.encode)
 
@@ -106,7 +109,7 @@ def asked_item(query: str, reads: Sequence[str]) -> Item:
         raise ConfigError(
             f"{printable(query)}: {error.strerror}. The model reads pictures: give the file of one."
         ) from error
-    opened(payload, query)  # now, and by its name
+    opened(payload, query)  # a picture that cannot be read is told by its name
     return Picture(payload)
 
 

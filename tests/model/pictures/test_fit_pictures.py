@@ -10,11 +10,12 @@ from drawn import write_tiny
 from PIL import Image
 
 import whet
-from whet.config import SearchConfig
+from whet.config import EncodeConfig, SearchConfig
 from whet.config.groups import DataConfig
 from whet.errors import ConfigError, DataError
 from whet.model.towers import open_model
 from whet.run.folder import data_of, model_of
+from whet.serving.served import Served, ServerSetting
 from whet.types import Picture
 from whet.verbs.search import asked_item, best_of, search_command, searcher_of
 
@@ -63,10 +64,12 @@ def test_a_folder_of_pictures_becomes_a_better_model(shop, model):
     assert "data:image/jpeg;base64," in page and "img-src data:" in page
     data = data_of(str(run.folder), None)
     assert data is not None and data.has_pictures
-    searcher = searcher_of(model_of(str(run.folder)), data, SearchConfig(query="x"))
+    opened = open_model(model_of(str(run.folder)))
+    searcher = searcher_of(opened, data, SearchConfig(query="x"))
     asked = shop / "train/kind2/3.png"
     found = best_of(searcher, data, asked_item(str(asked), searcher.reads), 3)
     assert found[0].doc_id == "train/kind2/3.png" and found[0].score == pytest.approx(1, abs=1e-5)
+    assert [hit.doc_id for hit in run.search(str(asked), k=3)] == [hit.doc_id for hit in found]
     again = open_model(str(run.folder / "model"))
     items = data.corpus.items(np.arange(5))
     np.testing.assert_array_equal(again.encode(items), searcher.corpus[:5])
@@ -107,5 +110,7 @@ def test_texts_and_pictures_are_told_apart_before_any_work(shop, model, tmp_path
     texts = tmp_path / "texts"
     texts.mkdir()
     (texts / "a.txt").write_text("a text")
-    with pytest.raises(ConfigError, match="reads pictures"):
+    with pytest.raises(ConfigError, match="whet serve takes texts"):
+        Served(str(model), ServerSetting(None, EncodeConfig(), "auto", 8, lambda *_: None))
+    with pytest.raises(ConfigError, match="give the file of one"):
         search_command(SearchConfig(query="x", run=str(model), data=DataConfig(str(texts))))

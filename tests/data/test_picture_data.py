@@ -202,6 +202,19 @@ def test_an_image_that_cannot_be_read_is_told_by_its_line(rows, tmp_path, cell, 
     assert "corpus.jsonl line 5" in str(caught.value)
 
 
+@pytest.mark.parametrize("cell", ["https://example.org/1.png", "lost/1.png", "../secret.png", 7])
+def test_an_image_that_is_no_file_here_leaves_texts_as_they_are(rows, tmp_path, cell):
+    (tmp_path / "secret.png").write_bytes(png(9))
+    corpus = [{"_id": f"d{row}", "text": f"text {row}", "image": cell} for row in range(3)]
+    write_rows(rows / "corpus.jsonl", corpus)
+    data = load_dataset(str(rows), cache_dir=tmp_path / "cache")
+    assert not data.has_pictures and data.corpus.texts([0]) == ["text 0"]
+    assert data.findings.count("pictures not read") == 1
+    write_rows(rows / "corpus.jsonl", [{**row, "image": "pictures/0.png"} for row in corpus])
+    again = load_dataset(str(rows), cache_dir=tmp_path / "cache")
+    assert list(again.corpus.items([0])) == [Picture(png(0), "text 0")]
+
+
 def test_texts_have_labels_too(tmp_path):
     root = tmp_path / "intents"
     root.mkdir()

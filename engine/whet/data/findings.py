@@ -57,6 +57,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "document not read": ("warning", f"Run `{install_line('docs')}` to read them."),
     "columns by order": ("note", "Name them query, positive, negative to be sure."),
     "no header": ("note", "Add a header line with query, positive, negative to be sure."),
+    "pictures not read": ("note", "Copy the files beside the data to read them."),
     "part of the queries": ("note", "Their documents are all there."),
     "several positive columns": ("note", "Say data.positive=COLUMN for one of them."),
     "column not read": ("note", "Name it with data.positive or data.negatives to read it."),

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from whet.data.readers.values import (
     IMAGE,
     NO_EXTRA,
     Extra,
+    is_picture,
     judgment_of,
     table_row,
 )
@@ -60,6 +62,7 @@ _QRELS = re.compile(r"(?P<before>[\w.-]+[-_.])?qrels?([-_.](?P<after>[\w.-]+))?$
 _PIECE = re.compile(r"[-_.]\d+[-_.]of[-_.]\d+$")
 _IDS = {*ID_NAMES, "column 1"}
 _LINES = (".tsv", ".txt", ".trec", ".qrels", ".qrel")  # files of judgments a line each
+LOOKED_AT = 50  # rows, for pictures
 _JUDGED = ("qrels", "default", "data")  # folders
 
 
@@ -75,8 +78,9 @@ class _Parts:
 def source_of(root: Path, config: DataConfig) -> Source | None:
     """The folder as a source, or None where it has no corpus of documents with ids.
 
-    Rows with an `image` are pictures. With `data.label` queries have the documents of their label
-    as relevant ones, and each document is a query of the split train, too.
+    Rows with an `image` are pictures, where one of the first names a file or is bytes. With
+    `data.label` queries have the documents of their label as relevant ones, and each document is a
+    query of the split train, too.
     """
     parts = _Parts(_table(root, _CORPUS), _table(root, _QUERIES), _qrels(root))
     corpus, queries = parts.corpus, parts.queries
@@ -88,8 +92,9 @@ def source_of(root: Path, config: DataConfig) -> Source | None:
             f"{printable(root)}: has judgments ({parts.qrels[0][1].name}), which say what is "
             "relevant. Leave out data.label."
         )
-    pictures = any(IMAGE in _first(path) for path in (*corpus, *queries))
+    pictures = any(map(_holds_pictures, (*corpus, *queries)))
     beside = files_under(root) if pictures else []
+    said = ["pictures"] * pictures + [f"label {label}"] * (label is not None)
     return Source(
         kind="BEIR folder",
         root=root,
@@ -98,7 +103,7 @@ def source_of(root: Path, config: DataConfig) -> Source | None:
             *(path for path in beside if path.suffix.lower() in ENDINGS),
         ),
         read=partial(_read, root, parts, label=label, pictures=pictures),
-        fingerprint=f"label {label}" if label else "",
+        fingerprint=" ".join(said),
         corpus_name=_name(root, corpus),
         queries_name=_name(root, queries) if queries else "queries.jsonl, which is missing",
         repeats="refuse",
@@ -139,12 +144,17 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not hidden(path))
 
 
-def _first(path: Path) -> dict[str, Any]:
-    """The first row of a file of documents or queries."""
+def _holds_pictures(path: Path) -> bool:
+    """Whether one of the first rows of a file of documents or queries is a picture."""
+    return any(is_picture(cell, path.parent) for cell in _images(path))
+
+
+def _images(path: Path) -> list[object]:
+    """What the first rows of such a file have in the column of pictures."""
     if is_topics(path):
-        return {}
-    row: dict[str, Any] = next(rows_of(path, "", Reading()), (0, {}))[1]
-    return row
+        return []
+    rows = islice(rows_of(path, "", Reading()), LOOKED_AT)
+    return [row[IMAGE] for _, row in rows if row.get(IMAGE) is not None]
 
 
 def _has_ids(path: Path, *, judged: bool) -> bool:
@@ -192,6 +202,9 @@ def _read(
     for table, files in (("corpus", parts.corpus), ("queries", parts.queries)):
         for path in files:
             name = path.relative_to(root).as_posix()
+            if not pictures and _images(path):
+                what = f"{IMAGE!r} holds neither bytes nor paths of files in the folder"
+                reading.findings.add("pictures not read", printable(name), what)
             extra = Extra(path.parent if pictures else None, label)
             for record in texts_in(path, name, table, reading, extra):
                 yield record

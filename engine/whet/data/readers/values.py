@@ -139,6 +139,16 @@ def picture_column(columns: Sequence[str]) -> str | None:
     return next((name for name in IMAGES if name in columns), None)
 
 
+def is_picture(cell: object, folder: Path) -> bool:
+    """Whether a cell of the column is a picture: bytes, or the path of a file in the folder. An
+    address or the name of something else is none, and such rows are texts.
+    """
+    if isinstance(cell, dict):
+        cell = cell.get("bytes") or cell.get("path")
+    named = isinstance(cell, str) and _in_folder(cell, folder)[1] is None
+    return isinstance(cell, bytes) or named
+
+
 def picture_of(cell: object, folder: Path, reading: Reading, place: int) -> bytes | None:
     """The bytes of a picture: those in the cell, as parquet and Hugging Face's `{"bytes": ...}`
     have them, or of the file that it names, in `folder` or below. None where it cannot be read.

@@ -186,7 +186,8 @@ def _labelled_records(
     """A text or picture and its class in each row. DataError where a column of them lacks."""
     label = str(config.label)
     pictures = picture_column(opened.columns)
-    column = config.query or pictures or next((n for n in TEXT_NAMES if n in opened.columns), None)
+    texts = next((name for name in TEXT_NAMES if name in opened.columns), None)
+    column = config.query or texts or pictures
     lacks = next((one for one in (label, column) if one not in opened.columns), None)
     if column is None or lacks is not None:
         what = f"no column {spelled(str(lacks))}" if lacks else "no column of texts that is known"

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from whet.errors import ConfigError, EnvironmentRefused, UnsupportedModel
 from whet.model.loading import library_errors
+from whet.model.parts.pictures.picture_kinds import EFFICIENTNET, PROCESSOR
 from whet.model.tensors import AGAIN
 from whet.printable import printable
 from whet.storage.readable import readable_json
@@ -27,8 +28,7 @@ from whet.version import install_line
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PROCESSOR = "preprocessor_config.json"
-CONVNEXT, EFFICIENTNET = "ConvNextImageProcessor", "EfficientNetImageProcessor"
+CONVNEXT = "ConvNextImageProcessor"
 # Classes that do what these keys say, one after the other, and nothing else.
 PLAIN = ("ViT", "DeiT", "Bit", "CLIP", "Siglip", "MobileNetV1", "MobileNetV2", "Pvt")
 CLASSES = (*(f"{name}ImageProcessor" for name in PLAIN), CONVNEXT, EFFICIENTNET)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whet.errors import ConfigError, EnvironmentRefused
-from whet.model.parts.pictures.framing import EFFICIENTNET, PROCESSOR
+from whet.model.parts.pictures.picture_kinds import EFFICIENTNET, PROCESSOR
 from whet.model.tensors import WEIGHTS
 from whet.printable import printable
 from whet.storage.commit import commit_folder, file_sha256

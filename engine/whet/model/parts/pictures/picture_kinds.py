@@ -11,6 +11,8 @@ from whet.model.tensors import AGAIN
 from whet.printable import printable
 from whet.storage.readable import readable_json
 
+PROCESSOR = "preprocessor_config.json"  # says how pictures are cut
+EFFICIENTNET = "EfficientNetImageProcessor"  # the class that says it of an EfficientNet
 # By transformers' model_type: the vector of the first token, the mean of all places, or what the
 # model itself makes of them.
 CLS, MEAN, POOLER = "cls", "mean", "pooler"

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from whet.errors import ConfigError
-from whet.model.parts.pictures.framing import PROCESSOR, Framing
-from whet.model.parts.pictures.picture_kinds import POOLER
+from whet.model.parts.pictures.framing import Framing
+from whet.model.parts.pictures.picture_kinds import POOLER, PROCESSOR
 from whet.model.parts.pictures.pixels import Pixels, grey_picture
 from whet.printable import printable
 from whet.storage.pictures import opened

@@ -9,8 +9,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from transformers import ViTConfig, ViTModel
 
 from whet.bench.suites import SUITES
 from whet_launch.cli.main import main
@@ -21,7 +23,8 @@ CHOICES = [(group, choice) for group in GROUPS for choice in choices_of(group)]
 JUDGED = {suite.folder for suite in SUITES.values() if suite.verb == "eval"}
 RECIPES = choices_of("experiment")
 TO_JUDGE = [recipe for recipe in RECIPES if recipe.partition("/")[0] in JUDGED]
-TO_FIT = [recipe for recipe in RECIPES if recipe not in TO_JUDGE]
+OF_PICTURES = ("fashion",)
+TO_FIT = [recipe for recipe in RECIPES if recipe not in (*TO_JUDGE, *OF_PICTURES)]
 # all pairs in a step, so that an epoch is one; what is due every so many steps is due in each
 TWO_STEPS = (
     "select=last",
@@ -44,9 +47,9 @@ SIGNS = {"steps": "refresh_overlap", "epoch": "refresh_overlap", "overlap": "pro
 def fit(tiny_data: Path, tiny_model: Path, tmp_path: Path) -> Any:
     """`fit("mining=naive")` runs it and returns the log of its training."""
 
-    def run(*words: str) -> list[dict[str, Any]]:
+    def run(*words: str, data: Path = tiny_data, model: Path = tiny_model) -> list[dict[str, Any]]:
         folder = tmp_path / "run"
-        here = (f"data={tiny_data}", f"model.name={tiny_model}", f"output={folder}")
+        here = (f"data={data}", f"model.name={model}", f"output={folder}")
         assert main(["fit", *words, *here, *TWO_STEPS]) == 0
         assert json.loads((folder / "metrics.json").read_text())["tuned"]
         lines = (folder / "train_log.jsonl").read_text().splitlines()
@@ -73,6 +76,23 @@ def one_a_folder(recipes: list[str]) -> list[Any]:
 @pytest.mark.parametrize("recipe", one_a_folder(TO_FIT))
 def test_a_recipe_fits(fit: Any, recipe: str) -> None:
     fit(f"experiment={recipe}", "claim.digest=null", "model.max_length=32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", OF_PICTURES)
+def test_a_recipe_of_pictures_fits(fit: Any, recipe: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    named = {}
+    for split, count in (("train", 24), ("test", 8)):
+        named[f"x_{split}"] = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        named[f"y_{split}"] = np.arange(count) % 2
+    np.savez(tmp_path / "noise.npz", **named)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = ViTModel(ViTConfig(**sizes, intermediate_size=64, image_size=32, patch_size=8))
+    model.save_pretrained(tmp_path / "vit")
+    said = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
+    (tmp_path / "vit/preprocessor_config.json").write_text(json.dumps(said))
+    fit(f"experiment={recipe}", data=tmp_path / "noise.npz", model=tmp_path / "vit")
 
 
 @pytest.mark.slow

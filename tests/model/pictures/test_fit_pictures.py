@@ -67,7 +67,7 @@ def test_a_folder_of_pictures_becomes_a_better_model(shop, model):
     opened = open_model(model_of(str(run.folder)))
     searcher = searcher_of(opened, data, SearchConfig(query="x"))
     asked = shop / "train/kind2/3.png"
-    found = best_of(searcher, data, asked_item(str(asked), searcher.reads), 3)
+    found = best_of(searcher, data, asked_item(str(asked), opened.reads), 3)
     assert found[0].doc_id == "train/kind2/3.png" and found[0].score == pytest.approx(1, abs=1e-5)
     assert [hit.doc_id for hit in run.search(str(asked), k=3)] == [hit.doc_id for hit in found]
     again = open_model(str(run.folder / "model"))

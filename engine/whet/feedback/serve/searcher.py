@@ -59,11 +59,6 @@ class Searcher:
         self._words: Words | None = counted
         self.best(["a first query"], self.vectors([encoder.side("query").filler]), 1)
 
-    @property
-    def reads(self) -> Sequence[str]:
-        """What may be asked: "texts", "pictures" or both."""
-        return self._encoder.side("query").reads
-
     def vectors(self, queries: Sequence[Item]) -> np.ndarray:
         """Vectors of queries, float32 [Q, D]."""
         return self._encode(queries, "query")
